@@ -1,0 +1,22 @@
+"""Camera files of this and other tools: SparseAGS `cameras.json`, nerfstudio, COLMAP text.
+
+Readers raise `CameraError` and nothing else, whatever the file contains; the message names the file, the
+view, the field and the remedy. The conventions themselves are converted in `agsrec.cameras`.
+"""
+
+from agsrec.camera_files.colmap import read_colmap, write_colmap
+from agsrec.camera_files.nerfstudio import read_transforms_json, write_transforms_json
+from agsrec.camera_files.parsing import CameraFile, view_name
+from agsrec.camera_files.sparseags import FORMAT_SIZE, read_cameras_json, write_cameras_json
+
+__all__ = [
+    "FORMAT_SIZE",
+    "CameraFile",
+    "read_cameras_json",
+    "read_colmap",
+    "read_transforms_json",
+    "view_name",
+    "write_cameras_json",
+    "write_colmap",
+    "write_transforms_json",
+]

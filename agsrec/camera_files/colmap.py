@@ -1,0 +1,227 @@
+"""COLMAP text models: `cameras.txt`, `images.txt` and `points3D.txt` in one folder, both directions.
+
+Poses are world-to-camera with OpenCV axes and pixel centres at +0.5, as ours. Only pinhole models are
+accepted; `colmap image_undistorter` makes them out of the others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from agsrec.camera_files.parsing import (
+    MAX_BYTES,
+    CameraFile,
+    Field,
+    check_unique,
+    file_name,
+    image_size,
+    view_name,
+)
+from agsrec.cameras import Cameras
+from agsrec.errors import CameraError, ShapeError
+from agsrec.files import atomic_write, read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+__all__ = ["read_colmap", "write_colmap"]
+
+_WHAT = "a COLMAP text model (colmap model_converter --output_type TXT)"
+_FOCAL_RANGE = (0.01, 1e7)  # pixels
+_MAX_ABS = 1e9
+
+
+def read_colmap(folder: str | Path) -> CameraFile:
+    """Cameras, and the sparse points with their colours, of a COLMAP text model.
+
+    Raises:
+        CameraError: A file cannot be read or used; the message names the line.
+    """
+    folder = Path(folder)
+    intrinsics = _read_cameras_txt(folder / "cameras.txt")
+    path = folder / "images.txt"
+    viewmats, Ks, sizes, files = [], [], [], []
+    for where, words in _image_lines(path):
+        viewmats.append(_viewmat(where, words))
+        if words[8] not in intrinsics:
+            raise CameraError(f"{where}: cameras.txt lacks camera {words[8]!r}; export both files together")
+        K, size = intrinsics[words[8]]
+        Ks.append(K)
+        sizes.append(size)
+        files.append(file_name(f"{where}, image name", " ".join(words[9:])))
+    if not files:
+        raise CameraError(f"{path} has no images; expected {_WHAT}")
+    names = tuple(view_name(f) for f in files)
+    check_unique(path, names)
+    if len(set(sizes)) > 1:
+        raise CameraError(f"{path} mixes image sizes {sorted(set(sizes))}; all images must be of one size")
+    as_tensor = [torch.from_numpy(np.stack(values)).float() for values in (viewmats, Ks)]
+    points, colors = _read_points(folder / "points3D.txt")
+    cameras = Cameras(*as_tensor, *sizes[0])
+    return CameraFile(cameras, names, tuple(files), (1,) * len(names), {}, points, colors)
+
+
+def _lines(path: Path) -> list[str]:
+    data = read_bytes(path, error=CameraError, what=_WHAT, limit=MAX_BYTES)
+    # Split at newlines only: splitlines() would also split at the odd separators a file name may hold.
+    return [line.strip() for line in data.decode("utf-8", errors="replace").split("\n")]
+
+
+def _floats(where: str, words: Sequence[str]) -> np.ndarray:
+    """Finite numbers from words, float64."""
+    try:
+        values = np.array([float(word) for word in words])
+    except ValueError:
+        Field(where, list(words)).fail("numbers")
+    if not (np.abs(values) <= _MAX_ABS).all():
+        Field(where, list(words)).fail(f"finite numbers within {_MAX_ABS:g}")
+    return values
+
+
+def _read_cameras_txt(path: Path) -> dict[str, tuple[np.ndarray, tuple[int, int]]]:
+    """K [3, 3] and image size per camera id."""
+    out = {}
+    for number, line in enumerate(_lines(path), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        where = f"{path}, line {number}"
+        parameters = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4}.get(words[1] if len(words) > 1 else "")
+        if parameters is None:
+            model = words[1] if len(words) > 1 else line
+            raise CameraError(
+                f"{where}: camera model {model!r} is not PINHOLE or SIMPLE_PINHOLE; "
+                "undistort the images with colmap image_undistorter"
+            )
+        if len(words) != 4 + parameters:
+            Field(where, line).fail(f"CAMERA_ID {words[1]} WIDTH HEIGHT and {parameters} parameters")
+        values = _floats(where, words[2:])
+        size = image_size(where, *values[:2].tolist())
+        *focal, cx, cy = values[2:].tolist()
+        fx, fy = (Field(f"{where}, focal length", f).number(*_FOCAL_RANGE) for f in (focal[0], focal[-1]))
+        out[words[0]] = (np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), size)
+    return out
+
+
+def _image_lines(path: Path) -> list[tuple[str, list[str]]]:
+    """The words of every image's first line; the second, its 2D points, may be empty and is skipped."""
+    out = []
+    numbered = iter(enumerate(_lines(path), 1))
+    for number, line in numbered:
+        if not line or line.startswith("#"):
+            continue
+        words = line.split()
+        where = f"{path}, line {number}"
+        if len(words) < 10:
+            Field(where, line).fail("IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
+        out.append((where, words))
+        next(numbered, None)
+    return out
+
+
+def _viewmat(where: str, words: Sequence[str]) -> np.ndarray:
+    """World-to-camera matrix [4, 4] from the words of an image line."""
+    values = _floats(where, words[1:8])
+    norm = np.linalg.norm(values[:4])
+    if not 0.99 < norm < 1.01:
+        raise CameraError(f"{where}: QW QX QY QZ must be a unit quaternion, not one of length {norm:.3g}")
+    w, x, y, z = values[:4] / norm
+    out = np.eye(4)
+    out[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    out[:3, 3] = values[4:]
+    return out
+
+
+def _read_points(path: Path) -> tuple[Tensor | None, Tensor | None]:
+    """Points [N, 3] and colours [N, 3] in [0, 1]; None for a model without the file."""
+    if not path.exists():
+        return None, None
+    rows = []
+    for number, line in enumerate(_lines(path), 1):
+        words = line.split()
+        if words and not words[0].startswith("#"):
+            where = f"{path}, line {number}"
+            if len(words) < 7:
+                Field(where, line).fail("POINT3D_ID X Y Z R G B ...")
+            rows.append(_floats(where, words[1:7]))
+    values = torch.from_numpy(np.array(rows).reshape(-1, 6)).float()
+    return values[:, :3], (values[:, 3:] / 255).clamp(0, 1)
+
+
+def write_colmap(
+    folder: str | Path,
+    cameras: Cameras,
+    files: Sequence[str],
+    *,
+    points: Tensor | None = None,
+    colors: Tensor | None = None,
+) -> None:
+    """Write a COLMAP text model with one camera per image.
+
+    Args:
+        folder: Folder for the three files.
+        cameras: V cameras.
+        files: V image file names.
+        points: Sparse points [N, 3], world units, optional.
+        colors: Their colours [N, 3] in [0, 1]; grey if absent.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    if len(cameras) != len(files):
+        raise ShapeError(f"{len(cameras)} cameras need as many image files, not {len(files)}")
+    folder = Path(folder)
+    cameras = cameras.to("cpu", torch.float64)
+    size = f"{cameras.width} {cameras.height}"
+    intrinsics = torch.cat([cameras.focal_lengths, cameras.principal_points], dim=1).tolist()
+    quats, translations = _quaternions(cameras.rotations.numpy()), cameras.viewmats[:, :3, 3].tolist()
+    camera_lines = ["# CAMERA_ID MODEL WIDTH HEIGHT FX FY CX CY"]
+    image_lines = ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME", "# POINTS2D[] as X Y POINT3D_ID"]
+    for i, file in enumerate(files, 1):
+        camera_lines.append(f"{i} PINHOLE {size} {_join(intrinsics[i - 1])}")
+        image_lines += [f"{i} {_join([*quats[i - 1], *translations[i - 1]])} {i} {file}", ""]
+    atomic_write(folder / "cameras.txt", "\n".join(camera_lines) + "\n")
+    atomic_write(folder / "images.txt", "\n".join(image_lines) + "\n")
+    atomic_write(folder / "points3D.txt", _points_text(points, colors))
+
+
+def _join(values: Sequence[float]) -> str:
+    return " ".join(repr(v) for v in values)
+
+
+def _points_text(points: Tensor | None, colors: Tensor | None) -> str:
+    lines = ["# POINT3D_ID X Y Z R G B ERROR TRACK[] as IMAGE_ID POINT2D_IDX"]
+    if points is not None:
+        rgb = torch.full_like(points, 0.5) if colors is None else colors
+        rgb = (rgb.detach().clamp(0, 1) * 255).round().int().tolist()
+        for i, (xyz, color) in enumerate(zip(points.detach().tolist(), rgb, strict=True), 1):
+            lines.append(f"{i} {_join(xyz)} {_join(color)} 0")
+    return "\n".join(lines) + "\n"
+
+
+def _quaternions(rotations: np.ndarray) -> list[list[float]]:
+    """Unit quaternions wxyz of rotations [V, 3, 3], as the leading eigenvector of a symmetric matrix.
+
+    Bar-Itzhack's method: well conditioned at every angle, and the nearest quaternion to a matrix that is a
+    rotation only to float32 rounding.
+    """
+    r = rotations
+    k = np.zeros((len(r), 4, 4))
+    for i in range(3):
+        j, m = (i + 1) % 3, (i + 2) % 3
+        k[:, 0, 0] += r[:, i, i]
+        k[:, i + 1, i + 1] = r[:, i, i] - r[:, j, j] - r[:, m, m]
+        k[:, 0, i + 1] = k[:, i + 1, 0] = r[:, m, j] - r[:, j, m]
+        k[:, i + 1, j + 1] = k[:, j + 1, i + 1] = r[:, i, j] + r[:, j, i]
+    quats = np.linalg.eigh(k)[1][:, :, -1]
+    return np.where(quats[:, :1] < 0, -quats, quats).tolist()

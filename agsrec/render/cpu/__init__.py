@@ -1,0 +1,1 @@
+"""Rasterizer kernels for the CPU (Numba), with their analytic backward pass."""

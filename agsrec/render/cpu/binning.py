@@ -1,0 +1,190 @@
+"""Depth sort and assignment of projected Gaussians to 16x16 tiles and the 4x4 blocks inside them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from agsrec.render.cpu.project import BLUE, DEPTH, GREEN, HX, HY, MX, MY, RED, SLOPE, WAIST, A, B, C, K
+from agsrec.render.cpu.simd import LANES, load, splat, sqrt, store, vmax, vmin
+
+__all__ = ["BLOCK", "RECORD", "TILE", "bin_tiles", "sort_visible"]
+
+TILE = 16
+"""Tile edge in pixels."""
+BLOCK = 4
+"""Block edge in pixels; a block's 16 pixels are one vector."""
+
+RECORD = 10
+"""Floats per depth-sorted record: mx, my, A, B, C, k, red, green, blue, depth."""
+
+_RADIX_BITS = 12
+_BUCKETS = 1 << _RADIX_BITS
+
+
+@njit(cache=True, nogil=True)
+def _tile_range(center, extent, limit):
+    first = max(0, int(math.floor((center - extent) / TILE)))
+    last = min(limit - 1, int(math.floor((center + extent) / TILE)))
+    return first, last
+
+
+@njit(cache=True, nogil=True)
+def _radix_pass(count, keys, order, shift, keys_out, order_out, histogram):
+    histogram[:] = 0
+    for i in range(count):
+        histogram[(keys[i] >> shift) & (_BUCKETS - 1)] += 1
+    total = 0
+    for bucket in range(_BUCKETS):
+        size = histogram[bucket]
+        histogram[bucket] = total
+        total += size
+    for i in range(count):
+        bucket = (keys[i] >> shift) & (_BUCKETS - 1)
+        slot = histogram[bucket]
+        histogram[bucket] = slot + 1
+        keys_out[slot] = keys[i]
+        order_out[slot] = order[i]
+
+
+@njit(cache=True, nogil=True)
+def sort_visible(start, stop, n, n_real, tiles_x, tiles_y, projected, order, n_visible, n_entries):
+    """Indices of the visible Gaussians of cameras [start, stop) by depth, into `order` [V, n].
+
+    Two stable radix passes over 24-bit depths. `n_entries` receives an upper bound on (tile, Gaussian) pairs.
+    """
+    index, index2 = np.empty(n, np.int32), np.empty(n, np.int32)
+    keys, keys2 = np.empty(n, np.int32), np.empty(n, np.int32)
+    histogram = np.empty(_BUCKETS, np.int32)
+    for cam in range(start, stop):
+        p = projected[cam]
+        count, entries = 0, 0
+        nearest, farthest = np.float32(np.inf), np.float32(-np.inf)
+        for i in range(n_real):
+            if p[HX * n + i] > 0:
+                x0, x1 = _tile_range(p[MX * n + i], p[HX * n + i], tiles_x)
+                y0, y1 = _tile_range(p[MY * n + i], p[HY * n + i], tiles_y)
+                entries += (x1 - x0 + 1) * (y1 - y0 + 1)
+                index[count] = i
+                depth = p[DEPTH * n + i]
+                nearest, farthest = min(nearest, depth), max(farthest, depth)
+                count += 1
+        if count:
+            # Largest key below 2^24 even after rounding up; a wrapped key would draw the farthest first.
+            quantum = np.float32((1 << (2 * _RADIX_BITS)) - 2) / max(farthest - nearest, np.float32(1e-20))
+            for j in range(count):
+                keys[j] = int((p[DEPTH * n + index[j]] - nearest) * quantum)
+            _radix_pass(count, keys, index, 0, keys2, index2, histogram)
+            _radix_pass(count, keys2, index2, _RADIX_BITS, keys, order[cam], histogram)
+        n_visible[cam] = count
+        n_entries[cam] = entries
+
+
+@njit(cache=True, nogil=True)
+def _block_ranges(mx, my, hx, hy, slope, waist, row0, first, last):
+    """First and last block column the ellipse touches in the 16 block rows from `row0`, into two buffers.
+
+    Only pixel centres count. An empty row gets first > last.
+    """
+    lane = load(_LANE_INDEX, 0) * splat(BLOCK)
+    low = splat(np.float32(row0 * BLOCK) + np.float32(0.5) - my) + lane
+    reach = splat(hy)
+    low, high = vmax(splat(0.0) - reach, low), vmin(reach, low + splat(BLOCK - 1))
+    # The boundary is concave, so its extreme over a slab is at its own extreme, clamped into the slab.
+    peak = splat(slope * hy * hy / hx)
+    right_y, left_y = vmin(high, vmax(low, peak)), vmin(high, vmax(low, splat(0.0) - peak))
+    inverse = splat(np.float32(1.0) / (hy * hy))
+    one, zero = splat(1.0), splat(0.0)
+    right = splat(slope) * right_y + splat(waist) * sqrt(vmax(zero, one - right_y * right_y * inverse))
+    left = splat(slope) * left_y - splat(waist) * sqrt(vmax(zero, one - left_y * left_y * inverse))
+    quarter = splat(1.0 / BLOCK)
+    store(first, 0, (splat(mx - np.float32(BLOCK - 0.5)) + left) * quarter)
+    store(last, 0, (splat(mx - np.float32(0.5)) + right) * quarter)
+
+
+_LANE_INDEX = np.arange(LANES, dtype=np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _append_entries(rank, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, ranges, out, count):
+    """Append one Gaussian's (tile, rank, block mask) triples to `out` [*, 3]; returns the new count."""
+    blocks_x = tiles_x * (TILE // BLOCK)
+    row_first = max(0, int(math.ceil((my - hy - np.float32(BLOCK - 0.5)) / BLOCK)))
+    row_last = min(tiles_y * (TILE // BLOCK) - 1, int(math.floor((my + hy - np.float32(0.5)) / BLOCK)))
+    if row_first > row_last:
+        return count
+    for ty in range(row_first >> 2, (row_last >> 2) + 1):
+        if ((ty - (row_first >> 2)) & 3) == 0:
+            group = ty << 2
+            _block_ranges(mx, my, hx, hy, slope, waist, group, ranges[0], ranges[1])
+        begin, end = max(row_first, ty << 2), min(row_last, (ty << 2) + 3)
+        left, right = blocks_x, -1
+        for row in range(begin, end + 1):
+            first = max(0, int(math.ceil(ranges[0, row - group])))
+            last = min(blocks_x - 1, int(math.floor(ranges[1, row - group])))
+            if first <= last:
+                left, right = min(left, first), max(right, last)
+        for tx in range(left >> 2, (right >> 2) + 1 if right >= 0 else 0):
+            mask = 0
+            for row in range(begin, end + 1):
+                first = max(tx << 2, int(math.ceil(ranges[0, row - group])))
+                last = min((tx << 2) + 3, int(math.floor(ranges[1, row - group])))
+                if first <= last:
+                    bits = ((1 << (last - first + 1)) - 1) << (first & 3)
+                    mask |= bits << ((row & 3) << 2)
+            if mask:
+                out[count, 0] = ty * tiles_x + tx
+                out[count, 1] = rank
+                out[count, 2] = mask
+                count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _fill_record(p, n, i, k, record):
+    record[0], record[1] = p[MX * n + i], p[MY * n + i]
+    record[2], record[3], record[4] = p[A * n + i], p[B * n + i], p[C * n + i]
+    record[5] = k
+    record[6], record[7], record[8] = p[RED * n + i], p[GREEN * n + i], p[BLUE * n + i]
+    record[9] = p[DEPTH * n + i]
+
+
+@njit(cache=True, nogil=True)
+def bin_tiles(
+    start, stop, n, scene, tiles_x, tiles_y, projected, order, n_visible,
+    offsets, records, slots, tile_start, entries,
+):  # fmt: skip
+    """Per camera: records in depth order, and per tile the entries (rank, block mask, slot) in depth order.
+
+    `slots[cam, r]` to `slots[cam, r + 1]` are the gradient slots of rank r, counted from `offsets[cam]`, so
+    that one Gaussian's slots are adjacent. `entries` [*, 3]; `tile_start` [V, tiles + 1].
+    """
+    n_tiles = tiles_x * tiles_y
+    ranges = np.empty((2, LANES), np.float32)
+    for cam in range(start, stop):
+        p = projected[cam]
+        base = offsets[cam]
+        raw = np.empty((offsets[cam + 1] - base, 3), np.int32)
+        count = 0
+        for rank in range(n_visible[cam]):
+            i = order[cam, rank]
+            _fill_record(p, n, i, scene[K * n + i], records[cam, rank])
+            slots[cam, rank] = count
+            count = _append_entries(
+                rank, p[MX * n + i], p[MY * n + i], p[HX * n + i], p[HY * n + i], p[SLOPE * n + i],
+                p[WAIST * n + i], tiles_x, tiles_y, ranges, raw, count,
+            )  # fmt: skip
+        slots[cam, n_visible[cam]] = count
+        begin = tile_start[cam]
+        begin[:] = 0
+        for e in range(count):
+            begin[raw[e, 0] + 1] += 1
+        for t in range(n_tiles):
+            begin[t + 1] += begin[t]
+        cursor = begin[:-1].copy()
+        for e in range(count):
+            to = base + cursor[raw[e, 0]]
+            cursor[raw[e, 0]] += 1
+            entries[to, 0], entries[to, 1], entries[to, 2] = raw[e, 1], raw[e, 2], e

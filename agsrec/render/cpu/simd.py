@@ -1,0 +1,227 @@
+"""Explicit 16-lane float vectors for Numba kernels.
+
+Left to itself LLVM unrolls 16-pixel loops and turns their reductions into scalar code, which costs the
+rasterizer a factor of three. `f32x16` values map to LLVM's `<16 x float>`, which every target lowers to the
+registers it has (AVX-512, AVX2, SSE, NEON).
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+__all__ = [
+    "LANES",
+    "any_le",
+    "f32x16",
+    "hsum",
+    "load",
+    "lowest_bit",
+    "padded",
+    "popcount",
+    "splat",
+    "sqrt",
+    "store",
+    "vmax",
+    "vmin",
+    "where_le",
+]
+
+LANES = 16
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+# No NaN assumptions: only contraction to FMA and reassociation of sums.
+_FLAGS = ("contract", "reassoc", "nsz")
+
+
+class _F32x16(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="f32x16")
+
+
+f32x16 = _F32x16()
+
+
+@register_model(_F32x16)
+class _F32x16Model(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, _VECTOR)
+
+
+def _vector_operator(op: Any, emit: str) -> None:
+    @infer_global(op)
+    class _Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if args == (f32x16, f32x16):
+                return signature(f32x16, f32x16, f32x16)
+            return None
+
+    @lower_builtin(op, f32x16, f32x16)
+    def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return getattr(builder, emit)(args[0], args[1], flags=_FLAGS)
+
+
+for _op, _emit in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _vector_operator(_op, _emit)
+
+
+def _splat_value(builder: Any, scalar: Any) -> Any:
+    undef = ir.Constant(_VECTOR, ir.Undefined)
+    lane0 = builder.insert_element(undef, scalar, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(lane0, undef, mask)
+
+
+@intrinsic
+def splat(typingctx: Any, scalar: Any) -> Any:
+    """A number in all 16 lanes."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _splat_value(builder, context.cast(builder, args[0], sig.args[0], types.float32))
+
+    return f32x16(scalar), codegen
+
+
+def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+
+
+def _check_array(array: Any) -> None:
+    if not (
+        isinstance(array, types.Array)
+        and array.ndim == 1
+        and array.dtype == types.float32
+        and array.layout == "C"
+    ):
+        raise TypeError(f"f32x16 load and store need a flat float32 array, not {array}")
+
+
+@intrinsic
+def load(typingctx: Any, array: Any, index: Any) -> Any:
+    """Lanes `array[index : index + 16]` of a flat float32 array; no bounds check."""
+    _check_array(array)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = builder.load(_element_pointer(context, builder, sig.args[0], args[0], args[1]))
+        value.align = 4
+        return value
+
+    return f32x16(array, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write the lanes to `array[index : index + 16]` of a flat float32 array; no bounds check."""
+    _check_array(array)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1])
+        builder.store(args[2], pointer).align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), codegen
+
+
+@intrinsic
+def where_le(typingctx: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
+    """Per lane: `x` where `a <= b`, else `y` (also where either is NaN)."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<=", args[0], args[1]), args[2], args[3])
+
+    return f32x16(f32x16, f32x16, f32x16, f32x16), codegen
+
+
+@intrinsic
+def any_le(typingctx: Any, a: Any, b: Any) -> Any:
+    """Whether `a <= b` in any lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(builder.fcmp_ordered("<=", args[0], args[1]), ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(LANES), 0))
+
+    return types.boolean(f32x16, f32x16), codegen
+
+
+def _unary_intrinsic(name: str, doc: str) -> Any:
+    @intrinsic
+    def function(typingctx: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            function_type = ir.FunctionType(_VECTOR, [_VECTOR])
+            fn = cgutils.get_or_insert_function(builder.module, function_type, f"{name}.v{LANES}f32")
+            return builder.call(fn, args)
+
+        return f32x16(f32x16), codegen
+
+    function.__doc__ = doc
+    return function
+
+
+sqrt = _unary_intrinsic("llvm.sqrt", "Square root per lane.")
+
+
+def _minmax(comparison: str, doc: str) -> Any:
+    @intrinsic
+    def function(typingctx: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(comparison, args[0], args[1]), args[0], args[1])
+
+        return f32x16(f32x16, f32x16), codegen
+
+    function.__doc__ = doc
+    return function
+
+
+vmin = _minmax("<", "Smaller of two, per lane.")
+vmax = _minmax(">", "Larger of two, per lane.")
+
+
+@intrinsic
+def hsum(typingctx: Any, value: Any) -> Any:
+    """Sum of the 16 lanes, pairwise in a fixed order."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        v, width = args[0], LANES
+        while width > 1:
+            width //= 2
+            lanes = ir.VectorType(ir.IntType(32), width)
+            undef = ir.Constant(v.type, ir.Undefined)
+            low = builder.shuffle_vector(v, undef, ir.Constant(lanes, list(range(width))))
+            high = builder.shuffle_vector(v, undef, ir.Constant(lanes, list(range(width, 2 * width))))
+            v = builder.fadd(low, high)
+        return builder.extract_element(v, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(f32x16), codegen
+
+
+def _bit_intrinsic(emit: Any, doc: str) -> Any:
+    @intrinsic
+    def function(typingctx: Any, bits: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return emit(builder, context.cast(builder, args[0], sig.args[0], types.int32))
+
+        return types.int32(bits), codegen
+
+    function.__doc__ = doc
+    return function
+
+
+lowest_bit = _bit_intrinsic(
+    lambda builder, bits: builder.cttz(bits, ir.Constant(ir.IntType(1), 0)), "Index of the lowest set bit."
+)
+popcount = _bit_intrinsic(lambda builder, bits: builder.ctpop(bits), "Number of set bits.")
+
+
+def padded(n: int) -> int:
+    """Smallest multiple of 16 that holds n."""
+    return -(-n // LANES) * LANES

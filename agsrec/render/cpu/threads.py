@@ -1,0 +1,56 @@
+"""One thread pool for all CPU kernels.
+
+Kernels are compiled with `nogil=True` and driven from here rather than by Numba's `prange`: Numba's default
+threading layer aborts the process when two Python threads enter it at once, which a web app does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["num_threads", "parallel_for"]
+
+
+@lru_cache(maxsize=1)
+def num_threads() -> int:
+    """Threads used by CPU kernels: the processors this process may run on."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, num_threads() - 1), thread_name_prefix="agsrec")
+
+
+# A forked child inherits the pool object but none of its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def parallel_for(kernel: Callable[..., Any], n_items: int, *args: Any, chunks_per_thread: int = 4) -> None:
+    """Run `kernel(start, stop, *args)` over `range(n_items)` in contiguous chunks on all threads.
+
+    The kernel must release the GIL and write disjoint outputs per item, so that the result does not depend
+    on the number of threads.
+    """
+    n_chunks = min(n_items, chunks_per_thread * num_threads())
+    if n_chunks <= 1 or num_threads() == 1:
+        if n_items > 0:
+            kernel(0, n_items, *args)
+        return
+    bounds = [n_items * i // n_chunks for i in range(n_chunks + 1)]
+    chunks = iter(list(zip(bounds, bounds[1:], strict=False)))
+
+    def drain() -> None:
+        # `next` on a list iterator is atomic: every thread takes chunks until none is left.
+        for start, stop in chunks:
+            kernel(start, stop, *args)
+
+    futures = [_pool().submit(drain) for _ in range(min(num_threads(), n_chunks) - 1)]
+    drain()
+    for future in futures:
+        future.result()
