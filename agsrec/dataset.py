@@ -1,7 +1,7 @@
 """Loading photos and scenes from folders, with everything a user can get wrong checked on the way.
 
-Two layouts are known. *Demo*: `processed/<name>_rgba.png` with `cameras.json` in the public SparseAGS format,
-optionally `cameras_gt.json`, and test views in `test/<name>_rgba.png` with `cameras_test.json`.
+Two layouts are known. *Demo*: `processed/<name>_rgba.png` with `cameras.json` in the public SparseAGS
+format, optionally `cameras_gt.json`, and test views in `test/<name>_rgba.png` with `cameras_test.json`.
 *Ground truth*: `transforms.json` with `images/`, `points.npy` and `points_visible.npy`, the world having +z up.
 """
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from agsrec.errors import ImageError
 from agsrec.files import atomic_write, read_bytes
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "load_image", "save_png"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "encode_png", "load_image", "save_png"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif", ".ppm")
 """File name endings, in lower case, that are taken for images when a folder is searched."""
@@ -98,13 +98,18 @@ def _grey_to_uint8(values: np.ndarray, *, is_float: bool) -> np.ndarray:
     return (deep * scale).round().clip(0, 255).astype(np.uint8)
 
 
+def encode_png(image: np.ndarray) -> bytes:
+    """PNG of uint8 [H, W], [H, W, 3] or [H, W, 4]."""
+    assert image.dtype == np.uint8, image.dtype
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def save_png(path: str | Path, image: np.ndarray) -> None:
     """Write uint8 [H, W], [H, W, 3] or [H, W, 4] as PNG, atomically.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    assert image.dtype == np.uint8, image.dtype
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG")
-    atomic_write(path, buffer.getvalue())
+    atomic_write(path, encode_png(image))

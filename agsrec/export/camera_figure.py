@@ -43,7 +43,7 @@ _PANEL = 760
 _TITLE = 56
 _LEGEND = 56
 _PLANE_WIDTH = 0.3  # of the mean camera distance, for up to 8 cameras
-_ROOM = 0.26  # of the mean camera distance: for names around the drawing
+_ROOM = np.array([0.26, 0.13])  # of the mean camera distance: for names beside and above the drawing
 _MAX_DEPTH = 0.36  # of the mean camera distance: a long lens keeps its angle, with a smaller image plane
 
 
@@ -89,7 +89,7 @@ class _Style:
 
 
 _STYLES = {
-    "initial": _Style("initial", INITIAL, 1.4, "-", 1),
+    "initial": _Style("initial", INITIAL, 1.4, "-", 1, 0.0),
     "final": _Style("final", FINAL, 2.2, "-", 2, 0.12),
     "truth": _Style("true", TRUTH, 1.6, (0, (3, 2)), 3, 0.0),
 }
@@ -123,14 +123,15 @@ def cameras_figure(
     photos = None if thumbnails is None else thumbnails.detach().cpu().float().clamp(0, 1).numpy()
     distance = float(np.linalg.norm(frusta["final"][:, 0], axis=-1).mean())
 
-    height = _TITLE + _PANEL + _LEGEND
-    figure = new_figure(2 * _PANEL, height)
     boxes = [_bounds(projection, frusta, distance) for _, projection in _VIEWPOINTS]
-    side = max(float((high - low).max()) for low, high in boxes)
+    size = np.max([high - low for low, high in boxes], axis=0)  # both panels have one scale
+    panel_h = round(_PANEL * size[1] / size[0])
+    height = _TITLE + panel_h + _LEGEND
+    figure = new_figure(2 * _PANEL, height)
     for k, ((title, projection), (low, high)) in enumerate(zip(_VIEWPOINTS, boxes, strict=True)):
-        axes = figure.add_axes((k * 0.5, _LEGEND / height, 0.5, _PANEL / height))
+        axes = figure.add_axes((k * 0.5, _LEGEND / height, 0.5, panel_h / height))
         axes.set_axis_off()
-        (left, bottom), (right, top) = (low + high - side) / 2, (low + high + side) / 2
+        (left, bottom), (right, top) = (low + high - size) / 2, (low + high + size) / 2
         axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
         _draw_ground(axes, projection, distance)
         _draw_cameras(axes, projection, frusta, names, photos, distance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -27,13 +28,10 @@ _ERROR_COLORS = "magma_r"
 _MAX_COLUMNS = 8
 _TILE = 256
 _GAP = 6
-_MARGIN = 28
-_LABELS = 76  # width of the row labels
-_CAPTION = 30  # height of a line of text above or below a block
-_LEGEND = 52
-_BLOCK_GAP = 28
-_FRAME = (238, 241, 244)
 _MIN_WIDTH = 640
+_FRAME = (238, 241, 244)
+_READABLE_WIDTH = 1200
+"""Figure width, pixels, beyond which letters grow with the figure: it will be shown scaled down."""
 
 
 # -------------------------------------------------------------------- input against render
@@ -79,49 +77,106 @@ def _tiles(images: np.ndarray) -> list[np.ndarray]:
     return [cv2.resize(x, None, fx=factor, fy=factor, interpolation=method) for x in pixels]
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """Where everything stands, in pixels from the top left; `unit` is a letter size of 1."""
+
+    views: int
+    rows: int
+    tile_w: int
+    tile_h: int
+
+    @property
+    def blocks(self) -> int:
+        return math.ceil(self.views / _MAX_COLUMNS)
+
+    @property
+    def columns(self) -> int:
+        return math.ceil(self.views / self.blocks)
+
+    @property
+    def unit(self) -> float:
+        return 15 * max(1.0, self.columns * self.tile_w / _READABLE_WIDTH)
+
+    @property
+    def margin(self) -> int:
+        return round(1.8 * self.unit)
+
+    @property
+    def left(self) -> int:
+        """Start of the tiles, right of the row labels."""
+        return self.margin + round(5 * self.unit)
+
+    @property
+    def caption(self) -> int:
+        """Height of a line above or below a block."""
+        return round(2 * self.unit)
+
+    @property
+    def block_h(self) -> int:
+        return 2 * self.caption + self.rows * (self.tile_h + _GAP)
+
+    @property
+    def width(self) -> int:
+        return max(_MIN_WIDTH, self.left + self.columns * (self.tile_w + _GAP) - _GAP + self.margin)
+
+    @property
+    def legend_y(self) -> int:
+        """Middle of the bottom line."""
+        return self.margin + self.blocks * (self.block_h + self.margin)
+
+    @property
+    def height(self) -> int:
+        return self.legend_y + self.margin
+
+    def tile(self, view: int, row: int) -> tuple[int, int]:
+        """Left and top of a tile."""
+        x = self.left + (view % self.columns) * (self.tile_w + _GAP)
+        return x, self.block_top(view // self.columns) + self.caption + row * (self.tile_h + _GAP)
+
+    def block_top(self, block: int) -> int:
+        return self.margin + block * (self.block_h + self.margin)
+
+
 def _lay_out(names: Sequence[str], scores: Sequence[float], rows: Sequence[list[np.ndarray]]) -> Figure:
     """Blocks of three rows (photo, render, error), as many blocks as the views need."""
     tile_h, tile_w = rows[0][0].shape[:2]
-    blocks = math.ceil(len(names) / _MAX_COLUMNS)
-    columns = math.ceil(len(names) / blocks)
-    block_h = 2 * _CAPTION + len(rows) * (tile_h + _GAP)
-    pitch = block_h + _BLOCK_GAP
-    width = max(_MIN_WIDTH, 2 * _MARGIN + _LABELS + columns * (tile_w + _GAP) - _GAP)
-    height = _MARGIN + blocks * pitch - _BLOCK_GAP + _LEGEND
-    figure = new_figure(width, height)
-    pixels = np.full((height, width, 3), 255, np.uint8)
+    grid = _Grid(len(names), len(rows), tile_w, tile_h)
+    figure = new_figure(grid.width, grid.height)
+    pixels = np.full((grid.height, grid.width, 3), 255, np.uint8)
+    for k, row in enumerate(rows):
+        for view, tile in enumerate(row):
+            x, y = grid.tile(view, k)
+            pixels[y - 1 : y + tile_h + 1, x - 1 : x + tile_w + 1] = _FRAME
+            pixels[y : y + tile_h, x : x + tile_w] = tile
+    longest = round(tile_w / (0.65 * grid.unit))
     for view, (name, score) in enumerate(zip(names, scores, strict=True)):
-        x = _MARGIN + _LABELS + (view % columns) * (tile_w + _GAP)
-        y = _MARGIN + (view // columns) * pitch
-        for k, row in enumerate(rows):
-            top = y + _CAPTION + k * (tile_h + _GAP)
-            pixels[top - 1 : top + tile_h + 1, x - 1 : x + tile_w + 1] = _FRAME
-            pixels[top : top + tile_h, x : x + tile_w] = row[view]
-        middle = x + tile_w / 2
-        draw_text(figure, middle, y + 12, shortened(name, tile_w // 9), align="center", weight="bold")
-        draw_text(figure, middle, y + block_h - _CAPTION + 10, f"{score:.1f} dB", align="center")
-    for block in range(blocks):
+        x, top = grid.tile(view, 0)
+        middle, below = x + tile_w / 2, grid.tile(view, len(rows))[1] + 0.7 * grid.unit
+        style = {"align": "center", "size": grid.unit}
+        draw_text(figure, middle, top - 0.9 * grid.unit, shortened(name, longest), weight="bold", **style)
+        draw_text(figure, middle, below, f"{score:.1f} dB", **style)
+    for block in range(grid.blocks):
         for k, label in enumerate(("Photo", "Render", "Error")):
-            y = _MARGIN + block * pitch + _CAPTION + k * (tile_h + _GAP) + tile_h / 2
-            draw_text(figure, _MARGIN, y, label, color=MUTED)
-    _draw_legend(figure, pixels, sum(scores) / len(scores))
-    # Given from the top, as the pixels are.
+            y = grid.block_top(block) + grid.caption + k * (tile_h + _GAP) + tile_h / 2
+            draw_text(figure, grid.margin, y, label, color=MUTED, size=grid.unit)
+    _draw_legend(figure, pixels, grid, sum(scores) / len(scores))
     figure.figimage(pixels, 0, 0, origin="upper", zorder=-1)
     return figure
 
 
-def _draw_legend(figure: Figure, pixels: np.ndarray, mean_score: float) -> None:
+def _draw_legend(figure: Figure, pixels: np.ndarray, grid: _Grid, mean_score: float) -> None:
     """Mean PSNR on the left, scale of the error colours on the right of the bottom line."""
-    height, width = pixels.shape[:2]
-    y, length, thickness = height - _LEGEND // 2, 160, 12
-    draw_text(figure, _MARGIN, y, f"Mean PSNR {mean_score:.1f} dB", weight="bold")
-    right = width - _MARGIN - 32
+    y, size = grid.legend_y, 0.85 * grid.unit
+    draw_text(figure, grid.margin, y, f"Mean PSNR {mean_score:.1f} dB", weight="bold", size=grid.unit)
+    length, half = round(9 * grid.unit), round(0.4 * grid.unit)
+    right = round(grid.width - grid.margin - 2.2 * size)
+    left = right - length
     ramp = _heat_map(np.linspace(0, ERROR_FULL_SCALE, length)[None, None])[0, 0]
-    box = np.s_[y - thickness // 2 : y + thickness // 2, right - length : right]
-    pixels[box] = (ramp * 255).round().astype(np.uint8)
-    draw_text(figure, right - length - 22, y, "Absolute colour error", color=MUTED, align="right", size=13)
-    draw_text(figure, right - length - 8, y, "0", color=MUTED, align="right", size=13)
-    draw_text(figure, right + 8, y, f"{ERROR_FULL_SCALE:g}", color=MUTED, size=13)
+    pixels[y - half : y + half, left:right] = (ramp * 255).round().astype(np.uint8)
+    draw_text(figure, left - 1.8 * size, y, "Colour error", color=MUTED, align="right", size=size)
+    draw_text(figure, left - 0.6 * size, y, "0", color=MUTED, align="right", size=size)
+    draw_text(figure, right + 0.6 * size, y, f"{ERROR_FULL_SCALE:g}", color=MUTED, size=size)
 
 
 # -------------------------------------------------------------------- course of the fit

@@ -26,7 +26,7 @@ __all__ = ["Part", "Picture", "Report", "Section", "Table", "Text", "Video", "re
 _MAX_EMBEDDED_VIDEO = 3 * 2**20  # bytes; larger files are linked
 _MAX_PNG = 512 * 2**10  # bytes; beyond, a photo-like picture is stored as JPEG
 _JPEG_QUALITY = 90
-_WIDE = 1.9  # width over height from which a picture scrolls sideways on a narrow screen
+_WIDE = 1.4  # width over height from which a picture scrolls sideways on a narrow screen
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _image_url(image: np.ndarray) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    Image.fromarray(image).save(buffer, "PNG")
     if buffer.tell() <= _MAX_PNG:
         return _data_url("image/png", buffer.getvalue())
     buffer = io.BytesIO()
@@ -232,7 +232,8 @@ h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 14px; overflow-wrap: anyw
 h2 { font-size: 1.15rem; margin: 0 0 12px; overflow-wrap: anywhere; }
 p { margin: 0 0 10px; max-width: 72ch; overflow-wrap: anywhere; }
 header p:first-of-type { font-size: 1.08rem; }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 10px; margin: 0 0 18px; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 10px;
+  margin: 0 0 18px; }
 dl div { border-left: 3px solid var(--accent); padding: 2px 0 2px 12px; }
 dt { color: var(--muted); font-size: .82rem; }
 dd { margin: 0; font-size: 1.35rem; font-weight: 650; line-height: 1.3; font-variant-numeric: tabular-nums; }
@@ -243,7 +244,8 @@ figcaption { color: var(--muted); font-size: .88rem; margin-top: 8px; max-width:
 img { display: block; width: auto; max-width: 100%; height: auto; background: #fff; border-radius: 8px; }
 video { display: block; width: 100%; max-width: 420px; background: #fff; border-radius: 8px; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 6px 18px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; padding: 6px 18px 6px 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; }
 th { color: var(--muted); font-weight: 600; white-space: nowrap; }
 td { overflow-wrap: anywhere; min-width: 4ch; }
 .number { text-align: right; white-space: nowrap; }

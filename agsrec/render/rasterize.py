@@ -83,6 +83,8 @@ def rasterize(
     _check_shapes(means, quats, scales, opacities, colors, viewmats, Ks, sh_degree)
     if width < 1 or height < 1:
         raise ShapeError(f"image size must be positive, not {width}x{height}")
+    if render_mode not in ("RGB", "RGB+ED"):
+        raise OptionError(f"render_mode must be 'RGB' or 'RGB+ED', not {render_mode!r}")
     backgrounds = _backgrounds(backgrounds, viewmats)
     on_cuda = means.is_cuda
     if backend == "auto":

@@ -153,13 +153,13 @@ def facing(scene: Scene, depths: Tensor) -> Scene:
     return replace(scene, means=means, viewmats=torch.eye(4)[None])
 
 
-def close_depths() -> Scene:
-    """Depths a few float32 steps apart, in random order, with a straggler far behind."""
-    scene = make_scene(60, views=1, seed=15)
+def close_depths(farthest: float | None = None) -> Scene:
+    """Depths 2e-6 apart (relative), in random order; one Gaussian may lie much farther away."""
     order = torch.randperm(60, generator=torch.Generator().manual_seed(2))
-    depths = 3.0 * (1 + 1e-6 * order.float())
-    depths[order == 30] = 900.0
-    return facing(scene, depths)
+    depths = 3.0 * (1 + 2e-6 * order.float())
+    if farthest is not None:
+        depths[order == 30] = farthest
+    return facing(make_scene(60, views=1, seed=15), depths)
 
 
 def equal_depths() -> Scene:
@@ -197,6 +197,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "camera_inside": camera_inside,
     "near_plane": near_plane,
     "close_depths": close_depths,
+    "close_depths_and_straggler": lambda: close_depths(900.0),
     "equal_depths": equal_depths,
     "needles": needles,
     "nearly_opaque": nearly_opaque,

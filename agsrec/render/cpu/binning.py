@@ -53,31 +53,36 @@ def _radix_pass(count, keys, order, shift, keys_out, order_out, histogram):
 def sort_visible(start, stop, n, n_real, tiles_x, tiles_y, projected, order, n_visible, n_entries):
     """Indices of the visible Gaussians of cameras [start, stop) by depth, into `order` [V, n].
 
-    Two stable radix passes over 24-bit depths. `n_entries` receives an upper bound on (tile, Gaussian) pairs.
+    Radix sort of the depths' bit patterns, counted from the nearest: two passes where the farthest is within
+    24 bits of it (a factor of four in depth), else three. `n_entries` receives an upper bound on
+    (tile, Gaussian) pairs.
     """
+    depth_bits = projected.view(np.int32)
     index, index2 = np.empty(n, np.int32), np.empty(n, np.int32)
     keys, keys2 = np.empty(n, np.int32), np.empty(n, np.int32)
     histogram = np.empty(_BUCKETS, np.int32)
     for cam in range(start, stop):
         p = projected[cam]
         count, entries = 0, 0
-        nearest, farthest = np.float32(np.inf), np.float32(-np.inf)
+        nearest, farthest = np.int32(0x7FFFFFFF), np.int32(0)
         for i in range(n_real):
             if p[HX * n + i] > 0:
                 x0, x1 = _tile_range(p[MX * n + i], p[HX * n + i], tiles_x)
                 y0, y1 = _tile_range(p[MY * n + i], p[HY * n + i], tiles_y)
                 entries += (x1 - x0 + 1) * (y1 - y0 + 1)
                 index[count] = i
-                depth = p[DEPTH * n + i]
-                nearest, farthest = min(nearest, depth), max(farthest, depth)
+                # Positive floats sort like their bit patterns.
+                bits = depth_bits[cam, DEPTH * n + i]
+                keys[count] = bits
+                nearest, farthest = min(nearest, bits), max(farthest, bits)
                 count += 1
-        if count:
-            # Largest key below 2^24 even after rounding up; a wrapped key would draw the farthest first.
-            quantum = np.float32((1 << (2 * _RADIX_BITS)) - 2) / max(farthest - nearest, np.float32(1e-20))
-            for j in range(count):
-                keys[j] = int((p[DEPTH * n + index[j]] - nearest) * quantum)
-            _radix_pass(count, keys, index, 0, keys2, index2, histogram)
-            _radix_pass(count, keys2, index2, _RADIX_BITS, keys, order[cam], histogram)
+        for j in range(count):
+            keys[j] -= nearest
+        _radix_pass(count, keys, index, 0, keys2, index2, histogram)
+        _radix_pass(count, keys2, index2, _RADIX_BITS, keys, order[cam], histogram)
+        if count and (farthest - nearest) >> (2 * _RADIX_BITS):
+            _radix_pass(count, keys, order[cam], 2 * _RADIX_BITS, keys2, index2, histogram)
+            order[cam, :count] = index2[:count]
         n_visible[cam] = count
         n_entries[cam] = entries
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 def _planes(tensor: Tensor, n: int) -> np.ndarray:
     """[N, ...] parameters as flat planes [prod(...) * n], Gaussian index fastest, zero-padded."""
-    rows = _array(tensor.reshape(len(tensor), -1).T)
+    rows = _array(tensor.reshape(len(tensor), math.prod(tensor.shape[1:])).T)
     out = np.zeros((rows.shape[0], n), np.float32)
     out[:, : rows.shape[1]] = rows
     return out.ravel()
@@ -211,7 +212,7 @@ class _Rasterize(torch.autograd.Function):
         kept, rgb, alpha, depth = _forward(
             means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, s
         )
-        ctx.kept, ctx.settings = kept, s
+        ctx.kept, ctx.settings, ctx.alpha = kept, s, alpha
         ctx.save_for_backward(quats, scales, opacities)
         ctx.meta = [
             (t.dtype, t.shape) for t in (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)

@@ -1,0 +1,278 @@
+"""Background removal: a learned model through rembg, or GrabCut where there is none.
+
+A remover maps a photo [H, W, 3] uint8 to an alpha channel [H, W] uint8.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from agsrec.errors import OptionError
+
+__all__ = ["GRABCUT", "MODELS", "Remover", "grabcut_alpha", "make_remover"]
+
+Remover = Callable[[np.ndarray], np.ndarray]
+
+GRABCUT = "grabcut"
+"""Name of the built-in method that needs no model file."""
+
+MODELS = (
+    "u2net",
+    "u2netp",
+    "u2net_human_seg",
+    "silueta",
+    "isnet-general-use",
+    "isnet-anime",
+    "birefnet-general",
+    "birefnet-general-lite",
+    "birefnet-portrait",
+    "birefnet-dis",
+    "birefnet-hrsod",
+    "birefnet-cod",
+    "birefnet-massive",
+    "bria-rmbg",
+)
+"""The models of rembg that need only a photo, and run on this machine."""
+
+_MODEL_HOST = "https://github.com"
+_NETWORK_TIMEOUT = 3.0  # seconds
+
+_log = logging.getLogger(__name__)
+
+
+def make_remover(model: str) -> Remover:
+    """The remover of that name, or GrabCut with a logged warning if its model file cannot be had.
+
+    Raises:
+        OptionError: There is no model of that name.
+    """
+    if model == GRABCUT:
+        return grabcut_alpha
+    if model not in MODELS:
+        raise OptionError(
+            f"unknown background model {model!r}; choose one of {', '.join((*MODELS, GRABCUT))}"
+        )
+    reason = None if _model_file_present(model) or _network_available() else "its file is not on this machine"
+    if reason is None:
+        try:
+            return _rembg_remover(model)
+        # rembg, pooch and onnxruntime have no common exception; SystemExit is rembg's for a broken install.
+        except (Exception, SystemExit) as error:
+            reason = str(error)[:200] or type(error).__name__
+    _log.warning(
+        "background model %s cannot be used (%s): falling back to GrabCut, which is less exact; look at the "
+        "cut-outs, or run once with a network connection to download the model",
+        model,
+        reason,
+    )
+    return grabcut_alpha
+
+
+def _model_file_present(model: str) -> bool:
+    """Whether rembg has the model's file in one of its folders.
+
+    Looked up here, because importing rembg takes seconds, the first time half a minute.
+    """
+    xdg = os.environ.get("XDG_DATA_HOME")
+    homes = [os.environ.get("U2NET_HOME"), os.environ.get("REMBG_HOME"), "~/.u2net", "~/.rembg"]
+    homes += [os.path.join(xdg, name) for name in (".u2net", "rembg")] if xdg else []
+    folders = [Path(home).expanduser() for home in homes if home]
+    return any((f / p).is_file() for f in folders for p in (f"{model}.onnx", f"models/{model}/{model}.onnx"))
+
+
+def _network_available() -> bool:
+    """Whether the models' host answers, within seconds even where name resolution hangs."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(_MODEL_HOST, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=_NETWORK_TIMEOUT).close()
+        except urllib.error.HTTPError:
+            pass  # an answer all the same
+        except (OSError, ValueError):
+            return
+        answered.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(2 * _NETWORK_TIMEOUT)
+    return answered.is_set()
+
+
+def _rembg_remover(model: str) -> Remover:
+    import rembg  # seconds to import, and not needed for images that have an alpha channel
+
+    session = rembg.new_session(model)
+
+    def remove(rgb: np.ndarray) -> np.ndarray:
+        mask = rembg.remove(Image.fromarray(rgb), session=session, only_mask=True)
+        return np.asarray(mask, dtype=np.uint8)
+
+    return remove
+
+
+# ---------------------------------------------------------------- GrabCut
+
+_WORK_SIZE = 384  # longest side in pixels on which the cut is found
+_REFINE_SIZE = 1536  # longest side in pixels on which its edge is followed
+_ITERATIONS = 5
+_FRAME = 0.03  # width of the surely empty frame, as a share of the shorter side
+_PLAIN_NOISE = 16.0  # of 255; a frame that varies less is a plain backdrop
+_PLAIN_TOLERANCE = 12.0  # of 255; colours nearer to the backdrop's belong to it
+_PLAIN_STEP = 3  # of 255; largest step of brightness inside a soft shadow
+_START_RADII = (0.65, 0.75, 0.9)  # of the centred ellipse to start from, 1 touches the border
+_CHROMA_GAIN, _LIGHTNESS_GAIN = 1.5, 0.25  # weak lightness: a shadow looks like the floor it falls on
+
+
+def grabcut_alpha(rgb: np.ndarray) -> np.ndarray:
+    """Alpha [H, W] uint8 of the object in the middle of a photo [H, W, 3] uint8.
+
+    GrabCut (Rother et al. 2004) finds a local optimum that depends on its start and its colour space, so it
+    runs from several ellipses, in RGB and in a colour space that all but ignores shadows, and the majority
+    of these cuts decides. A photo before a plain backdrop needs none of it: what differs from the backdrop
+    is the object. All zero if nothing is found.
+    """
+    height, width = rgb.shape[:2]
+    smooth = cv2.bilateralFilter(_fit_within(rgb, _WORK_SIZE), 5, 20, 3)
+    backdrop = _plain_backdrop(smooth)
+    if backdrop is None:
+        images = smooth, _shadow_free(smooth)
+        mask = np.mean([_grabcut(image, radius) for image in images for radius in _START_RADII], axis=0) > 0.5
+    else:
+        mask = ~backdrop
+    mask = _clean(mask)
+    if not mask.any():
+        return np.zeros((height, width), dtype=np.uint8)
+    alpha = _follow_edges(mask, _fit_within(rgb, _REFINE_SIZE))
+    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
+    return (alpha * 255).round().astype(np.uint8)
+
+
+def _fit_within(image: np.ndarray, longest: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _shadow_free(rgb: np.ndarray) -> np.ndarray:
+    """Lab [H, W, 3] uint8 with strong chroma and weak lightness."""
+    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.float32)
+    lab[..., 0] *= _LIGHTNESS_GAIN
+    lab[..., 1:] = (lab[..., 1:] - 128) * _CHROMA_GAIN + 128
+    return lab.clip(0, 255).astype(np.uint8)
+
+
+def _plain_backdrop(rgb: np.ndarray) -> np.ndarray | None:
+    """The backdrop [H, W] bool of a photo whose frame is of one colour; None for any other photo.
+
+    Shadows on a bright backdrop belong to it: pixels of its hue that are darker, as far as they are reached
+    from it in small steps of brightness, which the edge of an object is not.
+    """
+    height, width = rgb.shape[:2]
+    frame = _frame(height, width)
+    color = np.median(rgb[frame], axis=0)
+    distance = np.abs(rgb - color).max(-1)
+    noise = float(np.percentile(distance[frame], 95))
+    if noise > _PLAIN_NOISE:
+        return None
+    near = distance <= max(_PLAIN_TOLERANCE, 2 * noise)
+    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.float32)
+    reference = np.median(lab[frame], axis=0)
+    same_hue = np.abs(lab - reference)[..., 1:].max(-1) <= _PLAIN_TOLERANCE / 2
+    shadow = same_hue & (lab[..., 0] > 0.4 * reference[0]) & (reference[0] > 100)
+    # A border of the backdrop's colour connects all sides, so that one seed reaches everything.
+    padded = cv2.copyMakeBorder(rgb, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=color.tolist())
+    reached = np.pad(~(near | shadow), 2).astype(np.uint8)
+    step = (_PLAIN_STEP,) * 3
+    cv2.floodFill(padded, reached, (0, 0), 0, step, step, 4 | cv2.FLOODFILL_MASK_ONLY | (255 << 8))
+    return (reached[2:-2, 2:-2] == 255) | near
+
+
+def _frame(height: int, width: int) -> np.ndarray:
+    """The outermost pixels [H, W] bool, where no object is expected."""
+    thickness = max(1, round(_FRAME * min(height, width)))
+    out = np.ones((height, width), dtype=bool)
+    out[thickness:-thickness, thickness:-thickness] = False
+    return out
+
+
+def _grabcut(image: np.ndarray, radius: float) -> np.ndarray:
+    """One cut [H, W] bool from a centred ellipse of that radius, the frame being surely background."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    labels = np.where(np.hypot(x, y) < radius, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[_frame(height, width)] = cv2.GC_BGD
+    if not (labels == cv2.GC_PR_FGD).any():
+        return np.zeros((height, width), dtype=bool)
+    cv2.setRNGSeed(0)  # its k-means draws from a global generator
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(image, labels, None, *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
+    return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+
+
+def _clean(mask: np.ndarray, *, close: float = 0.03, open_: float = 0.008, hole: float = 0.05) -> np.ndarray:
+    """A mask [H, W] bool without cracks, whiskers, specks and narrow holes.
+
+    All lengths are shares of the object's size, the square root of its area. A hole is narrow if no disc of
+    radius `hole` fits in: the gap under a handle stays, a stripe in the colour of the background goes.
+    """
+    size = float(np.sqrt(mask.sum()))
+    pad = 1 + round(close * size)
+    padded = np.pad(mask.astype(np.uint8), pad)
+    padded = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _disc(close * size))
+    padded = cv2.morphologyEx(padded, cv2.MORPH_OPEN, _disc(open_ * size))
+    padded = _without_specks(padded)
+    count, labels = cv2.connectedComponents(1 - padded, connectivity=4)
+    depth = cv2.distanceTransform(1 - padded, cv2.DIST_L2, 5)
+    for label in range(1, count):
+        region = labels == label
+        if label != labels[0, 0] and depth[region].max() < hole * size:
+            padded[region] = 1
+    return padded[pad:-pad, pad:-pad].astype(bool)
+
+
+def _disc(radius: float) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(radius) + 1,) * 2)
+
+
+def _without_specks(mask: np.ndarray, share: float = 0.1) -> np.ndarray:
+    """The components [H, W] uint8 that have at least `share` of the area of the largest."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    keep = [i + 1 for i in range(count - 1) if areas[i] >= share * areas.max()]
+    return np.isin(labels, keep).astype(np.uint8)
+
+
+def _follow_edges(mask: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Soft alpha [H, W] float32 in [0, 1] from a coarser mask, its edge drawn to that of the photo.
+
+    A guided filter (He et al. 2010) of the mask by the photo's brightness; far from the edge the mask stays.
+    """
+    height, width = rgb.shape[:2]
+    coarse = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    radius = max(1, round(1.5 * max(height, width) / max(mask.shape)))
+    guide = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    mean_i, mean_p = _box(guide, radius), _box(coarse, radius)
+    a = (_box(guide * coarse, radius) - mean_i * mean_p) / (_box(guide * guide, radius) - mean_i**2 + 1e-4)
+    soft = _box(a, radius) * guide + _box(mean_p - a * mean_i, radius)
+    edge = (_box(coarse, 2 * radius) > 0.02) & (_box(coarse, 2 * radius) < 0.98)
+    sharpened = (soft - 0.5) * 1.5 + 0.5
+    return np.where(edge, sharpened, coarse).clip(0, 1).astype(np.float32)
+
+
+def _box(image: np.ndarray, radius: int) -> np.ndarray:
+    return cv2.blur(image, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)

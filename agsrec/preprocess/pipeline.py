@@ -1,0 +1,191 @@
+"""From photo files to `processed/*_rgba.png`: the only part of preprocessing that touches the disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from agsrec.errors import AgsrecError, ImageError, OptionError
+from agsrec.files import atomic_write, read_bytes
+from agsrec.images import IMAGE_SUFFIXES, encode_png, load_image
+from agsrec.preprocess.background import GRABCUT, MODELS, Remover, make_remover
+from agsrec.preprocess.recenter import Crop, crop_rgba, object_box, square_crop
+
+__all__ = ["Processed", "process", "read_crops"]
+
+_log = logging.getLogger(__name__)
+_MAX_CROPS_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Processed:
+    """What `process` wrote.
+
+    Attributes:
+        files: The cut-out images, one per photo.
+        crops: By view name, the piece of the photo that the image shows.
+    """
+
+    files: tuple[Path, ...]
+    crops: Mapping[str, Crop]
+
+
+def process(
+    path: str | Path,
+    *,
+    size: int = 512,
+    model: str = "u2net",
+    border_ratio: float = 0.2,
+    recenter: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Processed:
+    """Cut out and centre the object in a photo, or in every photo of a folder.
+
+    Writes `processed/<name>_rgba.png`, `source/<name>.png` (the same crop with its background) and
+    `processed/crops.json` into the folder, or into the folder that holds the photo. A folder without photos
+    of its own but with a `source/` is processed from there, and its `source/` is left alone. Nothing is
+    written unless every photo could be used.
+
+    Args:
+        path: Photo, or folder of photos.
+        size: Side of the square results in pixels.
+        model: Background model (see `MODELS`), or "grabcut". Transparent images keep their own alpha.
+        border_ratio: Share of the result's side left free around the object's longest side.
+        recenter: Centre and scale the object; otherwise the whole photo is fitted into the square.
+        progress: Called with the number of photos done and their total.
+
+    Raises:
+        OptionError: An option is out of range, or there is nothing to process.
+        ImageError: A photo cannot be used, shows no object, or two photos share a name.
+        OutputError: The results cannot be written.
+    """
+    _check_options(size, model, border_ratio)
+    folder, photos, write_source = _find_photos(Path(path))
+    remover: Remover | None = None
+    results: dict[Path, bytes] = {}
+    crops: dict[str, Crop] = {}
+    for done, (name, photo) in enumerate(photos.items(), 1):
+        rgba, has_alpha = load_image(photo)
+        if not has_alpha:
+            remover = remover or make_remover(model)
+            alpha = remover(np.ascontiguousarray(rgba[..., :3]))
+        else:
+            alpha = rgba[..., 3]
+        box = object_box(alpha)
+        if box is None:
+            raise ImageError(
+                f"{photo}: no object found in it; cut it out by hand (PNG with alpha) or remove it"
+            )
+        crop = square_crop(
+            rgba.shape[1], rgba.shape[0], size, box=box if recenter else None, border_ratio=border_ratio
+        )
+        crops[name] = crop
+        cut = crop_rgba(np.dstack([rgba[..., :3], alpha]), crop, extend=False)
+        cut[cut[..., 3] == 0] = 0
+        results[folder / "processed" / f"{name}_rgba.png"] = encode_png(cut)
+        if write_source:
+            results[folder / "source" / f"{name}.png"] = _encode_source(rgba, crop, has_alpha)
+        if progress:
+            progress(done, len(photos))
+    for file, data in results.items():
+        atomic_write(file, data)
+    _write_crops(folder / "processed" / "crops.json", crops)
+    return Processed(tuple(folder / "processed" / f"{name}_rgba.png" for name in photos), crops)
+
+
+def _check_options(size: int, model: str, border_ratio: float) -> None:
+    if not 16 <= size <= 4096:
+        raise OptionError(f"size must be between 16 and 4096 pixels, not {size}")
+    if not 0 <= border_ratio < 0.9:
+        raise OptionError(f"border_ratio must be at least 0 and below 0.9, not {border_ratio}")
+    if model not in (*MODELS, GRABCUT):
+        raise OptionError(
+            f"unknown background model {model!r}; choose one of {', '.join((*MODELS, GRABCUT))}"
+        )
+
+
+def _find_photos(path: Path) -> tuple[Path, dict[str, Path], bool]:
+    """Folder for the results, photos by view name, and whether `source/` is to be written."""
+    if path.is_file():
+        return path.parent, _by_name([path]), True
+    if not path.is_dir():
+        raise OptionError(f"{path} does not exist; give a photo or a folder of photos")
+    for folder, write_source in ((path, True), (path / "source", False)):
+        photos = _photos_in(folder)
+        if photos:
+            return path, _by_name(photos), write_source
+    raise OptionError(
+        f"{path} has no photos ({', '.join(s[1:] for s in IMAGE_SUFFIXES)}); give another folder"
+    )
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    """Photos directly in a folder, by name; neither our results nor hidden files."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        f
+        for f in folder.iterdir()
+        if f.suffix.lower() in IMAGE_SUFFIXES
+        and not f.name.startswith(".")
+        and not f.name.endswith("_rgba.png")
+        and f.is_file()
+    )
+
+
+def _by_name(photos: Sequence[Path]) -> dict[str, Path]:
+    out: dict[str, Path] = {}
+    for photo in photos:
+        name = photo.stem.removesuffix("_rgba")
+        if name in out:
+            raise ImageError(
+                f"{out[name]} and {photo.name} would both become {name}_rgba.png; rename one of them"
+            )
+        out[name] = photo
+    return out
+
+
+def _encode_source(rgba: np.ndarray, crop: Crop, has_alpha: bool) -> bytes:
+    """PNG of the crop with its background, without an alpha channel if the photo has none."""
+    square = crop_rgba(rgba, crop, extend=not has_alpha)
+    return encode_png(square if has_alpha else square[..., :3])
+
+
+# ---------------------------------------------------------------- crops.json
+
+
+def _write_crops(path: Path, crops: Mapping[str, Crop]) -> None:
+    """Add crops to those of earlier runs in the same folder."""
+    try:
+        known = dict(read_crops(path)) if path.exists() else {}
+    except AgsrecError as error:
+        _log.warning("%s; it is written anew", error)
+        known = {}
+    content = {name: {**asdict(crop), "scale": crop.scale} for name, crop in {**known, **crops}.items()}
+    atomic_write(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_crops(path: str | Path) -> dict[str, Crop]:
+    """The crops by view name from a `crops.json` that `process` has written.
+
+    Raises:
+        ImageError: The file cannot be read or used.
+    """
+    what = "the crops.json that processing writes"
+    data = read_bytes(path, error=ImageError, what=what, limit=_MAX_CROPS_BYTES)
+    keys = [f.name for f in fields(Crop)]
+    try:
+        content = json.loads(data)
+        crops = {name: Crop(**{key: entry[key] for key in keys}) for name, entry in content.items()}
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        raise ImageError(f"{path} is not {what}; process the photos again") from error
+    for name, crop in crops.items():
+        values = [getattr(crop, key) for key in keys]
+        if any(type(v) is not int or abs(v) > 10**9 for v in values) or crop.side < 1 or crop.size < 1:
+            raise ImageError(f"{path}, view {name!r} has unusable numbers; process the photos again")
+    return crops

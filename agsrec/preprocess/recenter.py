@@ -1,0 +1,93 @@
+"""Square crops around an object, and the intrinsics that go with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+__all__ = ["Crop", "carry_intrinsics", "crop_rgba", "object_box", "square_crop"]
+
+_SOLID = 128  # alpha from which a pixel counts as part of the object
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square piece of a photo, resampled to `size` x `size` pixels.
+
+    Attributes:
+        width: Width of the photo in pixels, after its EXIF orientation has been applied.
+        height: Its height in pixels.
+        x0: Left edge of the square in pixels of the photo; may lie outside.
+        y0: Top edge.
+        side: Side of the square in pixels of the photo.
+        size: Side of the result in pixels.
+    """
+
+    width: int
+    height: int
+    x0: int
+    y0: int
+    side: int
+    size: int
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the result per pixel of the photo."""
+        return self.size / self.side
+
+
+def object_box(alpha: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Box (x0, y0, x1, y1), ends excluded, of the object in alpha [H, W] uint8; None if there is none."""
+    solid = alpha >= _SOLID
+    columns, rows = np.flatnonzero(solid.any(0)), np.flatnonzero(solid.any(1))
+    if not len(columns):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def square_crop(
+    width: int, height: int, size: int, *, box: tuple[int, int, int, int] | None, border_ratio: float
+) -> Crop:
+    """The square around an object's box, whose longest side then takes `1 - border_ratio` of it.
+
+    Without a box, the whole photo in the middle of a square.
+    """
+    x0, y0, x1, y1 = box or (0, 0, width, height)
+    longest = max(x1 - x0, y1 - y0)
+    side = max(1, round(longest / (1 - border_ratio))) if box else longest
+    # The object is as wide as it is: integer division keeps it within half a pixel of the centre.
+    return Crop(width, height, (x0 + x1 - side) // 2, (y0 + y1 - side) // 2, side, size)
+
+
+def crop_rgba(rgba: np.ndarray, crop: Crop, *, extend: bool) -> np.ndarray:
+    """The crop [size, size, 4] of a photo [H, W, 4] uint8.
+
+    Colours are weighted with alpha, so that what is hidden does not bleed into the edges. What lies outside
+    the photo is transparent, or with `extend` continues its border.
+    """
+    x1, y1 = crop.x0 + crop.side, crop.y0 + crop.side
+    inside = rgba[max(crop.y0, 0) : max(y1, 0), max(crop.x0, 0) : max(x1, 0)]
+    top, left = max(-crop.y0, 0), max(-crop.x0, 0)
+    bottom, right = crop.side - inside.shape[0] - top, crop.side - inside.shape[1] - left
+    kind = cv2.BORDER_REPLICATE if extend else cv2.BORDER_CONSTANT
+    square = cv2.copyMakeBorder(inside, top, bottom, left, right, kind)
+    if crop.side == crop.size:
+        return square
+    method = cv2.INTER_AREA if crop.size < crop.side else cv2.INTER_CUBIC
+    alpha = square[..., 3:].astype(np.float32) / 255
+    premultiplied = np.concatenate([square[..., :3] * alpha, alpha * 255], axis=2)
+    resized = cv2.resize(premultiplied, (crop.size, crop.size), interpolation=method).clip(0, 255)
+    color = resized[..., :3] / np.maximum(resized[..., 3:] / 255, 1e-3)
+    return np.concatenate([color, resized[..., 3:]], axis=2).round().clip(0, 255).astype(np.uint8)
+
+
+def carry_intrinsics(K: Tensor, crop: Crop) -> Tensor:
+    """Intrinsics [..., 3, 3] of the crop from those of the photo, both in their own pixels.
+
+    Pixel centres are at +0.5, so that the scale applies to the edges of pixels and needs no shift.
+    """
+    shift = K.new_tensor([[0.0, 0.0, crop.x0], [0.0, 0.0, crop.y0], [0.0, 0.0, 0.0]])
+    return K.new_tensor([crop.scale, crop.scale, 1.0])[:, None] * (K - shift)
