@@ -131,6 +131,7 @@ _FRAME = 0.03  # width of the surely empty frame, as a share of the shorter side
 _PLAIN_NOISE = 16.0  # of 255; a frame that varies less is a plain backdrop
 _PLAIN_TOLERANCE = 12.0  # of 255; colours nearer to the backdrop's belong to it
 _PLAIN_STEP = 3  # of 255; largest step of brightness inside a soft shadow
+_DARKEST_SHADOW = 0.4  # brightness of a shadow relative to the backdrop
 _START_RADII = (0.65, 0.75, 0.9)  # of the centred ellipse to start from, 1 touches the border
 _CHROMA_GAIN, _LIGHTNESS_GAIN = 1.5, 0.25  # weak lightness: a shadow looks like the floor it falls on
 
@@ -179,7 +180,7 @@ def _shadow_free(rgb: np.ndarray) -> np.ndarray:
 def _plain_backdrop(rgb: np.ndarray) -> np.ndarray | None:
     """The backdrop [H, W] bool of a photo whose frame is of one colour; None for any other photo.
 
-    Shadows on a bright backdrop belong to it: pixels of its hue that are darker, as far as they are reached
+    Shadows on the backdrop belong to it: pixels of its hue that are darker, as far as they are reached
     from it in small steps of brightness, which the edge of an object is not.
     """
     height, width = rgb.shape[:2]
@@ -190,10 +191,9 @@ def _plain_backdrop(rgb: np.ndarray) -> np.ndarray | None:
     if noise > _PLAIN_NOISE:
         return None
     near = distance <= max(_PLAIN_TOLERANCE, 2 * noise)
-    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.float32)
-    reference = np.median(lab[frame], axis=0)
-    same_hue = np.abs(lab - reference)[..., 1:].max(-1) <= _PLAIN_TOLERANCE / 2
-    shadow = same_hue & (lab[..., 0] > 0.4 * reference[0]) & (reference[0] > 100)
+    shade = (rgb @ color) / max(float(color @ color), 1.0)
+    same_hue = np.abs(rgb - shade[..., None] * color).max(-1) <= _PLAIN_TOLERANCE / 2
+    shadow = same_hue & (shade > _DARKEST_SHADOW) & (shade < 1) & (color.mean() > 2 * _PLAIN_TOLERANCE)
     # A border of the backdrop's colour connects all sides, so that one seed reaches everything.
     padded = cv2.copyMakeBorder(rgb, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=color.tolist())
     reached = np.pad(~(near | shadow), 2).astype(np.uint8)

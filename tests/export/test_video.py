@@ -13,8 +13,7 @@ import torch
 from agsrec.cameras import Cameras
 from agsrec.errors import OptionError, OutputError, ShapeError
 from agsrec.export.video import orbit_cameras, write_turntable, write_video
-
-from .conftest import ring
+from tests.export.made_up import ring
 
 
 def read(path: Path) -> tuple[np.ndarray, float]:

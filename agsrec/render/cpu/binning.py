@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
 from agsrec.render.cpu.project import BLUE, DEPTH, GREEN, HX, HY, MX, MY, RED, SLOPE, WAIST, A, B, C, K
-from agsrec.render.cpu.simd import LANES, load, splat, sqrt, store, vmax, vmin
+from agsrec.render.cpu.simd import LANES, ceil, floor, load, splat, sqrt, store_int, vmax, vmin, where_le
 
 __all__ = ["BLOCK", "RECORD", "TILE", "bin_tiles", "sort_visible"]
 
@@ -24,10 +22,13 @@ _RADIX_BITS = 12
 _BUCKETS = 1 << _RADIX_BITS
 
 
+_LANE_ROW = np.arange(LANES, dtype=np.float32) * BLOCK
+
+
 @njit(cache=True, nogil=True)
 def _tile_range(center, extent, limit):
-    first = max(0, int(math.floor((center - extent) / TILE)))
-    last = min(limit - 1, int(math.floor((center + extent) / TILE)))
+    first = max(0, int((center - extent) * np.float32(1.0 / TILE)))
+    last = min(limit - 1, int((center + extent) * np.float32(1.0 / TILE)))
     return first, last
 
 
@@ -88,57 +89,56 @@ def sort_visible(start, stop, n, n_real, tiles_x, tiles_y, projected, order, n_v
 
 
 @njit(cache=True, nogil=True)
-def _block_ranges(mx, my, hx, hy, slope, waist, row0, first, last):
+def _block_ranges(mx, my, hx, hy, slope, waist, row0, blocks_x, first, last):
     """First and last block column the ellipse touches in the 16 block rows from `row0`, into two buffers.
 
-    Only pixel centres count. An empty row gets first > last.
+    Only pixel centres count, and only columns of the image. An empty row gets first > last.
     """
-    lane = load(_LANE_INDEX, 0) * splat(BLOCK)
-    low = splat(np.float32(row0 * BLOCK) + np.float32(0.5) - my) + lane
+    zero, one = splat(0.0), splat(1.0)
+    low = splat(np.float32(row0 * BLOCK) + np.float32(0.5) - my) + load(_LANE_ROW, 0)
     reach = splat(hy)
-    low, high = vmax(splat(0.0) - reach, low), vmin(reach, low + splat(BLOCK - 1))
+    top = low + splat(BLOCK - 1)
+    low, high = vmax(zero - reach, low), vmin(reach, top)
     # The boundary is concave, so its extreme over a slab is at its own extreme, clamped into the slab.
     peak = splat(slope * hy * hy / hx)
-    right_y, left_y = vmin(high, vmax(low, peak)), vmin(high, vmax(low, splat(0.0) - peak))
+    right_y, left_y = vmin(high, vmax(low, peak)), vmin(high, vmax(low, zero - peak))
     inverse = splat(np.float32(1.0) / (hy * hy))
-    one, zero = splat(1.0), splat(0.0)
-    right = splat(slope) * right_y + splat(waist) * sqrt(vmax(zero, one - right_y * right_y * inverse))
-    left = splat(slope) * left_y - splat(waist) * sqrt(vmax(zero, one - left_y * left_y * inverse))
+    width = splat(waist)
+    right = splat(slope) * right_y + width * sqrt(vmax(zero, one - right_y * right_y * inverse))
+    left = splat(slope) * left_y - width * sqrt(vmax(zero, one - left_y * left_y * inverse))
     quarter = splat(1.0 / BLOCK)
-    store(first, 0, (splat(mx - np.float32(BLOCK - 0.5)) + left) * quarter)
-    store(last, 0, (splat(mx - np.float32(0.5)) + right) * quarter)
-
-
-_LANE_INDEX = np.arange(LANES, dtype=np.float32)
+    left = vmax(zero, ceil((splat(mx - np.float32(BLOCK - 0.5)) + left) * quarter))
+    right = vmin(splat(blocks_x - 1), floor((splat(mx - np.float32(0.5)) + right) * quarter))
+    # Rows the ellipse does not reach at all.
+    right = where_le(low, high, right, splat(-1.0))
+    store_int(first, 0, left)
+    store_int(last, 0, right)
 
 
 @njit(cache=True, nogil=True)
-def _append_entries(rank, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, ranges, out, count):
+def _row_bits(first, last, tile_column):
+    """The 4 bits of one block row that lie in a tile column, for block columns first..last."""
+    low, high = max(0, first - tile_column), min(3, last - tile_column)
+    return ((2 << high) - 1) & ~((1 << low) - 1) if low <= high else 0
+
+
+@njit(cache=True, nogil=True)
+def _append_entries(rank, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, first, last, out, count):
     """Append one Gaussian's (tile, rank, block mask) triples to `out` [*, 3]; returns the new count."""
-    blocks_x = tiles_x * (TILE // BLOCK)
-    row_first = max(0, int(math.ceil((my - hy - np.float32(BLOCK - 0.5)) / BLOCK)))
-    row_last = min(tiles_y * (TILE // BLOCK) - 1, int(math.floor((my + hy - np.float32(0.5)) / BLOCK)))
-    if row_first > row_last:
-        return count
-    for ty in range(row_first >> 2, (row_last >> 2) + 1):
-        if ((ty - (row_first >> 2)) & 3) == 0:
-            group = ty << 2
-            _block_ranges(mx, my, hx, hy, slope, waist, group, ranges[0], ranges[1])
-        begin, end = max(row_first, ty << 2), min(row_last, (ty << 2) + 3)
-        left, right = blocks_x, -1
-        for row in range(begin, end + 1):
-            first = max(0, int(math.ceil(ranges[0, row - group])))
-            last = min(blocks_x - 1, int(math.floor(ranges[1, row - group])))
-            if first <= last:
-                left, right = min(left, first), max(right, last)
-        for tx in range(left >> 2, (right >> 2) + 1 if right >= 0 else 0):
-            mask = 0
-            for row in range(begin, end + 1):
-                first = max(tx << 2, int(math.ceil(ranges[0, row - group])))
-                last = min((tx << 2) + 3, int(math.floor(ranges[1, row - group])))
-                if first <= last:
-                    bits = ((1 << (last - first + 1)) - 1) << (first & 3)
-                    mask |= bits << ((row & 3) << 2)
+    ty_first = max(0, int((my - hy) * np.float32(1.0 / TILE)))
+    ty_last = min(tiles_y - 1, int((my + hy) * np.float32(1.0 / TILE)))
+    for ty in range(ty_first, ty_last + 1):
+        row = ((ty - ty_first) & 3) << 2
+        if row == 0:
+            _block_ranges(mx, my, hx, hy, slope, waist, ty << 2, tiles_x << 2, first, last)
+        left = min(min(first[row], first[row + 1]), min(first[row + 2], first[row + 3]))
+        right = max(max(last[row], last[row + 1]), max(last[row + 2], last[row + 3]))
+        for tx in range(left >> 2, (right >> 2) + 1):
+            column = tx << 2
+            mask = _row_bits(first[row], last[row], column)
+            mask |= _row_bits(first[row + 1], last[row + 1], column) << 4
+            mask |= _row_bits(first[row + 2], last[row + 2], column) << 8
+            mask |= _row_bits(first[row + 3], last[row + 3], column) << 12
             if mask:
                 out[count, 0] = ty * tiles_x + tx
                 out[count, 1] = rank
@@ -167,7 +167,7 @@ def bin_tiles(
     that one Gaussian's slots are adjacent. `entries` [*, 3]; `tile_start` [V, tiles + 1].
     """
     n_tiles = tiles_x * tiles_y
-    ranges = np.empty((2, LANES), np.float32)
+    first, last = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
     for cam in range(start, stop):
         p = projected[cam]
         base = offsets[cam]
@@ -179,7 +179,7 @@ def bin_tiles(
             slots[cam, rank] = count
             count = _append_entries(
                 rank, p[MX * n + i], p[MY * n + i], p[HX * n + i], p[HY * n + i], p[SLOPE * n + i],
-                p[WAIST * n + i], tiles_x, tiles_y, ranges, raw, count,
+                p[WAIST * n + i], tiles_x, tiles_y, first, last, raw, count,
             )  # fmt: skip
         slots[cam, n_visible[cam]] = count
         begin = tile_start[cam]

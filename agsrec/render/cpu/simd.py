@@ -18,7 +18,9 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 __all__ = [
     "LANES",
     "any_le",
+    "ceil",
     "f32x16",
+    "floor",
     "hsum",
     "load",
     "lowest_bit",
@@ -27,6 +29,7 @@ __all__ = [
     "splat",
     "sqrt",
     "store",
+    "store_int",
     "vmax",
     "vmin",
     "where_le",
@@ -133,6 +136,22 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def store_int(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write the lanes, truncated to int32, to `array[index : index + 16]` of a flat int32 array."""
+    if not (isinstance(array, types.Array) and array.ndim == 1 and array.dtype == types.int32 and array.layout == "C"):
+        raise TypeError(f"store_int needs a flat int32 array, not {array}")
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        integers = ir.VectorType(ir.IntType(32), LANES)
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), integers.as_pointer())
+        builder.store(builder.fptosi(args[2], integers), pointer).align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), codegen
+
+
+@intrinsic
 def where_le(typingctx: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
     """Per lane: `x` where `a <= b`, else `y` (also where either is NaN)."""
 
@@ -168,6 +187,8 @@ def _unary_intrinsic(name: str, doc: str) -> Any:
 
 
 sqrt = _unary_intrinsic("llvm.sqrt", "Square root per lane.")
+floor = _unary_intrinsic("llvm.floor", "Largest integer not above, per lane.")
+ceil = _unary_intrinsic("llvm.ceil", "Smallest integer not below, per lane.")
 
 
 def _minmax(comparison: str, doc: str) -> Any:
