@@ -2,11 +2,13 @@
 
 Two layouts are known. *Demo*: `processed/<name>_rgba.png` with `cameras.json` in the public SparseAGS
 format, optionally `cameras_gt.json`, and test views in `test/<name>_rgba.png` with `cameras_test.json`.
-*Ground truth*: `transforms.json` with `images/`, `points.npy` and `points_visible.npy`, the world having +z up.
+*Ground truth*: `transforms.json` with `images/`, `points.npy` and `points_visible.npy`, the world having +z
+up.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +22,7 @@ from torch import Tensor
 from agsrec.camera_files import FORMAT_SIZE, CameraFile, read_cameras_json, read_transforms_json, view_name
 from agsrec.cameras import Cameras
 from agsrec.errors import CameraError, ImageError, OptionError, SceneError
+from agsrec.files import folder_entries
 from agsrec.images import load_image
 from agsrec.views import Views
 
@@ -93,10 +96,10 @@ def load_views(source: str | Path | Sequence[str | Path], names: Sequence[str] |
 
 def _find_views(folder: Path) -> list[Path]:
     for candidate in (folder, folder / "processed"):
-        files = sorted(candidate.glob("*_rgba.png"), key=lambda f: _natural(f.name))
+        files = [f for f in folder_entries(candidate) if f.name.endswith("_rgba.png")]
         if files:
-            return files
-    if not folder.is_dir():
+            return sorted(files, key=lambda f: _natural(f.name))
+    if not os.path.isdir(folder):
         raise ImageError(f"{folder} is not a folder; give a folder with *_rgba.png images")
     raise ImageError(
         f"{folder} has no *_rgba.png images; cut the photos out first with: agsrec process {folder}"
@@ -155,7 +158,7 @@ def load_scene(
     """
     folder = _scene_folder(Path(data_root), category)
     path = folder / "cameras.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CameraError(
             f"{path} is missing: rough camera poses are needed to start from; "
             "put a cameras.json in SparseAGS format there, or estimate one with a pose initialiser"
@@ -178,11 +181,13 @@ def load_scene(
 
 
 def _scene_folder(root: Path, category: str) -> Path:
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise OptionError(f"data folder {root} does not exist; name the folder of the scenes with --data")
-    scenes = sorted(
-        f.name for f in root.iterdir() if (f / "cameras.json").is_file() or (f / "processed").is_dir()
-    )
+    scenes = [
+        f.name
+        for f in folder_entries(root)
+        if os.path.isfile(f / "cameras.json") or os.path.isdir(f / "processed")
+    ]
     if category not in scenes:
         present = (
             f"there are: {', '.join(scenes)}" if scenes else "it has no scenes: name another with --data"
@@ -231,12 +236,12 @@ def _check_names(
 def _image_path(folder: Path, listed: CameraFile, index: int) -> Path:
     """The image of a view: the file name that is stored, or else the one made from the view's name."""
     stored = folder / listed.files[index]
-    return stored if stored.exists() else folder / f"{listed.names[index]}_rgba.png"
+    return stored if os.path.exists(stored) else folder / f"{listed.names[index]}_rgba.png"
 
 
 def _truth(path: Path, views: Views) -> Cameras | None:
     """The true cameras of the views; None if there is no such file."""
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     truth = read_cameras_json(path, views.width, views.height)
     missing = [n for n in views.names if n not in truth.names]
@@ -249,7 +254,7 @@ def _truth(path: Path, views: Views) -> Cameras | None:
 
 def _test_set(folder: Path) -> tuple[Views | None, Cameras | None]:
     path = folder / "cameras_test.json"
-    if not path.exists():
+    if not os.path.exists(path):
         return None, None
     listed = read_cameras_json(path, FORMAT_SIZE, FORMAT_SIZE)
     files = [_image_path(folder / "test", listed, i) for i in range(len(listed.names))]
@@ -272,9 +277,9 @@ def load_gt_scene(folder: str | Path, num_views: int | None = None) -> Scene:
         CameraError, ImageError, SceneError: A file in it is missing or unusable.
     """
     folder = Path(folder).absolute()
-    if (folder / "transforms.json").is_file():
+    if os.path.isfile(folder / "transforms.json"):
         return _load_transforms_scene(folder, num_views)
-    if not (folder / "cameras.json").is_file():
+    if not os.path.isfile(folder / "cameras.json"):
         raise OptionError(
             f"{folder} has neither transforms.json nor cameras.json; name a folder with ground truth"
         )
@@ -320,13 +325,13 @@ def _load_transforms_scene(folder: Path, num_views: int | None) -> Scene:
 def _load_points(folder: Path, rotation: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Surface points [M, 3], rotated, and their visibility [M]; None where there are no such files."""
     path = folder / "points.npy"
-    if not path.exists():
+    if not os.path.exists(path):
         return None, None
     points = _load_array(path)
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind != "f" or not np.isfinite(points).all():
         raise SceneError(f"{path} must hold finite points [M, 3], not {points.dtype} {list(points.shape)}")
     visible_path = folder / "points_visible.npy"
-    visible = _load_array(visible_path) if visible_path.exists() else np.ones(len(points), dtype=bool)
+    visible = _load_array(visible_path) if os.path.exists(visible_path) else np.ones(len(points), dtype=bool)
     if visible.shape != points.shape[:1] or visible.dtype != np.bool_:
         raise SceneError(
             f"{visible_path} must hold {len(points)} booleans, not {visible.dtype} {list(visible.shape)}"

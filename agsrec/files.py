@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from agsrec.errors import AgsrecError, OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["atomic_path", "atomic_write", "read_bytes"]
+__all__ = ["atomic_path", "atomic_write", "folder_entries", "read_bytes"]
 
 
 @contextmanager
@@ -26,9 +27,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises:
         OutputError: The folder or the file cannot be written.
     """
+    # os.path answers where pathlib raises: names too long or with a null byte.
     target = Path(path)
-    if not target.name or target.is_dir():
+    if not target.name or os.path.isdir(target):
         raise OutputError(f"cannot write {target}: it is a folder; give the name of a file")
+    if "\0" in str(target):
+        raise OutputError(f"cannot write {str(target)!r}: a null byte in the name; give another name")
     temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,11 +58,25 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+def folder_entries(folder: str | Path) -> list[Path]:
+    """What is in a folder, sorted by name; nothing if it is no folder or cannot be read."""
+    try:
+        return sorted(Path(folder).iterdir())
+    except (OSError, ValueError):
+        return []
+
+
 def read_bytes(path: str | Path, *, error: type[AgsrecError], what: str, limit: int) -> bytes:
     """Contents of a file of at most `limit` bytes; whatever goes wrong becomes `error`, naming `what`."""
     try:
+        status = os.stat(path)
+        if status.st_size > limit:
+            size = f"{limit / 2**20:.0f} MiB"
+            raise error(f"{path} is larger than {size}, too large for {what}; is it the right file?")
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise error(f"{path} is a device or pipe; expected {what}")  # reading it might never end
         with open(path, "rb") as file:
-            data = file.read(limit + 1)
+            return file.read(status.st_size)
     except FileNotFoundError as cause:
         raise error(f"{path}: no such file; expected {what}") from cause
     except IsADirectoryError as cause:
@@ -66,7 +84,3 @@ def read_bytes(path: str | Path, *, error: type[AgsrecError], what: str, limit: 
     except (OSError, ValueError) as cause:  # ValueError: a null byte in the name
         reason = getattr(cause, "strerror", None) or cause
         raise error(f"{str(path)!r} cannot be read: {reason}; check its name and permissions") from cause
-    if len(data) > limit:
-        size = f"{limit / 2**20:.0f} MiB"
-        raise error(f"{path} is larger than {size}, too large for {what}; is it the right file?")
-    return data

@@ -41,8 +41,8 @@ def load_image(path: str | Path) -> tuple[np.ndarray, bool]:
     data = read_bytes(path, error=ImageError, what=_WHAT, limit=_MAX_BYTES)
     try:
         with warnings.catch_warnings():
-            # Pillow's own warning about large images; the limit below is ours.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns of large images, for which the limit below is ours, and of odd metadata.
+            warnings.simplefilter("ignore")
             rgba = _decode(path, data)
     except ImageError:
         raise

@@ -2,7 +2,8 @@
 
 Per vertex, float32: `x y z nx ny nz f_dc_0..2 f_rest_* opacity scale_0..2 rot_0..3`, where `f_rest` holds
 all higher coefficients of red, then green, then blue, `opacity` is a logit, `scale` a natural logarithm and
-`rot` a wxyz quaternion. These are exactly the stored parameters of `Gaussians`, so that a round trip changes no bit.
+`rot` a wxyz quaternion. These are exactly the stored parameters of `Gaussians`, so that a round trip changes
+no bit.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ accepted; `colmap image_undistorter` makes them out of the others.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from agsrec.camera_files.parsing import (
     check_unique,
     file_name,
     image_size,
+    to_tensor,
     view_name,
 )
 from agsrec.cameras import Cameras
@@ -61,9 +63,8 @@ def read_colmap(folder: str | Path) -> CameraFile:
     check_unique(path, names)
     if len(set(sizes)) > 1:
         raise CameraError(f"{path} mixes image sizes {sorted(set(sizes))}; all images must be of one size")
-    as_tensor = [torch.from_numpy(np.stack(values)).float() for values in (viewmats, Ks)]
     points, colors = _read_points(folder / "points3D.txt")
-    cameras = Cameras(*as_tensor, *sizes[0])
+    cameras = Cameras(to_tensor(viewmats), to_tensor(Ks), *sizes[0])
     return CameraFile(cameras, names, tuple(files), (1,) * len(names), {}, points, colors)
 
 
@@ -144,7 +145,7 @@ def _viewmat(where: str, words: Sequence[str]) -> np.ndarray:
 
 def _read_points(path: Path) -> tuple[Tensor | None, Tensor | None]:
     """Points [N, 3] and colours [N, 3] in [0, 1]; None for a model without the file."""
-    if not path.exists():
+    if not os.path.exists(path):
         return None, None
     rows = []
     for number, line in enumerate(_lines(path), 1):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from agsrec.camera_files.parsing import (
     CameraFile,
@@ -21,6 +20,7 @@ from agsrec.camera_files.parsing import (
     image_size,
     load_json_object,
     rotation_matrix,
+    to_tensor,
     view_name,
 )
 from agsrec.cameras import Cameras
@@ -71,8 +71,7 @@ def read_transforms_json(path: str | Path, width: int | None = None, height: int
     check_unique(path, (view_name(f) for f in files))
     if len(set(sizes)) > 1:
         raise CameraError(f"{path} mixes image sizes {sorted(set(sizes))}; all images must be of one size")
-    as_tensor = [torch.from_numpy(np.stack(values)).float() for values in (c2w, K)]
-    cameras = Cameras.from_opengl(*as_tensor, *sizes[0])
+    cameras = Cameras.from_opengl(to_tensor(c2w), to_tensor(K), *sizes[0])
     cameras = cameras.resized(width or cameras.width, height or cameras.height)
     names = tuple(view_name(f) for f in files)
     return CameraFile(cameras, names, tuple(files), (1,) * len(files), extras)

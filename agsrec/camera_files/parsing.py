@@ -9,12 +9,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+import torch
 
 from agsrec.errors import CameraError
 from agsrec.files import read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -29,6 +30,7 @@ __all__ = [
     "image_size",
     "load_json_object",
     "rotation_matrix",
+    "to_tensor",
     "view_name",
 ]
 
@@ -122,6 +124,11 @@ def rotation_matrix(where: str, matrix: np.ndarray) -> np.ndarray:
         return matrix
     u, _, vt = np.linalg.svd(matrix)
     return u @ vt
+
+
+def to_tensor(arrays: Sequence[np.ndarray]) -> Tensor:
+    """Arrays of equal shape as one float32 tensor [len(arrays), ...]."""
+    return torch.from_numpy(np.stack(arrays)).float()
 
 
 def image_size(where: str, width: Any, height: Any) -> tuple[int, int]:

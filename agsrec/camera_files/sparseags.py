@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from agsrec.camera_files.parsing import CameraFile, Field, file_name, load_json_object, rotation_matrix
+from agsrec.camera_files.parsing import (
+    CameraFile,
+    Field,
+    file_name,
+    load_json_object,
+    rotation_matrix,
+    to_tensor,
+)
 from agsrec.cameras import Cameras
 from agsrec.errors import CameraError, ShapeError
 from agsrec.files import atomic_write
@@ -29,6 +35,7 @@ FORMAT_SIZE = 256
 """Side in pixels of the image that `focal_length` and `principal_point` in the file refer to."""
 
 _WHAT = "a cameras.json with R, T, focal_length and principal_point per view"
+_INTRINSICS = ("focal_length", "principal_point")
 _FOCAL_RANGE = (0.01, 1e6)  # pixels of a 256 image; outside it float32 projections break down
 
 
@@ -42,25 +49,21 @@ def read_cameras_json(path: str | Path, width: int, height: int) -> CameraFile:
     content = load_json_object(path, _WHAT)
     if not content:
         raise CameraError(f"{path} has no views; expected {_WHAT}")
-    R, T, K, flags, files, extras = [], [], [], [], [], {}
+    poses, flags, files, extras = [], [], [], {}
     for name, entry in content.items():
         where = f"{path}, view {name!r}"
         if not name.strip() or not name.isprintable() or any(c in name for c in "/\\"):
             raise CameraError(f"{where}: the name of a view must be printable and without slashes; rename it")
         if not isinstance(entry, dict):
             Field(where, entry).fail("an object with R, T, focal_length and principal_point")
-        rotation, translation, intrinsics = _pose(where, entry)
-        R.append(rotation), T.append(translation), K.append(intrinsics)
+        poses.append(_pose(where, entry))
         flags.append(_flag(where, entry))
         stored = entry.get("filepath", f"{name}_rgba.png")
         files.append(file_name(f"{where}, filepath", stored))
         extras[name] = {k: v for k, v in entry.items() if k not in ("R", "T", "flag", *_INTRINSICS)}
-    as_tensor = [torch.from_numpy(np.stack(values)).float() for values in (R, T, K)]
-    cameras = Cameras.from_pytorch3d_params(*as_tensor, FORMAT_SIZE, FORMAT_SIZE).resized(width, height)
+    R, T, Ks = (to_tensor(values) for values in zip(*poses, strict=True))
+    cameras = Cameras.from_pytorch3d_params(R, T, Ks, FORMAT_SIZE, FORMAT_SIZE).resized(width, height)
     return CameraFile(cameras, tuple(content), tuple(files), tuple(flags), extras)
-
-
-_INTRINSICS = ("focal_length", "principal_point")
 
 
 def _pose(where: str, entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

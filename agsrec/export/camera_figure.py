@@ -43,7 +43,7 @@ _PANEL = 760
 _TITLE = 56
 _LEGEND = 56
 _PLANE_WIDTH = 0.3  # of the mean camera distance, for up to 8 cameras
-_ROOM = np.array([0.26, 0.13])  # of the mean camera distance: for names beside and above the drawing
+_ROOM = np.array([0.34, 0.13])  # of the mean camera distance: for names beside and above the drawing
 _MAX_DEPTH = 0.36  # of the mean camera distance: a long lens keeps its angle, with a smaller image plane
 
 
@@ -215,7 +215,7 @@ def _draw_cameras(
         foot = projection(frusta["final"][view, 0] * np.array([1.0, 0.0, 1.0]))[:2]
         axes.plot(*zip(end, foot, strict=True), color=MUTED, linewidth=0.8, alpha=0.5, zorder=1)
         axes.plot(*foot, marker="o", markersize=3, color=MUTED, alpha=0.5, zorder=1)
-        _draw_name(axes, end, name, 0.07 * distance)
+        _draw_name(axes, end, name, 0.06 * distance)
 
 
 def _draw_frustum(axes: Axes, points: np.ndarray, style: _Style, zorder: float) -> None:
@@ -257,6 +257,8 @@ def _draw_name(axes: Axes, center: np.ndarray, name: str, offset: float) -> None
     """A view's name, on the far side of its camera from the object."""
     outward = center / max(float(np.linalg.norm(center)), 1e-9)
     x, y = center + offset * outward
-    label = axes.text(x, y, shortened(name, 12), fontsize=14, color=INK, parse_math=False, zorder=30)
-    label.set(ha="center", va="center", weight="bold")
+    # A long name beside its camera grows away from it, one above or below stands in the middle.
+    align = "center" if abs(outward[0]) < 0.6 else "left" if outward[0] > 0 else "right"
+    label = axes.text(x, y, shortened(name, 10), fontsize=14, color=INK, parse_math=False, zorder=30)
+    label.set(ha=align, va="center", weight="bold")
     label.set_bbox({"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.5})

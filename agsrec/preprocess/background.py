@@ -87,7 +87,9 @@ def _model_file_present(model: str) -> bool:
     homes = [os.environ.get("U2NET_HOME"), os.environ.get("REMBG_HOME"), "~/.u2net", "~/.rembg"]
     homes += [os.path.join(xdg, name) for name in (".u2net", "rembg")] if xdg else []
     folders = [Path(home).expanduser() for home in homes if home]
-    return any((f / p).is_file() for f in folders for p in (f"{model}.onnx", f"models/{model}/{model}.onnx"))
+    return any(
+        os.path.isfile(f / p) for f in folders for p in (f"{model}.onnx", f"models/{model}/{model}.onnx")
+    )
 
 
 def _network_available() -> bool:
@@ -149,10 +151,10 @@ def grabcut_alpha(rgb: np.ndarray) -> np.ndarray:
     backdrop = _plain_backdrop(smooth)
     if backdrop is None:
         images = smooth, _shadow_free(smooth)
-        mask = np.mean([_grabcut(image, radius) for image in images for radius in _START_RADII], axis=0) > 0.5
+        cuts = [_grabcut(image, radius) for image in images for radius in _START_RADII]
+        mask = _clean(np.mean(cuts, axis=0) > 0.5, close=0.03)
     else:
-        mask = ~backdrop
-    mask = _clean(mask)
+        mask = _clean(~backdrop, close=0.005)
     if not mask.any():
         return np.zeros((height, width), dtype=np.uint8)
     alpha = _follow_edges(mask, _fit_within(rgb, _REFINE_SIZE))
@@ -220,11 +222,11 @@ def _grabcut(image: np.ndarray, radius: float) -> np.ndarray:
         return np.zeros((height, width), dtype=bool)
     cv2.setRNGSeed(0)  # its k-means draws from a global generator
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(image, labels, None, *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(image, labels, (0, 0, 0, 0), *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
     return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
 
 
-def _clean(mask: np.ndarray, *, close: float = 0.03, open_: float = 0.008, hole: float = 0.05) -> np.ndarray:
+def _clean(mask: np.ndarray, *, close: float, open_: float = 0.008, hole: float = 0.05) -> np.ndarray:
     """A mask [H, W] bool without cracks, whiskers, specks and narrow holes.
 
     All lengths are shares of the object's size, the square root of its area. A hole is narrow if no disc of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from agsrec.errors import AgsrecError, ImageError, OptionError
-from agsrec.files import atomic_write, read_bytes
+from agsrec.files import atomic_write, folder_entries, read_bytes
 from agsrec.images import IMAGE_SUFFIXES, encode_png, load_image
 from agsrec.preprocess.background import GRABCUT, MODELS, Remover, make_remover
 from agsrec.preprocess.recenter import Crop, crop_rgba, object_box, square_crop
@@ -76,17 +77,8 @@ def process(
             alpha = remover(np.ascontiguousarray(rgba[..., :3]))
         else:
             alpha = rgba[..., 3]
-        box = object_box(alpha)
-        if box is None:
-            raise ImageError(
-                f"{photo}: no object found in it; cut it out by hand (PNG with alpha) or remove it"
-            )
-        crop = square_crop(
-            rgba.shape[1], rgba.shape[0], size, box=box if recenter else None, border_ratio=border_ratio
-        )
+        cut, crop = _cut_out(photo, np.dstack([rgba[..., :3], alpha]), size, border_ratio, recenter)
         crops[name] = crop
-        cut = crop_rgba(np.dstack([rgba[..., :3], alpha]), crop, extend=False)
-        cut[cut[..., 3] == 0] = 0
         results[folder / "processed" / f"{name}_rgba.png"] = encode_png(cut)
         if write_source:
             results[folder / "source" / f"{name}.png"] = _encode_source(rgba, crop, has_alpha)
@@ -96,6 +88,20 @@ def process(
         atomic_write(file, data)
     _write_crops(folder / "processed" / "crops.json", crops)
     return Processed(tuple(folder / "processed" / f"{name}_rgba.png" for name in photos), crops)
+
+
+def _cut_out(
+    photo: Path, rgba: np.ndarray, size: int, border_ratio: float, recenter: bool
+) -> tuple[np.ndarray, Crop]:
+    """The object [size, size, 4] of a photo with alpha [H, W, 4], black where it is transparent."""
+    box = object_box(rgba[..., 3])
+    if box is None:
+        raise ImageError(f"{photo}: no object found in it; cut it out by hand (PNG with alpha) or remove it")
+    height, width = rgba.shape[:2]
+    crop = square_crop(width, height, size, box=box if recenter else None, border_ratio=border_ratio)
+    cut = crop_rgba(rgba, crop, extend=False)
+    cut[cut[..., 3] == 0] = 0
+    return cut, crop
 
 
 def _check_options(size: int, model: str, border_ratio: float) -> None:
@@ -111,9 +117,9 @@ def _check_options(size: int, model: str, border_ratio: float) -> None:
 
 def _find_photos(path: Path) -> tuple[Path, dict[str, Path], bool]:
     """Folder for the results, photos by view name, and whether `source/` is to be written."""
-    if path.is_file():
+    if os.path.isfile(path):
         return path.parent, _by_name([path]), True
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise OptionError(f"{path} does not exist; give a photo or a folder of photos")
     for folder, write_source in ((path, True), (path / "source", False)):
         photos = _photos_in(folder)
@@ -126,16 +132,14 @@ def _find_photos(path: Path) -> tuple[Path, dict[str, Path], bool]:
 
 def _photos_in(folder: Path) -> list[Path]:
     """Photos directly in a folder, by name; neither our results nor hidden files."""
-    if not folder.is_dir():
-        return []
-    return sorted(
+    return [
         f
-        for f in folder.iterdir()
+        for f in folder_entries(folder)
         if f.suffix.lower() in IMAGE_SUFFIXES
         and not f.name.startswith(".")
         and not f.name.endswith("_rgba.png")
-        and f.is_file()
-    )
+        and os.path.isfile(f)
+    ]
 
 
 def _by_name(photos: Sequence[Path]) -> dict[str, Path]:
@@ -162,7 +166,7 @@ def _encode_source(rgba: np.ndarray, crop: Crop, has_alpha: bool) -> bytes:
 def _write_crops(path: Path, crops: Mapping[str, Crop]) -> None:
     """Add crops to those of earlier runs in the same folder."""
     try:
-        known = dict(read_crops(path)) if path.exists() else {}
+        known = dict(read_crops(path)) if os.path.exists(path) else {}
     except AgsrecError as error:
         _log.warning("%s; it is written anew", error)
         known = {}

@@ -77,9 +77,10 @@ def crop_rgba(rgba: np.ndarray, crop: Crop, *, extend: bool) -> np.ndarray:
     if crop.side == crop.size:
         return square
     method = cv2.INTER_AREA if crop.size < crop.side else cv2.INTER_CUBIC
-    alpha = square[..., 3:].astype(np.float32) / 255
-    premultiplied = np.concatenate([square[..., :3] * alpha, alpha * 255], axis=2)
-    resized = cv2.resize(premultiplied, (crop.size, crop.size), interpolation=method).clip(0, 255)
+    premultiplied = square.astype(np.float32)
+    premultiplied[..., :3] *= premultiplied[..., 3:] / 255  # in place: photos can be large
+    resized = cv2.resize(premultiplied, (crop.size, crop.size), interpolation=method)
+    # Before clipping: cubic overshoot is the same in both and cancels.
     color = resized[..., :3] / np.maximum(resized[..., 3:] / 255, 1e-3)
     return np.concatenate([color, resized[..., 3:]], axis=2).round().clip(0, 255).astype(np.uint8)
 

@@ -1,10 +1,10 @@
 """Z-buffer rasterization of triangle meshes on the CPU.
 
-Triangles are scan-converted in homogeneous pixel coordinates (Olano and Greer, "Triangle scan conversion using
-2D homogeneous coordinates", 1997): for corners a, b, c already multiplied by K, the edge planes b x c, c x a and
-a x b evaluated at a pixel (x, y, 1) are proportional to its perspective-correct barycentrics. Nothing is clipped,
-triangles that cross the camera plane included, and shared edges leave no cracks: the planes of an edge seen from
-its two triangles are exact negatives of each other.
+Triangles are scan-converted in homogeneous pixel coordinates (Olano and Greer, "Triangle scan conversion
+using 2D homogeneous coordinates", 1997): for corners a, b, c already multiplied by K, the edge planes b x c,
+c x a and a x b evaluated at a pixel (x, y, 1) are proportional to its perspective-correct barycentrics.
+Nothing is clipped, triangles that cross the camera plane included, and shared edges leave no cracks: the
+planes of an edge seen from its two triangles are exact negatives of each other.
 """
 
 from __future__ import annotations
@@ -65,10 +65,15 @@ def rasterize_mesh(
     triangles = np.ascontiguousarray(faces, dtype=np.int32)
     poses = np.ascontiguousarray(viewmats, dtype=np.float64)
     intrinsics = np.ascontiguousarray(Ks, dtype=np.float64)
-    assert corners.ndim == 2 and corners.shape[1] == 3, corners.shape
+    assert corners.ndim == 2 and corners.shape[1] == 3 and np.isfinite(corners).all(), corners.shape
     assert triangles.ndim == 2 and triangles.shape[1] == 3, triangles.shape
-    assert poses.shape[1:] == (4, 4) and intrinsics.shape == (len(poses), 3, 3), (poses.shape, intrinsics.shape)
-    assert triangles.size == 0 or (triangles.min() >= 0 and triangles.max() < len(corners)), "face out of range"
+    assert poses.shape[1:] == (4, 4) and intrinsics.shape == (len(poses), 3, 3), (
+        poses.shape,
+        intrinsics.shape,
+    )
+    assert triangles.size == 0 or (triangles.min() >= 0 and triangles.max() < len(corners)), (
+        "face out of range"
+    )
 
     shape = (len(poses), height, width)
     face_ids = np.full(shape, -1, dtype=np.int32)
@@ -97,7 +102,7 @@ def interpolate(
     return sum(weights[:, i, None] * attributes[corners[:, i]] for i in range(3))  # type: ignore[return-value]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def project_points(vertices, viewmat, K):
     """[N, 3] homogeneous pixels K (R X + t): divide by the last entry, the depth, for pixel coordinates."""
     points = np.empty((vertices.shape[0], 3))
@@ -109,12 +114,18 @@ def project_points(vertices, viewmat, K):
     return points
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy")
+def _corner(points, faces, f, corner):
+    i = faces[f, corner]
+    return points[i, 0], points[i, 1], points[i, 2]  # scalars: array views are costly in inner loops
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _cross(a, b):
     return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _pixel_range(p0, p1, p2, w0, w1, w2, near, size):
     """First and one-past-last pixel whose centre may lie in the triangle, along one image axis."""
     if min(w0, w1, w2) < near:
@@ -125,12 +136,12 @@ def _pixel_range(p0, p1, p2, w0, w1, w2, near, size):
     return int(first), int(last) + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def rasterize_view(points, faces, cull_backfaces, near, face_ids, depths):
     """Draw triangles given by homogeneous pixels `points` into `face_ids` and `depths` (in place)."""
     height, width = face_ids.shape
     for f in range(faces.shape[0]):
-        a, b, c = points[faces[f, 0]], points[faces[f, 1]], points[faces[f, 2]]
+        a, b, c = _corner(points, faces, f, 0), _corner(points, faces, f, 1), _corner(points, faces, f, 2)
         if max(a[2], b[2], c[2]) < near:
             continue
         e0 = _cross(b, c)
@@ -164,7 +175,7 @@ def rasterize_view(points, faces, cull_backfaces, near, face_ids, depths):
                     face_ids[y, x] = f
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def barycentrics_view(points, faces, face_ids, barycentrics):
     """Fill the perspective-correct weights of the faces in `face_ids` (in place)."""
     height, width = face_ids.shape
@@ -173,7 +184,7 @@ def barycentrics_view(points, faces, face_ids, barycentrics):
             f = face_ids[y, x]
             if f < 0:
                 continue
-            a, b, c = points[faces[f, 0]], points[faces[f, 1]], points[faces[f, 2]]
+            a, b, c = _corner(points, faces, f, 0), _corner(points, faces, f, 1), _corner(points, faces, f, 2)
             e0, e1, e2 = _cross(b, c), _cross(c, a), _cross(a, b)
             xc, yc = x + 0.5, y + 0.5
             w0 = e0[0] * xc + e0[1] * yc + e0[2]

@@ -22,6 +22,7 @@ def read(path: Path) -> tuple[np.ndarray, float]:
     meta = next(reader)
     width, height = meta["size"]  # type: ignore[index]
     frames = [np.frombuffer(f, np.uint8).reshape(height, width, 3) for f in reader]  # type: ignore[arg-type]
+    reader.close()
     return np.stack(frames), meta["fps"]  # type: ignore[index]
 
 

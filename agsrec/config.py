@@ -1,0 +1,267 @@
+"""Every default of the project, as frozen dataclasses; the command line is built from them.
+
+A field's docstring gives its unit and its effect and becomes its help text. Presets are values; vary one with
+`dataclasses.replace`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agsrec.errors import OptionError
+
+__all__ = [
+    "PRESETS",
+    "DensifyConfig",
+    "FitConfig",
+    "LossConfig",
+    "PoseConfig",
+    "PresetName",
+    "Rates",
+    "Round",
+    "Stage",
+]
+
+PresetName = Literal["fast", "quality", "paper"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise OptionError(message)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Iterations at one image size."""
+
+    size: int
+    """Longer image side in pixels; photos that are smaller keep their size."""
+    iterations: int
+    """Optimisation steps; every step renders all views."""
+
+    def __post_init__(self) -> None:
+        _require(self.size >= 8, f"stage size must be at least 8 pixels, not {self.size}")
+        _require(self.iterations >= 0, f"stage iterations must not be negative, not {self.iterations}")
+
+
+@dataclass(frozen=True)
+class Round:
+    """One fit from a fresh visual hull of the current cameras.
+
+    Starting over forgets geometry that was bent to wrong cameras, while the cameras keep what was learnt.
+    """
+
+    num_points: int
+    """Gaussians to start with."""
+    max_points: int
+    """Gaussians to grow to."""
+    hull_blur: float
+    """Softness of the visual hull, as a fraction of the image width; about the cameras' expected error."""
+    stages: tuple[Stage, ...]
+    """Coarse-to-fine schedule."""
+    rate_rotation: float
+    """Learning rate of camera rotations about the object, radians."""
+    rate_translation: float
+    """Learning rate of camera translations, object radii."""
+    rate_decay: float = 0.05
+    """Camera learning rates at the end of the round, relative to its start."""
+    sh_degree: int = 0
+    """Highest spherical harmonics degree; raised by one per stage, from zero."""
+
+    def __post_init__(self) -> None:
+        _require(self.num_points >= 1, f"num_points must be at least 1, not {self.num_points}")
+        _require(self.sh_degree in (0, 1, 2, 3), f"sh_degree must be 0 to 3, not {self.sh_degree}")
+        _require(len(self.stages) > 0, "a round needs at least one stage")
+
+    @property
+    def iterations(self) -> int:
+        """Steps of the whole round."""
+        return sum(stage.iterations for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Adam learning rates of the Gaussians."""
+
+    means: float = 3e-3
+    """Positions, object radii."""
+    means_decay: float = 0.1
+    """Position rate at the end of a round, relative to its start."""
+    quats: float = 3e-3
+    """Quaternion components."""
+    log_scales: float = 1e-2
+    """Logarithms of the standard deviations."""
+    opacity_logits: float = 3e-2
+    """Logits of the opacities."""
+    sh: float = 2e-2
+    """Constant colour coefficient."""
+    sh_rest: float = 1e-3
+    """View-dependent colour coefficients."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms, each a mean over pixels and views."""
+
+    l1_ssim: float = 1.0
+    """Weight of (1 - ssim) L1 + ssim (1 - SSIM)."""
+    ssim: float = 0.4
+    """Share of SSIM in that term."""
+    mse: float = 0.0
+    """Weight of the squared colour error."""
+    mask: float = 1.0
+    """Weight of the squared difference between opacity and mask."""
+    guidance: float = 1.0
+    """Weight of the guidance on novel views, when there is one."""
+    ramp: bool = False
+    """Scale all but the guidance linearly from 0 to 1 over the fit, as published."""
+    background: Literal["black", "white", "random"] = "random"
+    """What transparent pixels are filled with, in photos and renders alike."""
+
+
+@dataclass(frozen=True)
+class DensifyConfig:
+    """Growing and pruning of Gaussians."""
+
+    interval: int = 50
+    """Steps between two rounds of growing and pruning."""
+    start: float = 0.1
+    """Share of a round's steps before the first."""
+    stop: float = 0.7
+    """Share of a round's steps after the last."""
+    growth: float = 1.3
+    """Largest factor by which the number of Gaussians grows at once."""
+    split_scale: float = 0.02
+    """Larger Gaussians are split, smaller ones cloned; object radii."""
+    min_opacity: float = 0.02
+    """Fainter Gaussians are removed."""
+    max_scale: float = 0.25
+    """Upper limit of standard deviations, object radii."""
+
+
+@dataclass(frozen=True)
+class PoseConfig:
+    """Camera optimisation."""
+
+    optimize: bool = True
+    """Refine camera poses; off keeps them as they are."""
+    refine_focal: bool = False
+    """Refine each view's focal length too."""
+    rate_focal: float = 2e-3
+    """Learning rate of log focal lengths."""
+    beta1: float = 0.9
+    """Adam's decay of the first moment."""
+    beta2: float = 0.99
+    """Adam's decay of the second moment."""
+    warmup: int = 10
+    """Steps over which a round's camera learning rates rise from zero."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The joint optimisation of Gaussians and cameras."""
+
+    rounds: tuple[Round, ...]
+    """Fits one after the other; the last one is the result."""
+    rates: Rates = field(default_factory=Rates)
+    loss: LossConfig = field(default_factory=LossConfig)
+    densify: DensifyConfig = field(default_factory=DensifyConfig)
+    poses: PoseConfig = field(default_factory=PoseConfig)
+    hull_resolution: int = 64
+    """Voxels along an edge of the visual hull's grid."""
+    novel_views: int = 1
+    """Novel views per step that the guidance judges."""
+    novel_size: int = 128
+    """Size of those views in pixels."""
+    log_interval: int = 10
+    """Steps between two records of the history."""
+    checkpoint_interval: int = 100
+    """Steps between two checkpoints, where checkpoints are wanted."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.rounds) > 0, "a fit needs at least one round")
+
+    @property
+    def iterations(self) -> int:
+        """Steps of the whole fit."""
+        return sum(r.iterations for r in self.rounds)
+
+
+_COARSE = Round(
+    num_points=500,
+    max_points=500,
+    hull_blur=0.06,
+    stages=(Stage(32, 150), Stage(64, 150)),
+    rate_rotation=1e-2,
+    rate_translation=6e-3,
+    rate_decay=0.2,
+)
+_MIDDLE = Round(
+    num_points=1500,
+    max_points=1500,
+    hull_blur=0.03,
+    stages=(Stage(64, 200),),
+    rate_rotation=6e-3,
+    rate_translation=4e-3,
+    rate_decay=0.2,
+)
+
+FAST = FitConfig(
+    rounds=(
+        _COARSE,
+        _MIDDLE,
+        Round(
+            num_points=4000,
+            max_points=10_000,
+            hull_blur=0.015,
+            stages=(Stage(64, 100), Stage(128, 200), Stage(256, 200)),
+            rate_rotation=4e-3,
+            rate_translation=3e-3,
+        ),
+    )
+)
+
+QUALITY = FitConfig(
+    rounds=(
+        _COARSE,
+        _MIDDLE,
+        Round(
+            num_points=5000,
+            max_points=25_000,
+            hull_blur=0.015,
+            stages=(Stage(64, 150), Stage(128, 400), Stage(256, 800)),
+            rate_rotation=4e-3,
+            rate_translation=3e-3,
+        ),
+    )
+)
+
+# Zhao & Tulsiani 2024, public configuration: learning rates, loss weights, iterations, points.
+PAPER = FitConfig(
+    rounds=(
+        Round(
+            num_points=25_000,
+            max_points=25_000,
+            hull_blur=0.03,
+            stages=(Stage(256, 500),),
+            rate_rotation=2.5e-4,
+            rate_translation=2.5e-4,
+            rate_decay=1.0,
+            sh_degree=3,
+        ),
+    ),
+    rates=Rates(
+        means=1e-3,
+        means_decay=0.02,
+        quats=5e-3,
+        log_scales=5e-3,
+        opacity_logits=5e-2,
+        sh=1e-2,
+        sh_rest=5e-4,
+    ),
+    loss=LossConfig(l1_ssim=0.0, mse=10_000.0, mask=1000.0, ramp=True, background="white"),
+    densify=DensifyConfig(interval=100, start=0.2, stop=1.0),
+)
+
+PRESETS: dict[PresetName, FitConfig] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}

@@ -1,0 +1,131 @@
+"""Adam over Gaussians whose number changes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from agsrec.gaussians import Gaussians
+
+if TYPE_CHECKING:
+    from agsrec.config import Rates
+
+__all__ = ["GaussianOptimizer"]
+
+_NAMES = ("means", "quats", "log_scales", "opacity_logits", "sh", "sh_rest")
+
+
+class GaussianOptimizer:
+    """Parameters and Adam moments of a growing set of Gaussians, edited together.
+
+    The constant and the view-dependent colour coefficients are separate parameters, because their learning
+    rates differ. Also keeps the running position gradients that densification looks at.
+    """
+
+    def __init__(self, gaussians: Gaussians, rates: Rates, radius: float) -> None:
+        self._rates = {
+            "means": rates.means * radius,
+            "quats": rates.quats,
+            "log_scales": rates.log_scales,
+            "opacity_logits": rates.opacity_logits,
+            "sh": rates.sh,
+            "sh_rest": rates.sh_rest,
+        }
+        self._means_decay = rates.means_decay
+        self._adam = torch.optim.Adam(
+            [{"params": [torch.nn.Parameter(t)], "name": name} for name, t in _split(gaussians).items()],
+            eps=1e-15,
+            fused=True,
+        )
+        self.position_gradient = torch.zeros(len(gaussians), device=gaussians.means.device)
+
+    def _parameter(self, name: str) -> Tensor:
+        return self._adam.param_groups[_NAMES.index(name)]["params"][0]
+
+    @property
+    def gaussians(self) -> Gaussians:
+        """The current Gaussians, as part of the autograd graph."""
+        p = {name: self._parameter(name) for name in _NAMES}
+        return Gaussians(
+            p["means"],
+            p["quats"],
+            p["log_scales"],
+            p["opacity_logits"],
+            torch.cat([p["sh"], p["sh_rest"]], dim=1) if p["sh_rest"].shape[1] else p["sh"],
+        )
+
+    def step(self, progress: float, max_scale: float) -> None:
+        """One Adam step at `progress` in [0, 1] through the schedule; keeps scales within bounds."""
+        for group in self._adam.param_groups:
+            decay = self._means_decay**progress if group["name"] == "means" else 1.0
+            group["lr"] = self._rates[group["name"]] * decay
+        gradient = self._parameter("means").grad
+        if gradient is not None:
+            self.position_gradient += gradient.norm(dim=-1)
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self._parameter("log_scales").clamp_(math.log(max_scale * 1e-3), math.log(max_scale))
+
+    def replace_with(self, kept: Tensor, added: Gaussians) -> None:
+        """Keep the Gaussians at index `kept` [M] with their moments, and append new ones without."""
+        new = _split(added.with_sh_degree(self.gaussians.sh_degree))
+        for group in self._adam.param_groups:
+            old = group["params"][0]
+            state = self._adam.state.pop(old, {})
+            parameter = torch.nn.Parameter(torch.cat([old.detach()[kept], new[group["name"]]]))
+            for key in ("exp_avg", "exp_avg_sq"):
+                if key in state:
+                    state[key] = torch.cat([state[key][kept], torch.zeros_like(new[group["name"]])])
+            group["params"][0] = parameter
+            if state:
+                self._adam.state[parameter] = state
+        self.position_gradient = torch.zeros(len(kept) + len(added), device=kept.device)
+
+    def raise_sh_degree(self, degree: int) -> None:
+        """Add zero coefficients up to `degree`, if there are fewer."""
+        bands = (degree + 1) ** 2 - 1
+        old = self._parameter("sh_rest")
+        missing = bands - old.shape[1]
+        if missing <= 0:
+            return
+
+        def pad(t: Tensor) -> Tensor:
+            return torch.nn.functional.pad(t.detach(), (0, 0, 0, missing))
+
+        state = self._adam.state.pop(old, {})
+        parameter = torch.nn.Parameter(pad(old))
+        self._adam.param_groups[_NAMES.index("sh_rest")]["params"][0] = parameter
+        if state:
+            moments = {key: pad(state[key]) for key in ("exp_avg", "exp_avg_sq")}
+            self._adam.state[parameter] = {**state, **moments}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue exactly, as tensors and plain values."""
+        return {
+            "parameters": {name: self._parameter(name).detach() for name in _NAMES},
+            "adam": self._adam.state_dict(),
+            "position_gradient": self.position_gradient,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        for group in self._adam.param_groups:
+            group["params"][0] = torch.nn.Parameter(state["parameters"][group["name"]].clone())
+        self._adam.load_state_dict(state["adam"])
+        self.position_gradient = state["position_gradient"].clone()
+
+
+def _split(gaussians: Gaussians) -> dict[str, Tensor]:
+    g = gaussians.detach()
+    return {
+        "means": g.means,
+        "quats": g.quats,
+        "log_scales": g.log_scales,
+        "opacity_logits": g.opacity_logits,
+        "sh": g.sh[:, :1],
+        "sh_rest": g.sh[:, 1:],
+    }

@@ -1,0 +1,410 @@
+"""The fit: Gaussians and cameras optimised together until the scene explains the photos."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from agsrec.fit.checkpoint import load_checkpoint, save_checkpoint
+from agsrec.fit.densify import densify_and_prune
+from agsrec.fit.gaussian_optimizer import GaussianOptimizer
+from agsrec.fit.hull import gaussians_from_hull, object_sphere, visual_hull
+from agsrec.fit.novel_views import novel_cameras
+from agsrec.fit.photometric import photometric_loss
+from agsrec.fit.poses import PoseParameters, moved
+from agsrec.render import Render, rasterize
+
+if TYPE_CHECKING:
+    from agsrec.cameras import Cameras
+    from agsrec.config import FitConfig, LossConfig, Round
+    from agsrec.gaussians import Gaussians
+    from agsrec.views import Views
+
+__all__ = ["Checkpointing", "FitProgress", "FitResult", "Guidance", "fit", "render"]
+
+Guidance = Callable[[Render, "Cameras", float], Tensor]
+"""Judge of novel views: (render of B novel views, their cameras, progress in [0, 1]) to a scalar loss."""
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """Where a running fit stands.
+
+    Attributes:
+        iteration: Steps done.
+        total: Steps of the whole fit.
+        round: Index of the current round.
+        size: Current image size in pixels.
+        loss: Latest recorded loss.
+        psnr: Latest recorded PSNR over the input views at that size, dB.
+        gaussians: Gaussians at the moment.
+    """
+
+    iteration: int
+    total: int
+    round: int
+    size: int
+    loss: float
+    psnr: float
+    gaussians: int
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where a fit keeps its state, and the key that says which inputs and options it belongs to."""
+
+    path: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Outcome of a fit.
+
+    Attributes:
+        gaussians: The scene.
+        cameras: The refined cameras.
+        history: Records of iteration, round, size, loss, psnr and pose_change_deg [V].
+        seconds: Time spent, including earlier interrupted runs.
+    """
+
+    gaussians: Gaussians
+    cameras: Cameras
+    history: list[dict[str, Any]]
+    seconds: float
+
+
+def render(gaussians: Gaussians, cameras: Cameras, background: Tensor | None = None, **options: Any) -> Render:
+    """Rasterize a scene from cameras; options as in `agsrec.render.rasterize`."""
+    return rasterize(
+        gaussians.means,
+        gaussians.quats,
+        gaussians.scales,
+        gaussians.opacities,
+        gaussians.sh,
+        cameras.viewmats,
+        cameras.Ks,
+        cameras.width,
+        cameras.height,
+        sh_degree=gaussians.sh_degree,
+        backgrounds=background,
+        **options,
+    )
+
+
+@dataclass
+class _State:
+    """A fit in progress; everything that changes from step to step."""
+
+    cameras: Cameras
+    """Cameras at the start of the current round."""
+    start: Cameras
+    """Cameras at the start of the fit."""
+    generator: torch.Generator
+    optimizer: GaussianOptimizer | None = None
+    poses: PoseParameters | None = None
+    pose_adam: torch.optim.Adam | None = None
+    center: Tensor | None = None
+    radius: float = 0.0
+    round: int = 0
+    iteration: int = 0
+    """Steps done in the current round."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def current(self) -> Cameras:
+        """The cameras as optimised so far, in the autograd graph."""
+        if self.poses is None or self.center is None:
+            return self.cameras
+        return moved(self.cameras, self.center, self.poses)
+
+
+def fit(
+    views: Views,
+    cameras: Cameras,
+    config: FitConfig,
+    *,
+    seed: int = 0,
+    guidance: Guidance | None = None,
+    progress: Callable[[FitProgress], None] | None = None,
+    checkpointing: Checkpointing | None = None,
+) -> FitResult:
+    """Fit a scene and refine its cameras (SparseAGS, Zhao & Tulsiani 2024, sections 3.2 and 3.3).
+
+    Args:
+        views: V cut-out photos.
+        cameras: Their rough cameras, in pixels of the photos.
+        config: Schedule and weights.
+        seed: Seed of everything random; equal seeds give equal results on one machine.
+        guidance: Judge of novel views, such as a diffusion prior.
+        progress: Called at every record of the history.
+        checkpointing: Where to keep the state; a matching state found there is continued.
+
+    Raises:
+        CameraError, SceneError: The cameras do not fit the photos at all.
+    """
+    state = _State(cameras, cameras, torch.Generator().manual_seed(seed))
+    if checkpointing is not None:
+        stored = load_checkpoint(checkpointing.path, checkpointing.key)
+        if stored is not None:
+            _restore(state, views, config, stored)
+    while state.round < len(config.rounds):
+        _run_round(state, views, config, guidance, progress, checkpointing)
+    assert state.optimizer is not None
+    final = state.current()
+    final = replace(final, viewmats=final.viewmats.detach(), Ks=final.Ks.detach())
+    return FitResult(state.optimizer.gaussians.detach(), final, state.history, state.seconds)
+
+
+# -------------------------------------------------------------------- rounds
+
+
+def _begin_round(state: _State, views: Views, config: FitConfig) -> None:
+    """Fresh Gaussians from the visual hull of the cameras reached so far."""
+    plan = config.rounds[state.round]
+    with torch.no_grad():
+        state.cameras = state.current()
+        state.center, state.radius = object_sphere(views, state.cameras)
+        hull = visual_hull(views, state.cameras, resolution=config.hull_resolution, blur=plan.hull_blur)
+        gaussians = gaussians_from_hull(hull, views, state.cameras, plan.num_points, state.generator)
+    state.optimizer = GaussianOptimizer(gaussians, config.rates, state.radius)
+    _attach_poses(state, config, PoseParameters.zeros(state.cameras.viewmats))
+    state.iteration = 0
+
+
+def _attach_poses(state: _State, config: FitConfig, poses: PoseParameters) -> None:
+    poses.xi.requires_grad_(config.poses.optimize)
+    poses.log_focal.requires_grad_(config.poses.refine_focal)
+    state.poses = poses
+    betas = (config.poses.beta1, config.poses.beta2)
+    state.pose_adam = torch.optim.Adam([poses.xi, poses.log_focal], lr=1.0, betas=betas, eps=1e-15)
+
+
+def _run_round(
+    state: _State,
+    views: Views,
+    config: FitConfig,
+    guidance: Guidance | None,
+    progress: Callable[[FitProgress], None] | None,
+    checkpointing: Checkpointing | None,
+) -> None:
+    """Run, or finish, the current round and move on to the next."""
+    if state.optimizer is None or state.iteration == 0:
+        _begin_round(state, views, config)
+    plan = config.rounds[state.round]
+    clock = time.perf_counter()
+    end = 0
+    for index, stage in enumerate(plan.stages):
+        end += stage.iterations
+        if state.iteration >= end:
+            continue
+        assert state.optimizer is not None
+        state.optimizer.raise_sh_degree(min(index, plan.sh_degree))
+        target = _Target.at(views, stage.size)
+        while state.iteration < end:
+            record = _step(state, target, config, plan, guidance)
+            now = time.perf_counter()
+            state.seconds, clock = state.seconds + now - clock, now
+            if record is not None:
+                state.history.append(record)
+                if progress is not None:
+                    progress(_progress(state, config, record))
+            at_checkpoint = state.iteration % config.checkpoint_interval == 0
+            if checkpointing is not None and at_checkpoint and state.iteration < plan.iterations:
+                save_checkpoint(checkpointing.path, checkpointing.key, _snapshot(state))
+    state.round, state.iteration = state.round + 1, 0
+    if checkpointing is not None:
+        save_checkpoint(checkpointing.path, checkpointing.key, _snapshot(state))
+
+
+def _progress(state: _State, config: FitConfig, record: dict[str, Any]) -> FitProgress:
+    assert state.optimizer is not None
+    return FitProgress(
+        iteration=record["iteration"],
+        total=config.iterations,
+        round=state.round,
+        size=record["size"],
+        loss=record["loss"],
+        psnr=record["psnr"],
+        gaussians=len(state.optimizer.position_gradient),
+    )
+
+
+# -------------------------------------------------------------------- one step
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The photos at one size, colours premultiplied by the mask."""
+
+    rgb: Tensor  # [V, H, W, 3]
+    alpha: Tensor  # [V, H, W]
+
+    @staticmethod
+    def at(views: Views, size: int) -> _Target:
+        alpha = views.images[..., 3:]
+        images = torch.cat([views.images[..., :3] * alpha, alpha], dim=-1).movedim(-1, 1)
+        scale = min(1.0, size / max(views.width, views.height))
+        if scale < 1:
+            shape = (max(1, round(views.height * scale)), max(1, round(views.width * scale)))
+            images = F.interpolate(images, size=shape, mode="area")
+        images = images.movedim(1, -1)
+        return _Target(images[..., :3].contiguous(), images[..., 3].contiguous())
+
+
+def _step(
+    state: _State, target: _Target, config: FitConfig, plan: Round, guidance: Guidance | None
+) -> dict[str, Any] | None:
+    """One optimisation step over all views; a record of it at every logging interval."""
+    assert state.optimizer is not None and state.poses is not None
+    progress = state.iteration / max(1, plan.iterations)
+    height, width = target.alpha.shape[1:]
+    cameras = state.current().resized(width, height)
+    gaussians = state.optimizer.gaussians
+    background = _background(config.loss, len(cameras), state.generator).to(target.rgb)
+    rendered = render(gaussians, cameras, background, render_mode="RGB")
+    wanted = target.rgb + background[:, None, None] * (1 - target.alpha)[..., None]
+    loss = _data_loss(rendered, wanted, target.alpha, config.loss)
+    if config.loss.ramp:
+        loss = loss * progress
+    if guidance is not None:
+        novel = novel_cameras(
+            gaussians, state.current(), config.novel_views, config.novel_size, state.generator
+        )
+        loss = loss + config.loss.guidance * guidance(render(gaussians, novel), novel, progress)
+    loss.backward()
+    state.optimizer.step(progress, config.densify.max_scale * state.radius)
+    _step_poses(state, config, plan, progress)
+    state.iteration += 1
+    _maybe_densify(state, config, plan)
+    done = sum(r.iterations for r in config.rounds[: state.round]) + state.iteration
+    if done % config.log_interval and state.iteration < plan.iterations:
+        return None
+    return _record(state, done, max(width, height), float(loss.detach()), rendered.rgb.detach(), wanted)
+
+
+def _background(config: LossConfig, count: int, generator: torch.Generator) -> Tensor:
+    """Background colours [V, 3]."""
+    if config.background == "random":
+        return torch.rand(count, 3, generator=generator)
+    return torch.full((count, 3), 1.0 if config.background == "white" else 0.0)
+
+
+def _data_loss(rendered: Render, wanted: Tensor, mask: Tensor, config: LossConfig) -> Tensor:
+    loss = config.mask * F.mse_loss(rendered.alpha, mask)
+    if config.l1_ssim:
+        loss = loss + config.l1_ssim * photometric_loss(rendered.rgb, wanted, ssim_weight=config.ssim)
+    if config.mse:
+        loss = loss + config.mse * F.mse_loss(rendered.rgb, wanted)
+    return loss
+
+
+def _step_poses(state: _State, config: FitConfig, plan: Round, progress: float) -> None:
+    """Adam on pose tangents; its unit step is scaled by the learning rates of rotation and translation."""
+    assert state.poses is not None and state.pose_adam is not None
+    poses, adam = state.poses, state.pose_adam
+    if poses.xi.grad is None and poses.log_focal.grad is None:
+        return
+    schedule = plan.rate_decay**progress * min(1.0, (state.iteration + 1) / max(1, config.poses.warmup))
+    before = poses.xi.detach().clone(), poses.log_focal.detach().clone()
+    for group in adam.param_groups:
+        group["lr"] = schedule
+    adam.step()
+    adam.zero_grad(set_to_none=True)
+    rates = poses.xi.new_tensor([plan.rate_translation * state.radius] * 3 + [plan.rate_rotation] * 3)
+    with torch.no_grad():
+        poses.xi.copy_(before[0] + (poses.xi - before[0]) * rates)
+        poses.log_focal.copy_(before[1] + (poses.log_focal - before[1]) * config.poses.rate_focal)
+
+
+def _maybe_densify(state: _State, config: FitConfig, plan: Round) -> None:
+    densify = config.densify
+    share = state.iteration / max(1, plan.iterations)
+    if state.iteration % densify.interval or not densify.start <= share <= densify.stop:
+        return
+    assert state.optimizer is not None and state.center is not None
+    densify_and_prune(
+        state.optimizer,
+        densify,
+        max_points=max(plan.max_points, plan.num_points),
+        center=state.center,
+        radius=state.radius,
+        generator=state.generator,
+    )
+
+
+def _record(
+    state: _State, done: int, size: int, loss: float, rendered: Tensor, wanted: Tensor
+) -> dict[str, Any]:
+    with torch.no_grad():
+        turned = state.current().rotations @ state.start.rotations.mT
+        cosine = ((turned.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
+        mse = F.mse_loss(rendered, wanted).clamp_min(1e-10)
+    return {
+        "iteration": done,
+        "round": state.round,
+        "size": size,
+        "loss": loss,
+        "psnr": float(-10 * mse.log10()),
+        "pose_change_deg": cosine.acos().rad2deg().tolist(),
+    }
+
+
+# -------------------------------------------------------------------- checkpoints
+
+
+def _snapshot(state: _State) -> dict[str, Any]:
+    assert state.optimizer is not None and state.poses is not None and state.pose_adam is not None
+    assert state.center is not None
+    return {
+        "round": state.round,
+        "iteration": state.iteration,
+        "viewmats": state.cameras.viewmats,
+        "Ks": state.cameras.Ks,
+        "xi": state.poses.xi.detach(),
+        "log_focal": state.poses.log_focal.detach(),
+        "pose_adam": state.pose_adam.state_dict(),
+        "center": state.center,
+        "radius": state.radius,
+        "optimizer": state.optimizer.state_dict(),
+        "generator": state.generator.get_state(),
+        "history": state.history,
+        "seconds": state.seconds,
+    }
+
+
+def _restore(state: _State, views: Views, config: FitConfig, stored: dict[str, Any]) -> None:
+    device = views.images.device
+    state.round, state.iteration = stored["round"], stored["iteration"]
+    state.cameras = replace(
+        state.cameras, viewmats=stored["viewmats"].to(device), Ks=stored["Ks"].to(device)
+    )
+    state.center, state.radius = stored["center"].to(device), stored["radius"]
+    _attach_poses(
+        state, config, PoseParameters(stored["xi"].to(device).clone(), stored["log_focal"].to(device).clone())
+    )
+    assert state.pose_adam is not None
+    state.pose_adam.load_state_dict(stored["pose_adam"])
+    state.optimizer = _restored_optimizer(stored["optimizer"], config, state.radius, device)
+    state.generator.set_state(stored["generator"].cpu())
+    state.history, state.seconds = stored["history"], stored["seconds"]
+
+
+def _restored_optimizer(
+    stored: dict[str, Any], config: FitConfig, radius: float, device: torch.device
+) -> GaussianOptimizer:
+    from agsrec.gaussians import Gaussians
+
+    p = {name: t.to(device) for name, t in stored["parameters"].items()}
+    sh = torch.cat([p["sh"], p["sh_rest"]], dim=1)
+    gaussians = Gaussians(p["means"], p["quats"], p["log_scales"], p["opacity_logits"], sh)
+    optimizer = GaussianOptimizer(gaussians, config.rates, radius)
+    optimizer.load_state_dict(stored)
+    return optimizer

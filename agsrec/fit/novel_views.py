@@ -1,0 +1,52 @@
+"""Cameras for views nobody photographed, for a guidance to judge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from agsrec.cameras import Cameras
+
+if TYPE_CHECKING:
+    from agsrec.gaussians import Gaussians
+
+__all__ = ["novel_cameras"]
+
+# Public SparseAGS: elevations up to 60 degrees beyond the observed ones, never nearer than 10 to a pole.
+_ELEVATION_MARGIN_DEG = 60.0
+_ELEVATION_LIMIT_DEG = 80.0
+# The object's box fills this share of the picture.
+_FILL = 1 / 1.2
+
+
+def novel_cameras(
+    gaussians: Gaussians, cameras: Cameras, count: int, size: int, generator: torch.Generator
+) -> Cameras:
+    """`count` random cameras around the object, which is centred and at working size in each.
+
+    Azimuth is uniform, elevation uniform in the observed range widened by 60 degrees, radius the mean of the
+    observed ones. Principal point and focal length follow in closed form from the projected means (5 % and
+    95 % quantiles of the visible Gaussians, so that strays do not count).
+    """
+    with torch.no_grad():
+        elevation, _, radius = cameras.spherical()
+        low = max(float(elevation.min()) - _ELEVATION_MARGIN_DEG, -_ELEVATION_LIMIT_DEG)
+        high = min(float(elevation.max()) + _ELEVATION_MARGIN_DEG, _ELEVATION_LIMIT_DEG)
+        draw = torch.rand(2, count, generator=generator).to(cameras.viewmats)
+        Ks = Cameras.intrinsics(torch.full((count,), float(size)).to(cameras.viewmats), size, size)
+        novel = Cameras.orbit(
+            low + (high - low) * draw[0], 360 * draw[1], radius.mean(), Ks=Ks, width=size, height=size
+        )
+        points = gaussians.means[gaussians.opacities > 0.1]
+        points = points if len(points) else gaussians.means
+        pixels, _ = novel.project(points)  # [B, N, 2]
+        box_low, box_high = pixels.quantile(0.05, dim=1), pixels.quantile(0.95, dim=1)
+        # The quantiles span about 0.9 of a filled box.
+        zoom = 0.9 * _FILL * size / (box_high - box_low).amax(-1).clamp_min(1e-3)  # [B]
+        shifted = novel.Ks.clone()
+        shifted[:, :2, :2] *= zoom[:, None, None]
+        middle = (box_low + box_high) / 2 - novel.principal_points
+        shifted[:, :2, 2] = size / 2 - middle * zoom[:, None]
+        return replace(novel, Ks=shifted)

@@ -1,0 +1,34 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from agsrec.cameras import Cameras
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder of reference data beside the repository; tests that need it are skipped without it."""
+    folder = Path(__file__).parents[1].parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("no shared reference data beside the repository")
+    return folder
+
+
+@pytest.fixture
+def cameras() -> Cameras:
+    """Five float32 cameras of 200 x 100 images around the origin, no two alike."""
+    focal = torch.tensor([[180.0, 190.0], [200.0, 200.0], [150.0, 155.0], [300.0, 310.0], [220.0, 210.0]])
+    center = torch.tensor([[100.0, 50.0], [98.0, 51.5], [103.0, 49.0], [100.5, 50.0], [99.0, 48.0]])
+    return Cameras.orbit(
+        torch.tensor([-30.0, 10.0, -60.0, 45.0, -5.0]),
+        torch.tensor([0.0, 72.0, 150.0, -140.0, -60.0]),
+        torch.tensor([2.0, 1.8, 1.7, 2.2, 1.9]),
+        Ks=Cameras.intrinsics(focal, 200, 100, center),
+        width=200,
+        height=100,
+    )

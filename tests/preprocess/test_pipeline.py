@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from agsrec.dataset import load_views
+from agsrec.errors import ImageError, OptionError, OutputError
+from agsrec.images import load_image, save_png
+from agsrec.preprocess import Crop, pipeline, process, read_crops
+
+
+def cut_out(x0: int = 60, y0: int = 20, width: int = 30, height: int = 40) -> np.ndarray:
+    """RGBA [100, 160, 4] of a box with its own alpha."""
+    rgba = np.random.default_rng(0).integers(50, 255, (100, 160, 4), dtype=np.uint8)
+    rgba[..., 3] = 0
+    rgba[y0 : y0 + height, x0 : x0 + width, 3] = 255
+    return rgba
+
+
+def photo() -> np.ndarray:
+    """RGB [100, 160, 3] of a striped box before black."""
+    rgba = cut_out()
+    rgb = np.where(rgba[..., 3:] > 0, rgba[..., :3], 0)
+    return rgb.astype(np.uint8)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "my photos"
+    save_png(folder / "a.png", cut_out())
+    save_png(folder / "b.png", cut_out(0, 0, 20, 10))
+    Image.fromarray(photo()).save(folder / "c.JPG", quality=95)
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+def test_folder(photos: Path) -> None:
+    done = []
+    result = process(photos, size=64, model="grabcut", progress=lambda i, n: done.append((i, n)))
+    assert [f.name for f in result.files] == ["a_rgba.png", "b_rgba.png", "c_rgba.png"]
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    written = set(tree(photos)) - {"a.png", "b.png", "c.JPG", "notes.txt"}
+    images = {file for name in "abc" for file in (f"processed/{name}_rgba.png", f"source/{name}.png")}
+    assert written == images | {"processed/crops.json"}
+    views = load_views(photos)
+    assert views.names == ("a", "b", "c") and views.images.shape == (3, 64, 64, 4)
+
+
+def test_object_is_centered_and_scaled(photos: Path) -> None:
+    result = process(photos, size=200, model="grabcut", border_ratio=0.2)
+    for file in result.files:
+        rows, columns = np.nonzero(load_image(file)[0][..., 3] >= 128)
+        ends = np.array([[columns.min(), columns.max() + 1], [rows.min(), rows.max() + 1]])
+        scale = result.crops[file.name[0]].scale
+        assert abs(np.ptp(ends, axis=1).max() - 160) <= scale
+        assert np.abs(ends.mean(axis=1) - 100).max() <= scale
+
+
+def test_crops_say_where_the_pixels_came_from(photos: Path) -> None:
+    result = process(photos, size=64, model="grabcut")
+    crops = read_crops(photos / "processed" / "crops.json")
+    assert crops == result.crops
+    assert crops["a"] == Crop(160, 100, 50, 15, 50, 64)  # box 30 x 40 at (60, 20): side 40 / 0.8
+    stored = json.loads((photos / "processed" / "crops.json").read_text())
+    assert stored["a"]["scale"] == 64 / 50
+
+
+def test_existing_alpha_is_kept_and_source_keeps_the_background(photos: Path) -> None:
+    process(photos, size=50, model="grabcut")  # the crop of a.png has exactly that side
+    cut, _ = load_image(photos / "processed" / "a_rgba.png")
+    expected = cut_out()[15:65, 50:100]
+    expected[expected[..., 3] == 0] = 0
+    np.testing.assert_array_equal(cut, expected)
+    source, _ = load_image(photos / "source" / "a.png")
+    np.testing.assert_array_equal(source, cut_out()[15:65, 50:100])
+    assert Image.open(photos / "source" / "c.png").mode == "RGB"
+
+
+def test_single_photo_writes_beside_itself_and_crops_add_up(photos: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        result = process(photos / name, size=32)
+        assert list(result.crops) == [name[0]]
+    assert set(read_crops(photos / "processed" / "crops.json")) == {"a", "b"}
+    assert (photos / "source" / "b.png").is_file()
+
+
+def test_running_again_changes_nothing(photos: Path) -> None:
+    process(photos, size=48, model="grabcut")
+    first = tree(photos)
+    process(photos, size=48, model="grabcut")
+    assert tree(photos) == first
+
+
+def test_results_do_not_depend_on_the_folders_name(photos: Path, tmp_path: Path) -> None:
+    process(photos, size=48, model="grabcut")
+    for name in ("processed", "source", "x_rgba.png"):
+        other = tmp_path / "elsewhere" / name
+        other.mkdir(parents=True)
+        for file in ("a.png", "b.png", "c.JPG"):
+            shutil.copy(photos / file, other / file)
+        process(other, size=48, model="grabcut")
+        assert tree(other / "processed") == tree(photos / "processed")
+
+
+def test_own_results_and_hidden_files_are_no_input(photos: Path) -> None:
+    save_png(photos / "old_rgba.png", cut_out())
+    save_png(photos / ".hidden.png", cut_out())
+    assert len(process(photos, size=48, model="grabcut").files) == 3
+
+
+def test_source_folder_is_input_and_left_alone(photos: Path, tmp_path: Path) -> None:
+    scene = tmp_path / "scene"
+    shutil.copytree(photos, scene / "source")
+    before = tree(scene / "source")
+    assert len(process(scene, size=48, model="grabcut").files) == 3
+    assert tree(scene / "source") == before
+    assert sorted(p.name for p in scene.iterdir()) == ["processed", "source"]
+
+
+def test_without_recentering_the_whole_photo_is_fitted(photos: Path) -> None:
+    result = process(photos / "a.png", size=80, recenter=False)
+    assert result.crops["a"] == Crop(160, 100, 0, -30, 160, 80)
+    alpha = load_image(result.files[0])[0][..., 3]
+    assert alpha[(20 + 30) // 2 : (60 + 30) // 2, 30:45].min() == 255 and (alpha > 0).sum() == 20 * 15
+
+
+def test_exif_orientation_is_applied_before_cropping(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(cut_out()).save(tmp_path / "a.png", exif=exif)
+    crop = process(tmp_path / "a.png", size=32).crops["a"]
+    assert (crop.width, crop.height) == (100, 160)
+
+
+def test_the_model_is_made_once_and_only_when_needed(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def make(model: str) -> object:
+        made.append(model)
+        return lambda rgb: np.full(rgb.shape[:2], 255, dtype=np.uint8)
+
+    monkeypatch.setattr(pipeline, "make_remover", make)
+    process(photos / "a.png", size=32)
+    assert made == []
+    save_png(photos / "d.png", photo())
+    process(photos, size=32)
+    assert made == ["u2net"]
+
+
+# ---------------------------------------------------------------- what can go wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 15}, "size must be between 16 and 4096"),
+        ({"size": 4097}, "size must be"),
+        ({"border_ratio": -0.1}, "border_ratio must be"),
+        ({"border_ratio": 0.9}, "border_ratio must be"),
+        ({"border_ratio": float("nan")}, "border_ratio must be"),
+        ({"model": "nope"}, "unknown background model 'nope'"),
+        ({"model": ""}, "unknown background model"),
+    ],
+)
+def test_bad_options_write_nothing(photos: Path, options: dict[str, Any], message: str) -> None:
+    before = tree(photos)
+    with pytest.raises(OptionError, match=message):
+        process(photos, **options)
+    assert tree(photos) == before
+
+
+def test_nothing_to_process(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="does not exist"):
+        process(tmp_path / "missing")
+    with pytest.raises(OptionError, match="has no photos"):
+        process(tmp_path)
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(ImageError, match=r"a\.txt is not an image"):
+        process(tmp_path / "a.txt")
+
+
+def test_name_clash(photos: Path) -> None:
+    save_png(photos / "c.png", cut_out())
+    with pytest.raises(ImageError, match=r"would both become c_rgba\.png; rename one"):
+        process(photos)
+
+
+@pytest.mark.parametrize("empty", [cut_out(0, 0, 0, 0), np.full((60, 80, 3), 128, dtype=np.uint8)])
+def test_no_object(photos: Path, empty: np.ndarray) -> None:
+    before = tree(photos)
+    save_png(photos / "z.png", empty)
+    with pytest.raises(ImageError, match=r"z\.png: no object found"):
+        process(photos, model="grabcut", size=32)
+    assert set(tree(photos)) == set(before) | {"z.png"}  # the good photos before it were not written either
+
+
+def test_broken_photo_writes_nothing(photos: Path) -> None:
+    (photos / "z.jpg").write_bytes(b"\xff\xd8\xff\xe0broken")
+    with pytest.raises(ImageError, match=r"z\.jpg"):
+        process(photos, model="grabcut", size=32)
+    assert not (photos / "processed").exists()
+
+
+def test_unwritable_output(photos: Path) -> None:
+    (photos / "processed").write_text("a file in the way")
+    with pytest.raises(OutputError, match="cannot write"):
+        process(photos, model="grabcut", size=32)
+
+
+def test_damaged_crops_are_written_anew(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (photos / "processed").mkdir()
+    (photos / "processed" / "crops.json").write_text("{")
+    with caplog.at_level(logging.WARNING):
+        process(photos / "a.png", size=32)
+    assert "written anew" in caplog.text
+    assert set(read_crops(photos / "processed" / "crops.json")) == {"a"}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["a", "width", "height", "x0", "y0", "side", "size"]), inner, max_size=7
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=json_values)
+def test_fuzz_crops(tmp_path_factory: pytest.TempPathFactory, content: object) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz_crops.json"
+    good = {"width": 5, "height": 5, "x0": 0, "y0": 0, "side": 5, "size": 16}
+    for value in (content, {"a": content}, {"a": good | content if isinstance(content, dict) else content}):
+        path.write_text(json.dumps(value))
+        try:
+            assert all(crop.scale > 0 for crop in read_crops(path).values())
+        except ImageError as error:
+            assert str(path) in str(error)
