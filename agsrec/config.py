@@ -116,7 +116,7 @@ class LossConfig:
     """Weight of the guidance on novel views, when there is one."""
     ramp: bool = False
     """Scale all but the guidance linearly from 0 to 1 over the fit, as published."""
-    background: Literal["black", "white", "random"] = "random"
+    background: Literal["black", "white", "random"] = "black"
     """What transparent pixels are filled with, in photos and renders alike."""
 
 

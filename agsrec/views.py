@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from agsrec.errors import ShapeError
@@ -60,6 +61,6 @@ class Views:
         alpha = self.images[..., 3:]
         return self.images[..., :3] * alpha + background * (1 - alpha)
 
-    def to(self, device: str) -> Views:
+    def to(self, device: torch.device | str) -> Views:
         """The same views on another device."""
         return replace(self, images=self.images.to(device))

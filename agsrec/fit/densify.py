@@ -64,8 +64,10 @@ def _halves(g: Gaussians, generator: torch.Generator) -> tuple[Gaussians, Gaussi
     """Two smaller Gaussians for each, at opposite places along its longest axis."""
     axis = g.log_scales.argmax(-1)
     length = g.scales.gather(1, axis[:, None])
-    offset = _rotation_columns(g.quats, axis) * length * (
-        0.5 + 0.5 * torch.rand(len(g), 1, generator=generator).to(g.means)
+    offset = (
+        _rotation_columns(g.quats, axis)
+        * length
+        * (0.5 + 0.5 * torch.rand(len(g), 1, generator=generator).to(g.means))
     )
     smaller = g.log_scales - math.log(_SPLIT_SHRINK)
     return (

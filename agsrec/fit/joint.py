@@ -81,7 +81,9 @@ class FitResult:
     seconds: float
 
 
-def render(gaussians: Gaussians, cameras: Cameras, background: Tensor | None = None, **options: Any) -> Render:
+def render(
+    gaussians: Gaussians, cameras: Cameras, background: Tensor | None = None, **options: Any
+) -> Render:
     """Rasterize a scene from cameras; options as in `agsrec.render.rasterize`."""
     return rasterize(
         gaussians.means,
@@ -383,9 +385,7 @@ def _snapshot(state: _State) -> dict[str, Any]:
 def _restore(state: _State, views: Views, config: FitConfig, stored: dict[str, Any]) -> None:
     device = views.images.device
     state.round, state.iteration = stored["round"], stored["iteration"]
-    state.cameras = replace(
-        state.cameras, viewmats=stored["viewmats"].to(device), Ks=stored["Ks"].to(device)
-    )
+    state.cameras = replace(state.cameras, viewmats=stored["viewmats"].to(device), Ks=stored["Ks"].to(device))
     state.center, state.radius = stored["center"].to(device), stored["radius"]
     _attach_poses(
         state, config, PoseParameters(stored["xi"].to(device).clone(), stored["log_focal"].to(device).clone())

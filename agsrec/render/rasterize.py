@@ -90,7 +90,9 @@ def rasterize(
     if backend == "auto":
         backend = "gsplat" if on_cuda else "cpu"
     if backend == "cpu" and on_cuda:
-        raise DeviceError("backend 'cpu' needs tensors on the CPU; move them with .to('cpu') or use backend='auto'")
+        raise DeviceError(
+            "backend 'cpu' needs tensors on the CPU; move them with .to('cpu') or use backend='auto'"
+        )
     if backend == "gsplat" and not on_cuda:
         raise DeviceError("backend 'gsplat' needs tensors on a CUDA device; use backend='auto'")
     if backend == "cpu":

@@ -21,7 +21,6 @@ from agsrec.render.cpu.simd import (
     popcount,
     splat,
     store,
-    vmax,
     vmin,
     where_le,
 )

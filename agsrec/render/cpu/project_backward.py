@@ -9,9 +9,6 @@ from numba import njit
 
 from agsrec.render.cpu.blend import GRADIENTS
 from agsrec.render.cpu.project import (
-    BLUE,
-    CAMERA_FLOATS,
-    GREEN,
     HX,
     RED,
     S00,

@@ -208,7 +208,7 @@ def _intrinsics_gradient(v: np.ndarray) -> np.ndarray:
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, s):  # noqa: ANN001
+    def forward(ctx: Any, means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, s):
         kept, rgb, alpha, depth = _forward(
             means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, s
         )
@@ -224,7 +224,7 @@ class _Rasterize(torch.autograd.Function):
         return torch.from_numpy(rgb), torch.from_numpy(alpha), torch.from_numpy(depth), radii
 
     @staticmethod
-    def backward(ctx: Any, v_rgb, v_alpha, v_depth, _v_radii):  # noqa: ANN001
+    def backward(ctx: Any, v_rgb, v_alpha, v_depth, _v_radii):
         kept, s = ctx.kept, ctx.settings
         views = len(kept.cameras)
         image = (views, s.height, s.width)

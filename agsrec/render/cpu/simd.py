@@ -138,7 +138,12 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 @intrinsic
 def store_int(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Write the lanes, truncated to int32, to `array[index : index + 16]` of a flat int32 array."""
-    if not (isinstance(array, types.Array) and array.ndim == 1 and array.dtype == types.int32 and array.layout == "C"):
+    if not (
+        isinstance(array, types.Array)
+        and array.ndim == 1
+        and array.dtype == types.int32
+        and array.layout == "C"
+    ):
         raise TypeError(f"store_int needs a flat int32 array, not {array}")
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -1,0 +1,111 @@
+"""The folder of one result: everything a user, another tool or a later run may want."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from agsrec.camera_files import write_cameras_json
+from agsrec.errors import OutputError
+from agsrec.export.camera_figure import cameras_figure
+from agsrec.export.figures import comparison_figure
+from agsrec.export.overview import Outcome, reconstruction_report
+from agsrec.export.report import write_report
+from agsrec.export.video import orbit_cameras, write_turntable
+from agsrec.files import atomic_write
+from agsrec.fit.hull import object_sphere
+from agsrec.images import save_png
+from agsrec.metrics.evaluation import evaluate, novel_quality, rendered_on_white
+from agsrec.ply import write_ply
+
+if TYPE_CHECKING:
+    from agsrec.dataset import Scene
+    from agsrec.reconstruction import Reconstruction
+
+__all__ = ["prepare_folder", "save_results"]
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the result folder and prove that it can be written, before any work is done.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    probe = folder / ".writable"
+    atomic_write(probe, b"")
+    try:
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write in {folder} ({error.strerror}); name another folder") from error
+
+
+def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> dict[str, Any]:
+    """Write `cameras.json`, `splat.ply`, `turntable.mp4`, pictures, `metrics.json`, `config.json`, `report.html`.
+
+    With a scene that has ground truth, pose errors and novel-view quality are measured too.
+
+    Returns:
+        The metrics, as stored.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    prepare_folder(folder)
+    clock = time.perf_counter()
+    names = result.views.names
+    write_cameras_json(
+        folder / "cameras.json", result.cameras, names, extras=None if scene is None else scene.extras
+    )
+    write_ply(folder / "splat.ply", result.gaussians)
+    inputs = result.views.composited(torch.ones(3))
+    renders = rendered_on_white(result.gaussians, result.cameras)
+    truth = None if scene is None else scene.truth
+    save_png(folder / "comparison.png", comparison_figure(names, inputs, renders))
+    save_png(
+        folder / "cameras.png",
+        cameras_figure(result.initial_cameras, result.cameras, truth, names=names, thumbnails=inputs),
+    )
+    _write_turntable(result, folder / "turntable.mp4")
+    metrics: dict[str, Any] = {"views": list(names), "gaussians": len(result.gaussians)}
+    if scene is not None:
+        metrics |= evaluate(result.gaussians, result.cameras, result.initial_cameras, scene)
+    timings = result.timings | {"export": time.perf_counter() - clock}
+    metrics |= {"timings": timings, "seconds": sum(timings.values()), "history": result.history}
+    _write_json(folder / "config.json", result.options)
+    _write_json(folder / "metrics.json", metrics)
+    outcome = Outcome(
+        name="object" if scene is None else scene.name,
+        preset=result.options["preset"],
+        seconds=metrics["seconds"],
+        num_gaussians=len(result.gaussians),
+        view_names=names,
+        inputs=inputs,
+        renders=renders,
+        initial=result.initial_cameras,
+        final=result.cameras,
+        truth=truth,
+        history=result.history,
+        timings=timings,
+        config=result.options,
+        novel=None if scene is None else novel_quality(result.gaussians, result.cameras, scene),
+        video=folder / "turntable.mp4",
+    )
+    write_report(folder / "report.html", reconstruction_report(outcome))
+    return metrics
+
+
+def _write_turntable(result: Reconstruction, path: Path) -> None:
+    """A full turn about the object, wherever it stands in the world."""
+    center, _ = object_sphere(result.views, result.cameras)
+    eye = torch.eye(3).to(center)
+    centered = result.cameras.transformed(1.0, eye, -center)
+    orbit = orbit_cameras(centered).transformed(1.0, eye, center)
+    write_turntable(path, lambda cameras: rendered_on_white(result.gaussians, cameras), orbit)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    atomic_write(path, json.dumps(content, indent=2, default=str) + "\n")
