@@ -1,0 +1,54 @@
+"""Random training views per second: build an object, draw cameras, render RGBA, depth and point maps.
+
+python benchmarks/synthetic.py [--size 64] [--views 8] [--objects 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+from agsrec.synthetic import random_cameras, random_gains, random_object, render_views
+
+
+def measure(first_seed: int, objects: int, views: int, size: int, threads: int) -> dict[str, float]:
+    """Seconds per stage over a run of `objects` objects."""
+    seconds = {"object": 0.0, "cameras": 0.0, "render": 0.0}
+    for seed in range(first_seed, first_seed + objects):
+        rng = np.random.default_rng(seed)
+        start = time.perf_counter()
+        obj = random_object(seed)
+        built = time.perf_counter()
+        cameras = random_cameras(obj.vertices, views, size, rng)
+        posed = time.perf_counter()
+        render_views(obj, cameras, gains=random_gains(views, rng), num_threads=threads)
+        seconds["object"] += built - start
+        seconds["cameras"] += posed - built
+        seconds["render"] += time.perf_counter() - posed
+    return seconds
+
+
+def main() -> None:
+    """Print a table: median and spread of the views per second over five runs."""
+    parser = argparse.ArgumentParser(description="Random training views per second.")
+    parser.add_argument("--size", type=int, default=64, help="image side in pixels")
+    parser.add_argument("--views", type=int, default=8, help="views per object")
+    parser.add_argument("--objects", type=int, default=60, help="objects per run")
+    parser.add_argument("--threads", type=int, default=2, help="rendering threads")
+    options = parser.parse_args()
+    sizes = options.objects, options.views, options.size, options.threads
+    measure(0, 2, *sizes[1:])  # compiles, or loads the compiled kernels
+    runs = [measure(1000 * i, *sizes) for i in range(5)]
+    rates = sorted(options.objects * options.views / sum(r.values()) for r in runs)
+    print(f"{options.views} views of {options.objects} objects, {options.size} px, {options.threads} threads")
+    print(f"{statistics.median(rates):8.0f} views/s   (5 runs: {rates[0]:.0f} to {rates[-1]:.0f})")
+    for stage in runs[0]:
+        per_view = statistics.median(r[stage] for r in runs) / (options.objects * options.views)
+        print(f"{1e3 * per_view:8.3f} ms per view: {stage}")
+
+
+if __name__ == "__main__":
+    main()
