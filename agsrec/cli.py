@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -146,13 +147,18 @@ class Eval:
     def main(self, console: Console) -> None:
         """Run everything and print one table."""
         from agsrec.evaluate import evaluate_folders
+        from agsrec.export.results import prepare_folder
         from agsrec.export.tables import text_table
         from agsrec.files import atomic_write
 
         if not self.folders:
             raise OptionError("name at least one folder with ground truth")
-        if not self.noise >= 0:
-            raise OptionError(f"--noise must not be negative, not {self.noise}")
+        if not 0 <= self.noise < math.inf:
+            raise OptionError(f"--noise must be a finite number of degrees, at least 0, not {self.noise}")
+        if self.json is not None:
+            if self.json.is_dir():
+                raise OptionError(f"--json: {self.json} is a folder; give the name of a file")
+            prepare_folder(self.json.parent)
         result = evaluate_folders(
             self.folders,
             preset=self.preset,
@@ -223,8 +229,8 @@ def _print_run(console: Console, run: dict[str, Any]) -> None:
     after = run["poses_after"]
     novel = f", new views {run['novel']['psnr']:.2f} dB" if "novel" in run else ""
     console.print(
-        f"{run['scene']} seed {run['seed']} {run['start']}: pairs {after['pairs']['median_deg']:.2f}°, worst view "
-        f"{max(after['view_errors_deg']):.1f}°{novel}, {run['seconds']:.0f} s",
+        f"{run['scene']} seed {run['seed']} {run['start']}: pairs {after['pairs']['median_deg']:.2f}°, "
+        f"worst view {max(after['view_errors_deg']):.1f}°{novel}, {run['seconds']:.0f} s",
         soft_wrap=True,
         highlight=False,
     )
@@ -233,27 +239,33 @@ def _print_run(console: Console, run: dict[str, Any]) -> None:
 # -------------------------------------------------------------------- entry point
 
 
-@dataclass(frozen=True)
-class _Preset:
-    preset: PresetName = "fast"
+def _named_preset(argv: Sequence[str]) -> PresetName:
+    """The preset that `argv` asks for: every other default depends on it."""
+    for option, value in zip(argv, [*argv[1:], ""], strict=True):
+        name = option.removeprefix("--preset=") if option.startswith("--preset=") else value
+        for preset in PRESETS:
+            if option.startswith("--preset") and name == preset:
+                return preset
+    return "fast"
 
 
 def _commands(argv: Sequence[str]) -> Any:
-    """The union of all commands, with defaults from the preset named in `argv`."""
-    name = "fast"
-    for option, value in zip(argv, [*argv[1:], ""], strict=True):
-        if option == "--preset" and value in PRESETS:
-            name = value
-        elif option.startswith("--preset=") and option[9:] in PRESETS:
-            name = option[9:]
-    fit = PRESETS[name]
-    run = Run(category=tyro.MISSING, preset=name, fit=fit)
-    evaluation = Eval(folders=tyro.MISSING, preset=name, fit=fit)
-    return Union[
-        Annotated[Process, tyro.conf.subcommand("process", prefix_name=False)],
-        Annotated[Run, tyro.conf.subcommand("run", default=run, prefix_name=False)],
-        Annotated[Eval, tyro.conf.subcommand("eval", default=evaluation, prefix_name=False)],
-    ]
+    """The union of all commands, with the defaults of the preset named in `argv`."""
+    preset = _named_preset(argv)
+    fit = PRESETS[preset]
+    run = Run(category=tyro.MISSING, preset=preset, fit=fit)
+    evaluation = Eval(folders=tyro.MISSING, preset=preset, fit=fit)
+    return (
+        Annotated[Process, tyro.conf.subcommand("process", prefix_name=False)]
+        | Annotated[Run, tyro.conf.subcommand("run", default=run, prefix_name=False)]
+        | Annotated[Eval, tyro.conf.subcommand("eval", default=evaluation, prefix_name=False)]
+    )
+
+
+def _parsed(argv: list[str]) -> Any:
+    """The command with its options; exits by itself on `--help` and on options that do not parse."""
+    description = "Sparse photos of one object to 3D."
+    return tyro.cli(_commands(argv), prog="agsrec", args=argv, description=description)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -261,13 +273,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     console = Console(highlight=False)
-    command = tyro.cli(
-        _commands(argv), prog="agsrec", args=argv, description="Sparse photos of one object to 3D."
-    )
     try:
-        command.main(console)
+        _parsed(argv).main(console)
     except AgsrecError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", *str(error).splitlines(), file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stood", file=sys.stderr)

@@ -6,8 +6,9 @@ A field's docstring gives its unit and its effect and becomes its help text. Pre
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from agsrec.errors import OptionError
 
@@ -29,6 +30,20 @@ PresetName = Literal["fast", "quality", "paper"]
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise OptionError(message)
+
+
+def _check_numbers(config: Any, low: float, high: float, *names: str) -> None:
+    """Every named field must be a finite number within [low, high]."""
+    for name in names:
+        value = getattr(config, name)
+        bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+        _require(math.isfinite(value) and low <= value <= high, f"{name} must be {bounds}, not {value}")
+
+
+def _check_positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(math.isfinite(value) and value > 0, f"{name} must be positive, not {value}")
 
 
 @dataclass(frozen=True)
@@ -67,10 +82,12 @@ class Round:
     rate_decay: float = 0.05
     """Camera learning rates at the end of the round, relative to its start."""
     sh_degree: int = 0
-    """Highest spherical harmonics degree; raised by one per stage, from zero."""
+    """Spherical harmonics degree of the last stage; each stage before has one less."""
 
     def __post_init__(self) -> None:
-        _require(self.num_points >= 1, f"num_points must be at least 1, not {self.num_points}")
+        _check_numbers(self, 1, math.inf, "num_points", "max_points")
+        _check_numbers(self, 0, math.inf, "hull_blur", "rate_rotation", "rate_translation")
+        _check_positive(self, "rate_decay")
         _require(self.sh_degree in (0, 1, 2, 3), f"sh_degree must be 0 to 3, not {self.sh_degree}")
         _require(len(self.stages) > 0, "a round needs at least one stage")
 
@@ -78,6 +95,10 @@ class Round:
     def iterations(self) -> int:
         """Steps of the whole round."""
         return sum(stage.iterations for stage in self.stages)
+
+    def sh_degree_at(self, stage: int) -> int:
+        """Spherical harmonics degree of a stage, by its index."""
+        return max(0, self.sh_degree - (len(self.stages) - 1 - stage))
 
 
 @dataclass(frozen=True)
@@ -99,6 +120,10 @@ class Rates:
     sh_rest: float = 1e-3
     """View-dependent colour coefficients."""
 
+    def __post_init__(self) -> None:
+        _check_numbers(self, 0, math.inf, "means", "quats", "log_scales", "opacity_logits", "sh", "sh_rest")
+        _check_positive(self, "means_decay")
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -118,6 +143,10 @@ class LossConfig:
     """Scale all but the guidance linearly from 0 to 1 over the fit, as published."""
     background: Literal["black", "white", "random"] = "black"
     """What transparent pixels are filled with, in photos and renders alike."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, 0, math.inf, "l1_ssim", "mse", "mask", "guidance")
+        _check_numbers(self, 0, 1, "ssim")
 
 
 @dataclass(frozen=True)
@@ -139,6 +168,12 @@ class DensifyConfig:
     max_scale: float = 0.25
     """Upper limit of standard deviations, object radii."""
 
+    def __post_init__(self) -> None:
+        _check_numbers(self, 1, math.inf, "interval", "growth")
+        _check_numbers(self, 0, 1, "start", "stop", "min_opacity")
+        _check_numbers(self, 0, math.inf, "split_scale")
+        _check_positive(self, "max_scale")
+
 
 @dataclass(frozen=True)
 class PoseConfig:
@@ -156,6 +191,12 @@ class PoseConfig:
     """Adam's decay of the second moment."""
     warmup: int = 10
     """Steps over which a round's camera learning rates rise from zero."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, 0, math.inf, "rate_focal", "warmup")
+        for name in ("beta1", "beta2"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"{name} must be at least 0 and below 1, not {value}")
 
 
 @dataclass(frozen=True)
@@ -181,6 +222,8 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         _require(len(self.rounds) > 0, "a fit needs at least one round")
+        _check_numbers(self, 1, math.inf, "novel_views", "log_interval", "checkpoint_interval")
+        _check_numbers(self, 8, math.inf, "hull_resolution", "novel_size")
 
     @property
     def iterations(self) -> int:

@@ -98,7 +98,7 @@ def _run(
     result = reconstruct(scene.views, initial, preset=preset, config=config, seed=seed, device=device)
     seconds = time.perf_counter() - clock
     record = {"scene": scene.name, "start": start, "seed": seed, "noise_deg": noise_deg, "seconds": seconds}
-    record |= evaluate(result.gaussians, result.cameras, initial, scene, lpips)
+    record |= evaluate(result.gaussians, result.cameras, initial, scene, lpips).as_dict()
     record["pair_errors_deg"] = pairwise_rotation_errors(result.cameras, scene.truth).tolist()
     record["peak_memory_mb"] = _peak_memory_mb()
     return record

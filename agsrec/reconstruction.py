@@ -87,6 +87,8 @@ def reconstruct(
     """
     if preset not in PRESETS:
         raise OptionError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+    if not 0 <= seed < 2**63:
+        raise OptionError(f"--seed must be between 0 and 2**63 - 1, not {seed}")
     _check_inputs(views, cameras)
     config = PRESETS[preset] if config is None else config
     target = resolve_device(device)

@@ -19,7 +19,7 @@ from agsrec.export.video import orbit_cameras, write_turntable
 from agsrec.files import atomic_write
 from agsrec.fit.hull import object_sphere
 from agsrec.images import save_png
-from agsrec.metrics.evaluation import evaluate, novel_quality, rendered_on_white
+from agsrec.metrics.evaluation import evaluate, rendered_on_white
 from agsrec.ply import write_ply
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def prepare_folder(folder: Path) -> None:
 
 
 def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> dict[str, Any]:
-    """Write `cameras.json`, `splat.ply`, `turntable.mp4`, pictures, `metrics.json`, `config.json`, `report.html`.
+    """Write cameras, splat, video, pictures, metrics, options and the report into a folder.
 
     With a scene that has ground truth, pose errors and novel-view quality are measured too.
 
@@ -71,8 +71,10 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
     )
     _write_turntable(result, folder / "turntable.mp4")
     metrics: dict[str, Any] = {"views": list(names), "gaussians": len(result.gaussians)}
+    evaluation = None
     if scene is not None:
-        metrics |= evaluate(result.gaussians, result.cameras, result.initial_cameras, scene)
+        evaluation = evaluate(result.gaussians, result.cameras, result.initial_cameras, scene)
+        metrics |= evaluation.as_dict()
     timings = result.timings | {"export": time.perf_counter() - clock}
     metrics |= {"timings": timings, "seconds": sum(timings.values()), "history": result.history}
     _write_json(folder / "config.json", result.options)
@@ -91,7 +93,7 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
         history=result.history,
         timings=timings,
         config=result.options,
-        novel=None if scene is None else novel_quality(result.gaussians, result.cameras, scene),
+        novel=None if evaluation is None else evaluation.novel,
         video=folder / "turntable.mp4",
     )
     write_report(folder / "report.html", reconstruction_report(outcome))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import pickle
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +51,7 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
         return None
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # the reader meets damaged files with many types of exception
         _log.warning("cannot read %s (%s); starting over", path, error)
         return None
     if not isinstance(stored, dict) or stored.get("key") != key:

@@ -38,7 +38,8 @@ def densify_and_prune(
     alive = (g.opacities > config.min_opacity) & ((g.means - center).norm(dim=-1) < 1.5 * radius)
     if not alive.any():
         return
-    score = torch.where(alive, optimizer.position_gradient, torch.zeros_like(optimizer.position_gradient))
+    # Never a dead one, even where the rest has no gradient.
+    score = optimizer.position_gradient.masked_fill(~alive, -1.0)
     budget = max(0, min(int(config.growth * len(g)), max_points) - int(alive.sum()))
     chosen = torch.topk(score, min(budget, int(alive.sum()))).indices
     big = g.scales[chosen].amax(-1) > config.split_scale * radius

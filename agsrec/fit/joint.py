@@ -208,7 +208,7 @@ def _run_round(
         if state.iteration >= end:
             continue
         assert state.optimizer is not None
-        state.optimizer.raise_sh_degree(min(index, plan.sh_degree))
+        state.optimizer.raise_sh_degree(plan.sh_degree_at(index))
         target = _Target.at(views, stage.size)
         while state.iteration < end:
             record = _step(state, target, config, plan, guidance)

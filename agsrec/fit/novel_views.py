@@ -31,7 +31,10 @@ def novel_cameras(
     95 % quantiles of the visible Gaussians, so that strays do not count).
     """
     with torch.no_grad():
-        elevation, _, radius = cameras.spherical()
+        points = gaussians.means[gaussians.opacities > 0.1]
+        points = points if len(points) else gaussians.means
+        center, still = points.mean(0), torch.eye(3).to(points)
+        elevation, _, radius = cameras.transformed(1.0, still, -center).spherical()
         low = max(float(elevation.min()) - _ELEVATION_MARGIN_DEG, -_ELEVATION_LIMIT_DEG)
         high = min(float(elevation.max()) + _ELEVATION_MARGIN_DEG, _ELEVATION_LIMIT_DEG)
         draw = torch.rand(2, count, generator=generator).to(cameras.viewmats)
@@ -39,8 +42,7 @@ def novel_cameras(
         novel = Cameras.orbit(
             low + (high - low) * draw[0], 360 * draw[1], radius.mean(), Ks=Ks, width=size, height=size
         )
-        points = gaussians.means[gaussians.opacities > 0.1]
-        points = points if len(points) else gaussians.means
+        novel = novel.transformed(1.0, still, center)
         pixels, _ = novel.project(points)  # [B, N, 2]
         box_low, box_high = pixels.quantile(0.05, dim=1), pixels.quantile(0.95, dim=1)
         # The quantiles span about 0.9 of a filled box.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from agsrec.fit import render
-from agsrec.metrics.geometry import surface_accuracy
+from agsrec.metrics.alignment import align_scene
+from agsrec.metrics.geometry import SurfaceAccuracy, surface_accuracy
 from agsrec.metrics.images import ImageQuality, image_quality
-from agsrec.metrics.poses import align_cameras, pose_accuracy
+from agsrec.metrics.poses import PoseAccuracy, Similarity, pose_accuracy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from agsrec.metrics.images import PerceptualModel
     from agsrec.views import Views
 
-__all__ = ["evaluate", "input_quality", "novel_quality", "rendered_on_white"]
+__all__ = ["Evaluation", "evaluate", "input_quality", "novel_quality", "rendered_on_white"]
 
 # Fainter Gaussians are not counted as surface points.
 _SURFACE_OPACITY = 0.3
@@ -40,17 +41,50 @@ def input_quality(gaussians: Gaussians, cameras: Cameras, views: Views) -> Image
 
 
 def novel_quality(
-    gaussians: Gaussians, cameras: Cameras, scene: Scene, lpips: PerceptualModel | None = None
+    gaussians: Gaussians, to_truth: Similarity, scene: Scene, lpips: PerceptualModel | None = None
 ) -> ImageQuality | None:
     """Agreement with views never shown to the fit; None where the scene has none.
 
-    The true test cameras are carried into the estimated world by the similarity that aligns the cameras.
+    `to_truth` carries the estimated world to the true one; see `align_scene`.
     """
-    if scene.truth is None or scene.test_views is None or scene.test_cameras is None:
+    if scene.test_views is None or scene.test_cameras is None:
         return None
-    to_estimate = align_cameras(cameras, scene.truth).inverse()
-    images = rendered_on_white(gaussians, to_estimate.cameras(scene.test_cameras))
+    seen = to_truth.inverse().cameras(scene.test_cameras).to(dtype=torch.float32)
+    images = rendered_on_white(gaussians, seen)
     return image_quality(images, scene.test_views.composited(torch.ones(3)), lpips=lpips)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything the ground truth of a scene allows to be said; None where it is not known.
+
+    Attributes:
+        input: Agreement with the photos.
+        poses_before: Pose errors at the start.
+        poses_after: Pose errors of the result.
+        novel: Agreement with views never shown to the fit.
+        surface: Gaussian centres against the surface points that some camera sees.
+    """
+
+    input: ImageQuality
+    poses_before: PoseAccuracy | None = None
+    poses_after: PoseAccuracy | None = None
+    novel: ImageQuality | None = None
+    surface: SurfaceAccuracy | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, what is not known left out."""
+        out: dict[str, Any] = {"input": self.input.means()}
+        for name, accuracy in (("poses_before", self.poses_before), ("poses_after", self.poses_after)):
+            if accuracy is not None:
+                errors = accuracy.view_errors_deg.tolist()
+                out[name] = asdict(replace(accuracy, view_errors_deg=torch.empty(0)))
+                out[name]["view_errors_deg"] = errors
+        if self.novel is not None:
+            out["novel"] = self.novel.means()
+        if self.surface is not None:
+            out["surface"] = asdict(self.surface)
+        return out
 
 
 def evaluate(
@@ -59,29 +93,24 @@ def evaluate(
     initial: Cameras,
     scene: Scene,
     lpips: PerceptualModel | None = None,
-) -> dict[str, Any]:
-    """All figures that the scene's ground truth allows, as plain values.
+) -> Evaluation:
+    """Measure a reconstruction of a scene; see `Evaluation`."""
+    quality = input_quality(gaussians, cameras, scene.views)
+    if scene.truth is None:
+        return Evaluation(quality)
+    to_truth = align_scene(gaussians, cameras, scene.truth, scene.views)
+    return Evaluation(
+        input=quality,
+        poses_before=pose_accuracy(initial, scene.truth),
+        poses_after=pose_accuracy(cameras, scene.truth),
+        novel=novel_quality(gaussians, to_truth, scene, lpips),
+        surface=_surface(gaussians, to_truth, scene),
+    )
 
-    Keys: `input` (image quality at the photos), and where known `poses_before`, `poses_after`, `novel` and
-    `surface` (Gaussian centres against surface points that some camera sees).
-    """
-    out: dict[str, Any] = {"input": input_quality(gaussians, cameras, scene.views).means()}
-    if scene.truth is not None:
-        for name, estimate in (("poses_before", initial), ("poses_after", cameras)):
-            accuracy = pose_accuracy(estimate, scene.truth)
-            out[name] = {
-                "pairs": asdict(accuracy.pairs),
-                "views": asdict(accuracy.views),
-                "view_errors_deg": accuracy.view_errors_deg.tolist(),
-                "center_accuracy": accuracy.center_accuracy,
-            }
-    novel = novel_quality(gaussians, cameras, scene, lpips)
-    if novel is not None:
-        out["novel"] = novel.means()
-    if scene.truth is not None and scene.points is not None:
-        visible = scene.points if scene.points_visible is None else scene.points[scene.points_visible]
-        centers = gaussians.means[gaussians.opacities > _SURFACE_OPACITY]
-        if len(centers):
-            aligned = align_cameras(cameras, scene.truth).points(centers)
-            out["surface"] = asdict(surface_accuracy(aligned, visible))
-    return out
+
+def _surface(gaussians: Gaussians, to_truth: Similarity, scene: Scene) -> SurfaceAccuracy | None:
+    centers = gaussians.means[gaussians.opacities > _SURFACE_OPACITY]
+    if scene.points is None or len(centers) == 0:
+        return None
+    visible = scene.points if scene.points_visible is None else scene.points[scene.points_visible]
+    return surface_accuracy(to_truth.points(centers), visible)

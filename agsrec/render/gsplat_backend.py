@@ -26,7 +26,7 @@ def rasterize_gsplat(
     eps2d: float,
     with_depth: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """Rasterize with gsplat; arguments as in `agsrec.render.rasterize`, Ks without gradient.
+    """Rasterize with gsplat; arguments as in `agsrec.render.rasterize`, gradient of Ks included.
 
     Returns rgb [V, H, W, 3], alpha [V, H, W], expected depth [V, H, W] or None, and radii [V, N] in pixels
     (0 where unseen). gsplat's kernels are float32: other inputs are cast, and their gradients cast back.
@@ -36,6 +36,8 @@ def rasterize_gsplat(
     means, quats, scales, opacities, colors, viewmats, Ks = (
         tensor.to(torch.float32) for tensor in (means, quats, scales, opacities, colors, viewmats, Ks)
     )
+    if Ks.requires_grad:
+        viewmats, Ks = _intrinsics_as_poses(viewmats, Ks)
     image, alpha, meta = rasterization(
         means,
         quats,
@@ -59,3 +61,15 @@ def rasterize_gsplat(
     radii = meta["radii"].float()  # [V, N, 2], or [V, N] before gsplat 1.5
     depth = image[..., 3] if with_depth else None
     return image[..., :3], alpha[..., 0], depth, radii.amax(-1) if radii.ndim == 3 else radii
+
+
+def _intrinsics_as_poses(viewmats: Tensor, Ks: Tensor) -> tuple[Tensor, Tensor]:
+    """Viewmats that carry the gradient of Ks, and Ks without it; the values do not change.
+
+    gsplat has no gradient to intrinsics, but `K p = K0 (K0^-1 K) p`: a change of K is a change of the camera
+    axes by `K0^-1 K`, here the identity.
+    """
+    fixed = Ks.detach()
+    change = torch.eye(4, dtype=Ks.dtype, device=Ks.device).repeat(len(Ks), 1, 1)
+    change[:, :3, :3] = torch.linalg.solve(fixed, Ks)
+    return change @ viewmats, fixed

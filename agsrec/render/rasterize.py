@@ -65,7 +65,7 @@ def rasterize(
         opacities: In [0, 1].
         colors: RGB, or with `sh_degree` spherical harmonics coefficients with K >= (sh_degree + 1)^2.
         viewmats: World-to-camera, OpenCV axes.
-        Ks: Intrinsics in pixels, zero skew. The gsplat backend gives no gradient to them.
+        Ks: Intrinsics in pixels, zero skew.
         width: Image width in pixels.
         height: Image height in pixels.
         sh_degree: Degree in use, 0 to 3, or None for plain colours.
@@ -149,7 +149,8 @@ def _check_shapes(
         raise ShapeError(f"sh_degree must be 0 to 3, not {sh_degree}")
     elif colors.ndim != 3 or colors.shape[1] < (sh_degree + 1) ** 2:
         raise ShapeError(
-            f"colors must be [{n}, K >= {(sh_degree + 1) ** 2}, 3] for degree {sh_degree}, not {list(colors.shape)}"
+            f"colors must be [{n}, K >= {(sh_degree + 1) ** 2}, 3] for degree {sh_degree}, "
+            f"not {list(colors.shape)}"
         )
     else:
         _check("colors", colors, (n, colors.shape[1], 3))

@@ -131,8 +131,8 @@ def _append_entries(rank, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, first,
         row = ((ty - ty_first) & 3) << 2
         if row == 0:
             _block_ranges(mx, my, hx, hy, slope, waist, ty << 2, tiles_x << 2, first, last)
-        left = min(min(first[row], first[row + 1]), min(first[row + 2], first[row + 3]))
-        right = max(max(last[row], last[row + 1]), max(last[row + 2], last[row + 3]))
+        left = min(first[row], first[row + 1], first[row + 2], first[row + 3])
+        right = max(last[row], last[row + 1], last[row + 2], last[row + 3])
         for tx in range(left >> 2, (right >> 2) + 1):
             column = tx << 2
             mask = _row_bits(first[row], last[row], column)

@@ -189,7 +189,8 @@ def _project_backward16(n, base, scene, cam, width, height, eps2d, p, g, v_scene
 
 @njit(cache=True, nogil=True)
 def project_backward(
-    start, stop, n, scene, cameras, width, height, eps2d, sh, degree, projected, gradients, v_scene, v_sh, v_cameras,
+    start, stop, n, scene, cameras, width, height, eps2d, sh, degree, projected, gradients,
+    v_scene, v_sh, v_cameras,
 ):  # fmt: skip
     """Gradients of Gaussian blocks [start, stop) of 256, summed over cameras.
 
@@ -207,7 +208,8 @@ def project_backward(
                 _project_backward16(n, base, scene, cameras[cam], w, h, eps2d, p, g, v_scene, v_cam)
                 if degree >= 0:
                     _sh_backward16(
-                        n, base, scene, cameras[cam], sh, degree, p, g, basis, basis_grad, v_sh, v_scene, v_cam
+                        n, base, scene, cameras[cam], sh, degree, p, g, basis, basis_grad,
+                        v_sh, v_scene, v_cam,
                     )  # fmt: skip
                 else:
                     for channel in range(3):
@@ -239,7 +241,7 @@ def scene_backward(
         r20, r21, r22 = 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)
         v00, v01, v02 = v_scene[3 * n + i], v_scene[4 * n + i], v_scene[5 * n + i]
         v11, v12, v22 = v_scene[6 * n + i], v_scene[7 * n + i], v_scene[8 * n + i]
-        # With M = R S and Sigma = M M^T: dL/dM = 2 V M, V symmetric (off-diagonals above are already doubled).
+        # With M = R S and Sigma = M M^T: dL/dM = 2 V M, V symmetric; off-diagonals came doubled.
         m00, m10, m20 = (
             2 * v00 * r00 + v01 * r10 + v02 * r20,
             v01 * r00 + 2 * v11 * r10 + v12 * r20,

@@ -116,8 +116,8 @@ def _forward(
     projected = np.empty((views, PROJECTED * n), np.float32)
     limits = (np.float32(s.near), np.float32(s.far), np.float32(s.eps2d))
     parallel_for(
-        project, project_items(n, views), n, scene, cameras, s.width, s.height, *limits, planes_in, s.sh_degree,
-        projected,
+        project, project_items(n, views),
+        n, scene, cameras, s.width, s.height, *limits, planes_in, s.sh_degree, projected,
     )  # fmt: skip
     order, n_visible, n_entries = (
         np.empty((views, n), np.int32),
@@ -139,12 +139,13 @@ def _forward(
     alpha = np.empty((views, s.height, s.width), np.float32)
     depth = np.empty(alpha.shape if s.with_depth else (views, 0, 0), np.float32)
     parallel_for(
-        blend_forward, views * tiles_x * tiles_y, tiles_x, tiles_y, s.width, s.height, planes, records, tile_start,
-        offsets, entries, bg, rgb, alpha, depth, chunks_per_thread=16,
+        blend_forward, views * tiles_x * tiles_y,
+        tiles_x, tiles_y, s.width, s.height, planes, records, tile_start, offsets, entries, bg,
+        rgb, alpha, depth, chunks_per_thread=16,
     )  # fmt: skip
     kept = _Pass(
-        scene, cameras, planes_in, bg, projected, order, n_visible, offsets, records, slots, tile_start, entries,
-        (tiles_x, tiles_y),
+        scene, cameras, planes_in, bg, projected, order, n_visible, offsets, records, slots,
+        tile_start, entries, (tiles_x, tiles_y),
     )  # fmt: skip
     return kept, rgb, alpha, depth
 
@@ -155,15 +156,15 @@ def _image_gradient(gradient: Tensor | None, shape: tuple[int, ...]) -> np.ndarr
 
 def _backward(
     kept: _Pass, s: _Settings, v_rgb: np.ndarray, v_alpha: np.ndarray, v_depth: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Gradients of the scene buffer, the colour planes and the cameras, and the 2D gradients [V, G, Np]."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gradients of the scene buffer, the colour planes and the cameras."""
     views, n = kept.order.shape
     tiles_x, tiles_y = kept.tiles
     slots = np.empty(kept.offsets[-1] * GRADIENTS, np.float32)
     parallel_for(
-        blend_backward, views * tiles_x * tiles_y, tiles_x, tiles_y, s.width, s.height, 5 if s.with_depth else 4,
-        kept.records, kept.tile_start, kept.offsets, kept.entries, kept.backgrounds, v_rgb, v_alpha, v_depth, slots,
-        chunks_per_thread=16,
+        blend_backward, views * tiles_x * tiles_y,
+        tiles_x, tiles_y, s.width, s.height, 5 if s.with_depth else 4, kept.records, kept.tile_start,
+        kept.offsets, kept.entries, kept.backgrounds, v_rgb, v_alpha, v_depth, slots, chunks_per_thread=16,
     )  # fmt: skip
     gradients = np.empty((views, GRADIENTS * n), np.float32)
     parallel_for(
@@ -183,10 +184,11 @@ def _backward(
     blocks = backward_blocks(n)
     v_cameras = np.zeros((blocks, views, CAMERA_FLOATS), np.float32)
     parallel_for(
-        project_backward, blocks, n, kept.scene, kept.cameras, s.width, s.height, np.float32(s.eps2d), kept.colors,
-        s.sh_degree, kept.projected, gradients, v_scene, v_colors, v_cameras,
+        project_backward, blocks,
+        n, kept.scene, kept.cameras, s.width, s.height, np.float32(s.eps2d), kept.colors, s.sh_degree,
+        kept.projected, gradients, v_scene, v_colors, v_cameras,
     )  # fmt: skip
-    return v_scene, v_colors, v_cameras.sum(0, dtype=np.float64), gradients.reshape(views, GRADIENTS, n)
+    return v_scene, v_colors, v_cameras.sum(0, dtype=np.float64)
 
 
 def _viewmat_gradient(cameras: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -224,20 +226,22 @@ class _Rasterize(torch.autograd.Function):
         return torch.from_numpy(rgb), torch.from_numpy(alpha), torch.from_numpy(depth), radii
 
     @staticmethod
-    def backward(ctx: Any, v_rgb, v_alpha, v_depth, _v_radii):
+    def backward(ctx: Any, *v_outputs: Any) -> Any:
+        v_rgb, v_alpha, v_depth, _ = v_outputs
         kept, s = ctx.kept, ctx.settings
         views = len(kept.cameras)
         image = (views, s.height, s.width)
         v_rgb = _image_gradient(v_rgb, (views, 3, s.height, s.width))
         v_alpha = _image_gradient(v_alpha, image)
         v_depth = _image_gradient(v_depth, image if s.with_depth else (views, 0, 0))
-        v_scene, v_colors, v_cameras, _ = _backward(kept, s, v_rgb, v_alpha, v_depth)
+        v_scene, v_colors, v_cameras = _backward(kept, s, v_rgb, v_alpha, v_depth)
         quats, scales, opacities = (_array(t) for t in ctx.saved_tensors)
         n_real, n = len(quats), kept.n
         v_means, v_quats = np.empty((n_real, 3), np.float32), np.empty((n_real, 4), np.float32)
         v_scales, v_opacities = np.empty((n_real, 3), np.float32), np.empty(n_real, np.float32)
         parallel_for(
-            scene_backward, n_real, n, quats, scales, opacities, v_scene, v_means, v_quats, v_scales, v_opacities
+            scene_backward, n_real,
+            n, quats, scales, opacities, v_scene, v_means, v_quats, v_scales, v_opacities,
         )  # fmt: skip
         v_colors = v_colors.reshape(-1, n)[:, :n_real].T
         out = [v_means, v_quats, v_scales, v_opacities, v_colors, _viewmat_gradient(kept.cameras, v_cameras)]

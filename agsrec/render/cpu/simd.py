@@ -11,9 +11,10 @@ import operator
 from typing import Any
 
 from llvmlite import ir
+from numba import extending
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import models, register_model
 
 __all__ = [
     "LANES",
@@ -34,6 +35,11 @@ __all__ = [
     "vmin",
     "where_le",
 ]
+
+# Numba's decorators change signatures in ways that type checkers cannot follow.
+intrinsic: Any = extending.intrinsic
+_lower_builtin: Any = extending.lower_builtin
+_infer_global: Any = infer_global
 
 LANES = 16
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
@@ -56,14 +62,14 @@ class _F32x16Model(models.PrimitiveModel):
 
 
 def _vector_operator(op: Any, emit: str) -> None:
-    @infer_global(op)
+    @_infer_global(op)
     class _Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             if args == (f32x16, f32x16):
                 return signature(f32x16, f32x16, f32x16)
             return None
 
-    @lower_builtin(op, f32x16, f32x16)
+    @_lower_builtin(op, f32x16, f32x16)
     def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return getattr(builder, emit)(args[0], args[1], flags=_FLAGS)
 
@@ -99,14 +105,10 @@ def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, in
     return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
 
 
-def _check_array(array: Any) -> None:
-    if not (
-        isinstance(array, types.Array)
-        and array.ndim == 1
-        and array.dtype == types.float32
-        and array.layout == "C"
-    ):
-        raise TypeError(f"f32x16 load and store need a flat float32 array, not {array}")
+def _check_array(array: Any, dtype: Any = types.float32) -> None:
+    flat = isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
+    if not (flat and array.dtype == dtype):
+        raise TypeError(f"vector load and store need a flat {dtype} array, not {array}")
 
 
 @intrinsic
@@ -138,13 +140,7 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 @intrinsic
 def store_int(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Write the lanes, truncated to int32, to `array[index : index + 16]` of a flat int32 array."""
-    if not (
-        isinstance(array, types.Array)
-        and array.ndim == 1
-        and array.dtype == types.int32
-        and array.layout == "C"
-    ):
-        raise TypeError(f"store_int needs a flat int32 array, not {array}")
+    _check_array(array, types.int32)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         integers = ir.VectorType(ir.IntType(32), LANES)

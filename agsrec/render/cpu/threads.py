@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 __all__ = ["num_threads", "parallel_for"]
@@ -43,7 +44,7 @@ def parallel_for(kernel: Callable[..., Any], n_items: int, *args: Any, chunks_pe
             kernel(0, n_items, *args)
         return
     bounds = [n_items * i // n_chunks for i in range(n_chunks + 1)]
-    chunks = iter(list(zip(bounds, bounds[1:], strict=False)))
+    chunks = iter(list(pairwise(bounds)))
 
     def drain() -> None:
         # `next` on a list iterator is atomic: every thread takes chunks until none is left.
@@ -51,6 +52,11 @@ def parallel_for(kernel: Callable[..., Any], n_items: int, *args: Any, chunks_pe
             kernel(start, stop, *args)
 
     futures = [_pool().submit(drain) for _ in range(min(num_threads(), n_chunks) - 1)]
-    drain()
+    try:
+        drain()
+    finally:
+        # Whatever happens here, nobody writes into the caller's arrays once this returns.
+        for future in futures:
+            future.exception()
     for future in futures:
         future.result()
