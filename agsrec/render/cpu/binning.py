@@ -123,11 +123,36 @@ def _row_bits(first, last, tile_column):
 
 
 @njit(cache=True, nogil=True)
-def _append_entries(rank, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, first, last, out, count):
-    """Append one Gaussian's (tile, rank, block mask) triples to `out` [*, 3]; returns the new count."""
-    ty_first = max(0, int((my - hy) * np.float32(1.0 / TILE)))
-    ty_last = min(tiles_y - 1, int((my + hy) * np.float32(1.0 / TILE)))
-    for ty in range(ty_first, ty_last + 1):
+def _block_span(center, extent, limit):
+    """First and last block along one axis that hold a pixel centre within `extent` of `center`."""
+    low = (center - extent - np.float32(BLOCK - 0.5)) * np.float32(1.0 / BLOCK)
+    high = (center + extent - np.float32(0.5)) * np.float32(1.0 / BLOCK)
+    # Truncation rounds towards zero: shifted by one for a ceiling above -1, and none below zero is kept.
+    first = int(low) + (1 if low > np.float32(int(low)) else 0) if low > 0 else 0
+    last = min(limit - 1, int(high)) if high >= 0 else -1
+    return first, last
+
+
+@njit(cache=True, nogil=True)
+def _append_box(rank, left, right, top, bottom, tiles_x, out, count):
+    """Append the entries of all blocks in columns left..right and rows top..bottom."""
+    for ty in range(top >> 2, (bottom >> 2) + 1):
+        rows = _row_bits(top, bottom, ty << 2)
+        # One bit per row, spread to four.
+        rows = (rows & 1) * 0xF | (rows & 2) * 0x78 | (rows & 4) * 0x3C0 | (rows & 8) * 0x1E00
+        for tx in range(left >> 2, (right >> 2) + 1):
+            out[count, 0] = ty * tiles_x + tx
+            out[count, 1] = rank
+            out[count, 2] = _row_bits(left, right, tx << 2) * 0x1111 & rows
+            count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _append_ellipse(rank, mx, my, hx, hy, slope, waist, top, bottom, tiles_x, first, last, out, count):
+    """Append the entries of the blocks the ellipse touches, found row by row."""
+    ty_first = top >> 2
+    for ty in range(ty_first, (bottom >> 2) + 1):
         row = ((ty - ty_first) & 3) << 2
         if row == 0:
             _block_ranges(mx, my, hx, hy, slope, waist, ty << 2, tiles_x << 2, first, last)
@@ -145,6 +170,21 @@ def _append_entries(rank, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, first,
                 out[count, 2] = mask
                 count += 1
     return count
+
+
+@njit(cache=True, nogil=True)
+def _append_entries(rank, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, first, last, out, count):
+    """Append one Gaussian's (tile, rank, block mask) triples to `out` [*, 3]; returns the new count."""
+    left, right = _block_span(mx, hx, tiles_x << 2)
+    top, bottom = _block_span(my, hy, tiles_y << 2)
+    if left > right or top > bottom:
+        return count
+    # An ellipse at most two blocks wide or high touches nearly its whole box.
+    if right - left < 2 or bottom - top < 2:
+        return _append_box(rank, left, right, top, bottom, tiles_x, out, count)
+    return _append_ellipse(
+        rank, mx, my, hx, hy, slope, waist, top, bottom, tiles_x, first, last, out, count
+    )
 
 
 @njit(cache=True, nogil=True)
