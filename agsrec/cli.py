@@ -6,12 +6,15 @@ wrong ends in one sentence on standard error and exit status 2.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -135,6 +138,8 @@ class Eval:
     """One run per seed."""
     oracle: bool = True
     """Also run from the true poses."""
+    leave_one_out: bool = False
+    """Fit all views but one instead, for each, and compare; needs cameras.json but no ground truth."""
     preset: PresetName = "fast"
     """Schedule to measure."""
     device: DeviceName = "auto"
@@ -145,8 +150,7 @@ class Eval:
     """Every detail of the schedule, from the preset unless given."""
 
     def main(self, console: Console) -> None:
-        """Run everything and print one table."""
-        from agsrec.evaluate import evaluate_folders
+        """Run everything, print one table, and write the JSON file if asked."""
         from agsrec.export.results import prepare_folder
         from agsrec.export.tables import text_table
         from agsrec.files import atomic_write
@@ -159,6 +163,14 @@ class Eval:
             if self.json.is_dir():
                 raise OptionError(f"--json: {self.json} is a folder; give the name of a file")
             prepare_folder(self.json.parent)
+        content = self._left_out() if self.leave_one_out else self._against_truth(console)
+        if self.json is not None:
+            atomic_write(self.json, json.dumps(content, indent=2) + "\n")
+        console.print(text_table(content["rows"]), soft_wrap=True, highlight=False, markup=False)
+
+    def _against_truth(self, console: Console) -> dict[str, Any]:
+        from agsrec.evaluate import evaluate_folders
+
         result = evaluate_folders(
             self.folders,
             preset=self.preset,
@@ -170,10 +182,21 @@ class Eval:
             device=self.device,
             on_run=lambda run: _print_run(console, run),
         )
-        if self.json is not None:
-            content = {"rows": result.rows, "runs": result.runs}
-            atomic_write(self.json, json.dumps(content, indent=2) + "\n")
-        console.print(text_table(result.rows), soft_wrap=True, highlight=False, markup=False)
+        return {"rows": result.rows, "runs": result.runs}
+
+    def _left_out(self) -> dict[str, Any]:
+        from agsrec.dataset import load_scene
+        from agsrec.evaluate import leave_one_out
+
+        rows = []
+        for folder in self.folders:
+            path = folder.absolute()
+            scene = load_scene(path.parent, path.name, num_views=self.num_views)
+            for seed in self.seeds:
+                rows += leave_one_out(
+                    scene, preset=self.preset, config=self.fit, seed=seed, device=self.device
+                )
+        return {"rows": rows}
 
 
 # -------------------------------------------------------------------- printing
@@ -209,19 +232,22 @@ class _progress_bar:
 def _print_metrics(console: Console, metrics: dict[str, Any]) -> None:
     from agsrec.export.tables import rich_table
 
-    rows = [{"": "PSNR at the photos (dB)", "before": None, "after": metrics["input"]["psnr"]}]
+    rows = []
+
+    def add(label: str, after: float, before: float | None = None, decimals: int = 2) -> None:
+        shown = ["" if value is None else f"{value:.{decimals}f}" for value in (before, after)]
+        rows.append({"": label, "before": shown[0], "after": shown[1]})
+
     if "poses_before" in metrics:
-        before, after = metrics["poses_before"], metrics["poses_after"]
-        labels = {"median_deg": "pair rotation error, median (°)"}
-        labels |= {"within_5": "pairs within 5° (share)", "within_15": "pairs within 15° (share)"}
-        rows = [
-            {"": label, "before": before["pairs"][key], "after": after["pairs"][key]}
-            for key, label in labels.items()
-        ] + rows
+        before, after = metrics["poses_before"]["pairs"], metrics["poses_after"]["pairs"]
+        add("rotation error of view pairs, median (°)", after["median_deg"], before["median_deg"])
+        add("pairs within 5° (%)", 100 * after["within_5"], 100 * before["within_5"], 0)
+        add("pairs within 15° (%)", 100 * after["within_15"], 100 * before["within_15"], 0)
+    add("PSNR at the photos (dB)", metrics["input"]["psnr"])
     if "novel" in metrics:
-        rows.append({"": "PSNR at new views (dB)", "before": None, "after": metrics["novel"]["psnr"]})
-        rows.append({"": "SSIM at new views", "before": None, "after": metrics["novel"]["ssim"]})
-    rows.append({"": "time (s)", "before": None, "after": metrics["seconds"]})
+        add("PSNR at new views (dB)", metrics["novel"]["psnr"])
+        add("SSIM at new views", metrics["novel"]["ssim"], decimals=3)
+    add("time (s)", metrics["seconds"], decimals=1)
     console.print(rich_table(rows))
 
 
@@ -241,7 +267,7 @@ def _print_run(console: Console, run: dict[str, Any]) -> None:
 
 def _named_preset(argv: Sequence[str]) -> PresetName:
     """The preset that `argv` asks for: every other default depends on it."""
-    for option, value in zip(argv, [*argv[1:], ""], strict=True):
+    for option, value in zip(argv, [*argv[1:], ""], strict=False):
         name = option.removeprefix("--preset=") if option.startswith("--preset=") else value
         for preset in PRESETS:
             if option.startswith("--preset") and name == preset:
@@ -263,9 +289,28 @@ def _commands(argv: Sequence[str]) -> Any:
 
 
 def _parsed(argv: list[str]) -> Any:
-    """The command with its options; exits by itself on `--help` and on options that do not parse."""
+    """The command with its options; exits by itself on `--help`.
+
+    Raises:
+        OptionError: The options do not parse.
+    """
     description = "Sparse photos of one object to 3D."
-    return tyro.cli(_commands(argv), prog="agsrec", args=argv, description=description)
+    printed = io.StringIO()
+    try:
+        with redirect_stderr(printed):
+            return tyro.cli(_commands(argv), prog="agsrec", args=argv, description=description)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise OptionError(_sentence(printed.getvalue())) from None
+
+
+def _sentence(box: str) -> str:
+    """What stands below the title in a box that tyro prints, up to the next rule, in one line."""
+    lines = [line.strip(" │") for line in box.splitlines()[1:]]
+    body = dropwhile(lambda line: not line.strip("─-"), lines)
+    message = " ".join(takewhile(lambda line: line.strip("─-╰╯"), body))
+    return f"{message.rstrip('.:')}; see the options with --help"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

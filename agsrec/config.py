@@ -135,13 +135,13 @@ class LossConfig:
     """Share of SSIM in that term."""
     mse: float = 0.0
     """Weight of the squared colour error."""
-    mask: float = 1.0
+    mask: float = 2.0
     """Weight of the squared difference between opacity and mask."""
     guidance: float = 1.0
     """Weight of the guidance on novel views, when there is one."""
     ramp: bool = False
     """Scale all but the guidance linearly from 0 to 1 over the fit, as published."""
-    background: Literal["black", "white", "random"] = "black"
+    background: Literal["black", "white", "random"] = "random"
     """What transparent pixels are filled with, in photos and renders alike."""
 
     def __post_init__(self) -> None:

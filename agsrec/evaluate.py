@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from agsrec.dataset import load_gt_scene
-from agsrec.metrics.evaluation import evaluate
+from agsrec.errors import OptionError
+from agsrec.fit.refine import refine_poses
+from agsrec.metrics.evaluation import evaluate, input_quality
 from agsrec.metrics.images import load_lpips
-from agsrec.metrics.poses import pairwise_rotation_errors, summarize_rotations
+from agsrec.metrics.poses import align_cameras, pairwise_rotation_errors, summarize_rotations
 from agsrec.reconstruction import reconstruct
 
 if TYPE_CHECKING:
     from agsrec.config import FitConfig, PresetName
     from agsrec.dataset import Scene
 
-__all__ = ["EvalResult", "evaluate_folders"]
+__all__ = ["EvalResult", "evaluate_folders", "leave_one_out"]
 
 # Seeds of the pose noise stand apart from those of the fit.
 _NOISE_SEED = 1000
@@ -147,3 +149,39 @@ def _row(scene: str, start: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "Peak (MB)": max(r["peak_memory_mb"] for r in runs),
     }
     return {title: value for title, value in row.items() if value is not None}
+
+
+def leave_one_out(
+    scene: Scene,
+    *,
+    preset: PresetName = "fast",
+    config: FitConfig | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> list[dict[str, Any]]:
+    """For each view: fit the others, pose the view against that scene, and compare.
+
+    Needs no ground truth. The left-out view's start is its initial camera, carried along with how the others
+    moved; only its pose is refined.
+
+    Returns:
+        One table row per view.
+    """
+    if len(scene.views) < 3:
+        raise OptionError(f"{scene.name} has {len(scene.views)} views; leaving one out needs at least 3")
+    rows = []
+    for left in range(len(scene.views)):
+        kept = [i for i in range(len(scene.views)) if i != left]
+        result = reconstruct(
+            scene.views[kept], scene.cameras[kept], preset=preset, config=config, seed=seed, device=device
+        )
+        drift = align_cameras(scene.cameras[kept], result.cameras)
+        start = drift.cameras(scene.cameras[left]).to(dtype=torch.float32)
+        view = scene.views[[left]]
+        quality = input_quality(result.gaussians, refine_poses(result.gaussians, view, start), view)
+        rows.append({"Scene": scene.name, "View": view.names[0]} | _titled(quality.means()))
+    return rows
+
+
+def _titled(quality: dict[str, float]) -> dict[str, float]:
+    return {"PSNR (dB)": quality["psnr"], "SSIM": quality["ssim"]}

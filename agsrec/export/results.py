@@ -15,9 +15,8 @@ from agsrec.export.camera_figure import cameras_figure
 from agsrec.export.figures import comparison_figure
 from agsrec.export.overview import Outcome, reconstruction_report
 from agsrec.export.report import write_report
-from agsrec.export.video import orbit_cameras, write_turntable
+from agsrec.export.video import framed, orbit_cameras, write_turntable
 from agsrec.files import atomic_write
-from agsrec.fit.hull import object_sphere
 from agsrec.images import save_png
 from agsrec.metrics.evaluation import evaluate, rendered_on_white
 from agsrec.ply import write_ply
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     from agsrec.reconstruction import Reconstruction
 
 __all__ = ["prepare_folder", "save_results"]
+
+# The turntable frames what is opaque, without the outermost strays along each axis.
+_SOLID, _STRAYS = 0.3, 0.005
 
 
 def prepare_folder(folder: Path) -> None:
@@ -102,10 +104,15 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
 
 def _write_turntable(result: Reconstruction, path: Path) -> None:
     """A full turn about the object, wherever it stands in the world."""
-    center, _ = object_sphere(result.views, result.cameras)
-    eye = torch.eye(3).to(center)
+    means = result.gaussians.means
+    solid = means[result.gaussians.opacities > _SOLID] if len(means) else means
+    points = solid if len(solid) else means
+    low, high = points.quantile(_STRAYS, dim=0), points.quantile(1 - _STRAYS, dim=0)
+    center, eye = (low + high) / 2, torch.eye(3)
     centered = result.cameras.transformed(1.0, eye, -center)
     orbit = orbit_cameras(centered).transformed(1.0, eye, center)
+    corners = torch.cartesian_prod(*torch.stack([low, high], dim=1))
+    orbit = framed(orbit, corners)
     write_turntable(path, lambda cameras: rendered_on_white(result.gaussians, cameras), orbit)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from agsrec.cameras import Cameras
 from agsrec.errors import OptionError, OutputError, ShapeError
 from agsrec.files import atomic_path
 
-__all__ = ["orbit_cameras", "write_turntable", "write_video"]
+__all__ = ["framed", "orbit_cameras", "write_turntable", "write_video"]
 
 _CONSTANT_RATE_FACTOR = 20  # x264: 18 is visually lossless, 23 its default
 _RENDER_BATCH = 6
@@ -49,6 +50,25 @@ def orbit_cameras(
     azimuth = start + torch.arange(frames, dtype=Ks.dtype, device=Ks.device) * (360 / frames)
     distance = typical if radius is None else radius
     return Cameras.orbit(elevation_deg, azimuth, distance, Ks=Ks, width=like.width, height=like.height)
+
+
+def framed(cameras: Cameras, points: Tensor, *, fill: float = 0.85) -> Cameras:
+    """The cameras with one common zoom at which every point stays in every picture.
+
+    Args:
+        cameras: V cameras whose pictures should show all points.
+        points: World points [N, 3].
+        fill: Share of half the picture that the farthest point may reach.
+    """
+    pixels, depths = cameras.project(points.to(cameras.viewmats))
+    center = cameras.principal_points[:, None]
+    reach = ((pixels - center).abs() / center)[depths > 0]
+    if len(reach) == 0:
+        return cameras
+    zoom = fill / float(reach.max().clamp_min(1e-6))
+    Ks = cameras.Ks.clone()
+    Ks[:, :2, :2] *= zoom
+    return replace(cameras, Ks=Ks)
 
 
 def write_turntable(

@@ -24,7 +24,7 @@ __all__ = ["fit_key", "load_checkpoint", "save_checkpoint"]
 _log = logging.getLogger(__name__)
 
 # Raised whenever a stored state would be continued differently than it was begun.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def fit_key(views: Views, cameras: Cameras, config: FitConfig, seed: int, **more: Any) -> str:

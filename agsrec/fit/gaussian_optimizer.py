@@ -35,8 +35,10 @@ class GaussianOptimizer:
             "sh_rest": rates.sh_rest,
         }
         self._means_decay = rates.means_decay
+        # Copies of their own: the fused step takes a slice of a larger tensor for a dense one.
+        own = {name: t.clone(memory_format=torch.contiguous_format) for name, t in _split(gaussians).items()}
         self._adam = torch.optim.Adam(
-            [{"params": [torch.nn.Parameter(t)], "name": name} for name, t in _split(gaussians).items()],
+            [{"params": [torch.nn.Parameter(t)], "name": name} for name, t in own.items()],
             eps=1e-15,
             fused=True,
         )

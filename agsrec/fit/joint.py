@@ -17,8 +17,8 @@ from agsrec.fit.densify import densify_and_prune
 from agsrec.fit.gaussian_optimizer import GaussianOptimizer
 from agsrec.fit.hull import gaussians_from_hull, object_sphere, visual_hull
 from agsrec.fit.novel_views import novel_cameras
-from agsrec.fit.photometric import photometric_loss
-from agsrec.fit.poses import PoseParameters, moved
+from agsrec.fit.poses import PoseOptimizer, PoseParameters, moved
+from agsrec.fit.target import Target, data_loss
 from agsrec.render import Render, rasterize
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ class _State:
     """Cameras at the start of the fit."""
     generator: torch.Generator
     optimizer: GaussianOptimizer | None = None
-    poses: PoseParameters | None = None
-    pose_adam: torch.optim.Adam | None = None
+    poses: PoseOptimizer | None = None
     center: Tensor | None = None
     radius: float = 0.0
     round: int = 0
@@ -125,7 +124,7 @@ class _State:
         """The cameras as optimised so far, in the autograd graph."""
         if self.poses is None or self.center is None:
             return self.cameras
-        return moved(self.cameras, self.center, self.poses)
+        return moved(self.cameras, self.center, self.poses.parameters)
 
 
 def fit(
@@ -177,16 +176,8 @@ def _begin_round(state: _State, views: Views, config: FitConfig) -> None:
         hull = visual_hull(views, state.cameras, resolution=config.hull_resolution, blur=plan.hull_blur)
         gaussians = gaussians_from_hull(hull, views, state.cameras, plan.num_points, state.generator)
     state.optimizer = GaussianOptimizer(gaussians, config.rates, state.radius)
-    _attach_poses(state, config, PoseParameters.zeros(state.cameras.viewmats))
+    state.poses = PoseOptimizer(PoseParameters.zeros(state.cameras.viewmats), config.poses)
     state.iteration = 0
-
-
-def _attach_poses(state: _State, config: FitConfig, poses: PoseParameters) -> None:
-    poses.xi.requires_grad_(config.poses.optimize)
-    poses.log_focal.requires_grad_(config.poses.refine_focal)
-    state.poses = poses
-    betas = (config.poses.beta1, config.poses.beta2)
-    state.pose_adam = torch.optim.Adam([poses.xi, poses.log_focal], lr=1.0, betas=betas, eps=1e-15)
 
 
 def _run_round(
@@ -209,7 +200,7 @@ def _run_round(
             continue
         assert state.optimizer is not None
         state.optimizer.raise_sh_degree(plan.sh_degree_at(index))
-        target = _Target.at(views, stage.size)
+        target = Target.at(views, stage.size)
         while state.iteration < end:
             record = _step(state, target, config, plan, guidance)
             now = time.perf_counter()
@@ -242,27 +233,8 @@ def _progress(state: _State, config: FitConfig, record: dict[str, Any]) -> FitPr
 # -------------------------------------------------------------------- one step
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The photos at one size, colours premultiplied by the mask."""
-
-    rgb: Tensor  # [V, H, W, 3]
-    alpha: Tensor  # [V, H, W]
-
-    @staticmethod
-    def at(views: Views, size: int) -> _Target:
-        alpha = views.images[..., 3:]
-        images = torch.cat([views.images[..., :3] * alpha, alpha], dim=-1).movedim(-1, 1)
-        scale = min(1.0, size / max(views.width, views.height))
-        if scale < 1:
-            shape = (max(1, round(views.height * scale)), max(1, round(views.width * scale)))
-            images = F.interpolate(images, size=shape, mode="area")
-        images = images.movedim(1, -1)
-        return _Target(images[..., :3].contiguous(), images[..., 3].contiguous())
-
-
 def _step(
-    state: _State, target: _Target, config: FitConfig, plan: Round, guidance: Guidance | None
+    state: _State, target: Target, config: FitConfig, plan: Round, guidance: Guidance | None
 ) -> dict[str, Any] | None:
     """One optimisation step over all views; a record of it at every logging interval."""
     assert state.optimizer is not None and state.poses is not None
@@ -272,8 +244,8 @@ def _step(
     gaussians = state.optimizer.gaussians
     background = _background(config.loss, len(cameras), state.generator).to(target.rgb)
     rendered = render(gaussians, cameras, background, render_mode="RGB")
-    wanted = target.rgb + background[:, None, None] * (1 - target.alpha)[..., None]
-    loss = _data_loss(rendered, wanted, target.alpha, config.loss)
+    wanted = target.over(background)
+    loss = data_loss(rendered, wanted, target.alpha, config.loss)
     if config.loss.ramp:
         loss = loss * progress
     if guidance is not None:
@@ -283,7 +255,10 @@ def _step(
         loss = loss + config.loss.guidance * guidance(render(gaussians, novel), novel, progress)
     loss.backward()
     state.optimizer.step(progress, config.densify.max_scale * state.radius)
-    _step_poses(state, config, plan, progress)
+    warmup = min(1.0, (state.iteration + 1) / max(1, config.poses.warmup))
+    state.poses.step(
+        plan.rate_rotation, plan.rate_translation * state.radius, warmup * plan.rate_decay**progress
+    )
     state.iteration += 1
     _maybe_densify(state, config, plan)
     done = sum(r.iterations for r in config.rounds[: state.round]) + state.iteration
@@ -297,33 +272,6 @@ def _background(config: LossConfig, count: int, generator: torch.Generator) -> T
     if config.background == "random":
         return torch.rand(count, 3, generator=generator)
     return torch.full((count, 3), 1.0 if config.background == "white" else 0.0)
-
-
-def _data_loss(rendered: Render, wanted: Tensor, mask: Tensor, config: LossConfig) -> Tensor:
-    loss = config.mask * F.mse_loss(rendered.alpha, mask)
-    if config.l1_ssim:
-        loss = loss + config.l1_ssim * photometric_loss(rendered.rgb, wanted, ssim_weight=config.ssim)
-    if config.mse:
-        loss = loss + config.mse * F.mse_loss(rendered.rgb, wanted)
-    return loss
-
-
-def _step_poses(state: _State, config: FitConfig, plan: Round, progress: float) -> None:
-    """Adam on pose tangents; its unit step is scaled by the learning rates of rotation and translation."""
-    assert state.poses is not None and state.pose_adam is not None
-    poses, adam = state.poses, state.pose_adam
-    if poses.xi.grad is None and poses.log_focal.grad is None:
-        return
-    schedule = plan.rate_decay**progress * min(1.0, (state.iteration + 1) / max(1, config.poses.warmup))
-    before = poses.xi.detach().clone(), poses.log_focal.detach().clone()
-    for group in adam.param_groups:
-        group["lr"] = schedule
-    adam.step()
-    adam.zero_grad(set_to_none=True)
-    rates = poses.xi.new_tensor([plan.rate_translation * state.radius] * 3 + [plan.rate_rotation] * 3)
-    with torch.no_grad():
-        poses.xi.copy_(before[0] + (poses.xi - before[0]) * rates)
-        poses.log_focal.copy_(before[1] + (poses.log_focal - before[1]) * config.poses.rate_focal)
 
 
 def _maybe_densify(state: _State, config: FitConfig, plan: Round) -> None:
@@ -363,16 +311,13 @@ def _record(
 
 
 def _snapshot(state: _State) -> dict[str, Any]:
-    assert state.optimizer is not None and state.poses is not None and state.pose_adam is not None
-    assert state.center is not None
+    assert state.optimizer is not None and state.poses is not None and state.center is not None
     return {
         "round": state.round,
         "iteration": state.iteration,
         "viewmats": state.cameras.viewmats,
         "Ks": state.cameras.Ks,
-        "xi": state.poses.xi.detach(),
-        "log_focal": state.poses.log_focal.detach(),
-        "pose_adam": state.pose_adam.state_dict(),
+        "poses": state.poses.state_dict(),
         "center": state.center,
         "radius": state.radius,
         "optimizer": state.optimizer.state_dict(),
@@ -387,11 +332,7 @@ def _restore(state: _State, views: Views, config: FitConfig, stored: dict[str, A
     state.round, state.iteration = stored["round"], stored["iteration"]
     state.cameras = replace(state.cameras, viewmats=stored["viewmats"].to(device), Ks=stored["Ks"].to(device))
     state.center, state.radius = stored["center"].to(device), stored["radius"]
-    _attach_poses(
-        state, config, PoseParameters(stored["xi"].to(device).clone(), stored["log_focal"].to(device).clone())
-    )
-    assert state.pose_adam is not None
-    state.pose_adam.load_state_dict(stored["pose_adam"])
+    state.poses = PoseOptimizer.restored(stored["poses"], config.poses, device)
     state.optimizer = _restored_optimizer(stored["optimizer"], config, state.radius, device)
     state.generator.set_state(stored["generator"].cpu())
     state.history, state.seconds = stored["history"], stored["seconds"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from agsrec.lie import se3_exp
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
+    from agsrec.config import PoseConfig
 
-__all__ = ["PoseParameters", "moved"]
+__all__ = ["PoseOptimizer", "PoseParameters", "moved"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,49 @@ def moved(cameras: Cameras, pivot: Tensor, parameters: PoseParameters) -> Camera
     # Only the focal lengths scale: the principal point is in the third column.
     Ks = cameras.Ks * torch.stack([scale, scale, torch.ones_like(scale)], dim=-1)
     return replace(cameras, viewmats=se3_exp(about_camera) @ cameras.viewmats, Ks=Ks)
+
+
+class PoseOptimizer:
+    """Adam over pose parameters whose components have rates of their own.
+
+    Adam's step is about one in every component, whatever the gradient's size; here it is scaled afterwards,
+    so that rotations, translations and focal lengths move at their own rates.
+    """
+
+    def __init__(self, parameters: PoseParameters, config: PoseConfig) -> None:
+        self.parameters = parameters
+        self._config = config
+        parameters.xi.requires_grad_(config.optimize)
+        parameters.log_focal.requires_grad_(config.refine_focal)
+        self._adam = torch.optim.Adam(
+            [parameters.xi, parameters.log_focal], lr=1.0, betas=(config.beta1, config.beta2), eps=1e-15
+        )
+
+    def step(self, rate_rotation: float, rate_translation: float, factor: float) -> None:
+        """One step; rates in radians and world units, all of them times `factor`."""
+        xi, log_focal = self.parameters.xi, self.parameters.log_focal
+        if xi.grad is None and log_focal.grad is None:
+            return
+        before = xi.detach().clone(), log_focal.detach().clone()
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        rates = factor * xi.new_tensor([rate_translation] * 3 + [rate_rotation] * 3)
+        with torch.no_grad():
+            xi.copy_(before[0] + (xi - before[0]) * rates)
+            log_focal.copy_(before[1] + (log_focal - before[1]) * factor * self._config.rate_focal)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue exactly."""
+        return {
+            "xi": self.parameters.xi.detach(),
+            "log_focal": self.parameters.log_focal.detach(),
+            "adam": self._adam.state_dict(),
+        }
+
+    @staticmethod
+    def restored(state: dict[str, Any], config: PoseConfig, device: torch.device) -> PoseOptimizer:
+        """Continue from `state_dict()`."""
+        parameters = PoseParameters(*(state[k].to(device).clone() for k in ("xi", "log_focal")))
+        optimizer = PoseOptimizer(parameters, config)
+        optimizer._adam.load_state_dict(state["adam"])
+        return optimizer

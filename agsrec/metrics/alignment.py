@@ -22,7 +22,7 @@ __all__ = ["align_scene"]
 
 _SIZE = 128
 _STEPS = 80
-_RATE = 4e-3
+_RATE = 1.6e-2
 
 
 def align_scene(gaussians: Gaussians, cameras: Cameras, truth: Cameras, views: Views) -> Similarity:
@@ -40,13 +40,14 @@ def align_scene(gaussians: Gaussians, cameras: Cameras, truth: Cameras, views: V
     target = target.movedim(1, -1)
     seen = start.inverse().cameras(truth).to(dtype=torch.float32).resized(width, height)
     pivot = gaussians.means.mean(0)
-    # Rotation, translation and log scale about the object, in the estimated world.
+    size = 2 * (gaussians.means - pivot).norm(dim=-1).median()
+    # Rotation, translation (in sizes of the object) and log scale about the object, in the estimated world.
     parameters = torch.zeros(7, requires_grad=True)
     adam = torch.optim.Adam([parameters], lr=_RATE)
     best, best_loss = parameters.detach().clone(), float("inf")
     for step in range(_STEPS):
         adam.param_groups[0]["lr"] = _RATE * 0.05 ** (step / _STEPS)
-        factor, rotation, translation = _moves(parameters, pivot)
+        factor, rotation, translation = _moves(parameters, pivot, size)
         rendered = render(gaussians, seen.transformed(factor, rotation, translation), render_mode="RGB").rgb
         loss = F.mse_loss(rendered, target)
         if float(loss.detach()) < best_loss:
@@ -55,7 +56,7 @@ def align_scene(gaussians: Gaussians, cameras: Cameras, truth: Cameras, views: V
         loss.backward()
         adam.step()
     # True cameras were moved within the estimated world; the scene moves by the inverse.
-    factor, rotation, translation = _moves(best, pivot)
+    factor, rotation, translation = _moves(best, pivot, size)
     refined = Similarity(float(factor), rotation.double(), translation.double()).inverse()
     return replace(
         start,
@@ -65,7 +66,7 @@ def align_scene(gaussians: Gaussians, cameras: Cameras, truth: Cameras, views: V
     )
 
 
-def _moves(parameters: Tensor, pivot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _moves(parameters: Tensor, pivot: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Scale, rotation and translation of a similarity about `pivot` from seven parameters."""
     rotation, factor = so3_exp(parameters[:3]), parameters[6].exp()
-    return factor, rotation, pivot + parameters[3:6] - factor * rotation @ pivot
+    return factor, rotation, pivot + size * parameters[3:6] - factor * rotation @ pivot

@@ -182,9 +182,7 @@ def _append_entries(rank, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, first,
     # An ellipse at most two blocks wide or high touches nearly its whole box.
     if right - left < 2 or bottom - top < 2:
         return _append_box(rank, left, right, top, bottom, tiles_x, out, count)
-    return _append_ellipse(
-        rank, mx, my, hx, hy, slope, waist, top, bottom, tiles_x, first, last, out, count
-    )
+    return _append_ellipse(rank, mx, my, hx, hy, slope, waist, top, bottom, tiles_x, first, last, out, count)
 
 
 @njit(cache=True, nogil=True)

@@ -1,0 +1,64 @@
+"""Poses against a finished scene: the Gaussians stay, the cameras move."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from agsrec.config import LossConfig, PoseConfig, Stage
+from agsrec.fit.joint import render
+from agsrec.fit.poses import PoseOptimizer, PoseParameters, moved
+from agsrec.fit.target import Target, data_loss
+
+if TYPE_CHECKING:
+    from agsrec.cameras import Cameras
+    from agsrec.gaussians import Gaussians
+    from agsrec.views import Views
+
+__all__ = ["refine_poses"]
+
+_STAGES = (Stage(32, 60), Stage(64, 60), Stage(128, 60), Stage(256, 40))
+
+
+def refine_poses(
+    gaussians: Gaussians,
+    views: Views,
+    cameras: Cameras,
+    *,
+    stages: tuple[Stage, ...] = _STAGES,
+    rate_rotation: float = 1e-2,
+    rate_translation: float = 1e-2,
+    rate_decay: float = 0.03,
+) -> Cameras:
+    """Cameras of V views refined by gradients against a fixed scene, coarse to fine.
+
+    Each view is fitted on its own, so that views that do not belong together can share a call.
+
+    Args:
+        gaussians: The scene.
+        views: V cut-out photos.
+        cameras: Their rough cameras, within about 15 degrees.
+        stages: Image sizes and steps.
+        rate_rotation: Learning rate of rotations about the object, radians.
+        rate_translation: Learning rate of translations, relative to the scene's radius.
+        rate_decay: Rates at the end relative to the start.
+    """
+    gaussians = gaussians.detach()
+    center = gaussians.means.median(dim=0).values
+    radius = float((gaussians.means - center).norm(dim=-1).quantile(0.95))
+    poses = PoseOptimizer(PoseParameters.zeros(cameras.viewmats), PoseConfig())
+    total, done = sum(stage.iterations for stage in stages), 0
+    black = torch.zeros(len(views), 3).to(gaussians.means)
+    for stage in stages:
+        target = Target.at(views, stage.size)
+        height, width = target.alpha.shape[1:]
+        for _ in range(stage.iterations):
+            current = moved(cameras, center, poses.parameters).resized(width, height)
+            rendered = render(gaussians, current, black, render_mode="RGB")
+            data_loss(rendered, target.over(black), target.alpha, LossConfig()).backward()
+            poses.step(rate_rotation, rate_translation * radius, rate_decay ** (done / total))
+            done += 1
+    final = moved(cameras, center, poses.parameters)
+    return replace(final, viewmats=final.viewmats.detach(), Ks=final.Ks.detach())

@@ -1,0 +1,154 @@
+"""Everything there is to check and to measure on a CUDA machine, in one command.
+
+python benchmarks/gpu/run.py [--output output/gpu]
+
+Runs the tests marked `gpu`, compares gsplat with the CPU kernels in values and gradients, times the
+rasterizer and whole fits on CUDA, and writes `gpu.json` and `gpu.md`. Exits with 2 where there is no CUDA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from agsrec import PRESETS, load_scene, reconstruct
+from agsrec.config import FitConfig, Stage
+from agsrec.files import atomic_write
+
+ROOT = Path(__file__).resolve().parents[2]
+POINTS = (10_000, 25_000)
+
+Row = dict[str, Any]
+
+
+def gpu_tests() -> dict[str, Any]:
+    """Outcome of the tests that need a CUDA device; pytest's status 5 says that there are none."""
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rs"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    print(done.stdout, done.stderr, sep="", flush=True)
+    return {"status": done.returncode, "summary": lines[-1] if lines else ""}
+
+
+def rasterizer(folder: Path, seconds: float) -> dict[str, Any]:
+    """Figures of `benchmarks/rasterize.py`, which times both backends and compares them."""
+    file = folder / "rasterize.json"
+    command = [sys.executable, str(ROOT / "benchmarks/rasterize.py"), "--json", str(file)]
+    subprocess.run([*command, "--seconds", str(seconds)], cwd=ROOT, check=True)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def fits(scene_name: str, repeats: int) -> list[Row]:
+    """Whole fits of a demo scene on CUDA: two presets, and the published schedule by number of points."""
+    plans: dict[str, FitConfig] = {"fast": PRESETS["fast"], "quality": PRESETS["quality"]}
+    for points in POINTS:
+        plans[f"published schedule, {points:,} points"] = _with_points(PRESETS["paper"], points)
+    scene = load_scene(ROOT / "data/demo", scene_name)
+    reconstruct(scene.views, scene.cameras, config=_shortened(plans["fast"]), device="cuda")
+    rows = []
+    for name, config in plans.items():
+        seconds, score, peak = [], 0.0, 0.0
+        for seed in range(repeats):
+            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            result = reconstruct(scene.views, scene.cameras, config=config, seed=seed, device="cuda")
+            torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+            score = result.history[-1]["psnr"]
+            peak = max(peak, torch.cuda.max_memory_allocated() / 2**20)
+        rows.append(
+            {
+                "fit": name,
+                "iterations": config.iterations,
+                "seconds": median(seconds),
+                "ms / iteration": 1e3 * median(seconds) / config.iterations,
+                "PSNR at the photos (dB)": score,
+                "peak GPU memory (MiB)": peak,
+            }
+        )
+    return rows
+
+
+def _with_points(config: FitConfig, points: int) -> FitConfig:
+    return replace(
+        config, rounds=tuple(replace(r, num_points=points, max_points=points) for r in config.rounds)
+    )
+
+
+def _shortened(config: FitConfig) -> FitConfig:
+    """A few steps of every stage: loads the kernels without measuring them."""
+    return replace(
+        config,
+        rounds=tuple(replace(r, stages=tuple(Stage(s.size, 3) for s in r.stages)) for r in config.rounds),
+    )
+
+
+# -------------------------------------------------------------------- report
+
+
+def markdown(about: Mapping[str, Any], tests: Mapping[str, Any], tables: Mapping[str, Sequence[Row]]) -> str:
+    """The figures as a page."""
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
+    lines = [
+        "# CUDA figures",
+        "",
+        f"{about['date']}; {about['gpu']}; host {about['processor']}, {about['threads']} threads; "
+        f"Python {about['python']}, {versions}; commit {about['commit']}.",
+        "Command: `python benchmarks/gpu/run.py`.",
+        "",
+        f"Tests marked `gpu`: {tests['summary'] or 'none'}",
+    ]
+    for title, rows in tables.items():
+        columns = list(rows[0])
+        lines += ["", f"## {title}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+        lines += [f"| {' | '.join(_cell(value) for value in row.values())} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    """A table cell; timings are objects of median, low and high."""
+    if isinstance(value, Mapping):
+        return f"{value['median']:.2f} ({value['low']:.2f}-{value['high']:.2f})"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
+
+
+def main() -> None:
+    """Run everything; the exit status is 1 if a test failed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--output", type=Path, default=ROOT / "output/gpu", help="folder for the results")
+    parser.add_argument("--scene", default="jordan", help="demo scene of the fits")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time spent on each rasterizer figure")
+    parser.add_argument("--repeats", type=int, default=3, help="fits per figure")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("error: this needs a CUDA device, and PyTorch sees none here", file=sys.stderr)
+        raise SystemExit(2)
+    options.output.mkdir(parents=True, exist_ok=True)
+    tests = gpu_tests()
+    measured = rasterizer(options.output, options.seconds)
+    tables = {table["title"]: table["rows"] for table in measured["benchmarks"]}
+    tables[f"Whole fits of {options.scene}, 8 views of 256 px"] = fits(options.scene, options.repeats)
+    content = {**{k: v for k, v in measured.items() if k != "benchmarks"}, "tests": tests, "tables": tables}
+    atomic_write(options.output / "gpu.json", json.dumps(content, indent=2) + "\n")
+    page = markdown(measured, tests, tables)
+    atomic_write(options.output / "gpu.md", page)
+    print(page)
+    if tests["status"] not in (0, 5):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
