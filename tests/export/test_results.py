@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from agsrec.cameras import Cameras
+from agsrec.dataset import Scene, load_scene
+from agsrec.errors import OutputError
+from agsrec.export import results as module
+from agsrec.export.results import prepare_folder
+from agsrec.gaussians import Gaussians
+from agsrec.ply import read_ply
+from agsrec.reconstruction import Reconstruction, reconstruct
+from tests.tiny import NAMES, tiny_config, write_scene
+
+FILES = {
+    "cameras.json", "splat.ply", "turntable.mp4", "comparison.png", "cameras.png",
+    "metrics.json", "config.json", "report.html",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Scene, Reconstruction, dict[str, Any]]:
+    """A data folder that also holds the results of its scene `blob`, in `out`."""
+    root = tmp_path_factory.mktemp("data")
+    write_scene(root / "blob")
+    scene = load_scene(root, "blob")
+    result = reconstruct(scene.views, scene.cameras, config=tiny_config(15, size=32, sh_degree=1))
+    return root, scene, result, result.save(root / "out", scene)
+
+
+Saved = tuple[Path, Scene, Reconstruction, dict[str, Any]]
+
+
+def test_all_files_are_there(saved: Saved) -> None:
+    folder = saved[0] / "out"
+    assert {f.name for f in folder.iterdir()} == FILES
+    for name in ("comparison.png", "cameras.png"):
+        with Image.open(folder / name) as image:
+            assert min(image.size) > 50
+    assert b"ftyp" in (folder / "turntable.mp4").read_bytes()[:32]
+
+
+def test_cameras_are_an_input_again(saved: Saved) -> None:
+    root, scene, result, _ = saved
+    (root / "again").mkdir()
+    (root / "again" / "processed").symlink_to(root / "blob" / "processed")
+    (root / "again" / "cameras.json").write_bytes((root / "out" / "cameras.json").read_bytes())
+    again = load_scene(root, "again")
+    assert again.views.names == NAMES and again.extras == scene.extras
+    torch.testing.assert_close(again.cameras.viewmats, result.cameras.viewmats, atol=1e-5, rtol=0)
+    torch.testing.assert_close(again.cameras.Ks, result.cameras.Ks)
+
+
+def test_splat_is_exact(saved: Saved) -> None:
+    root, _, result, _ = saved
+    loaded = read_ply(root / "out" / "splat.ply")
+    for name, tensor in vars(result.gaussians).items():
+        assert torch.equal(getattr(loaded, name), tensor), name
+
+
+def test_metrics_and_options_are_stored(saved: Saved) -> None:
+    root, _, result, metrics = saved
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    stored = json.loads((root / "out" / "metrics.json").read_text(), parse_constant=refuse)
+    assert stored == json.loads(json.dumps(metrics))
+    assert stored["views"] == list(NAMES) and stored["gaussians"] == len(result.gaussians)
+    assert {"input", "poses_before", "poses_after", "novel", "timings", "seconds", "history"} <= set(stored)
+    assert stored["seconds"] == pytest.approx(sum(stored["timings"].values()))
+    config = json.loads((root / "out" / "config.json").read_text())
+    assert config["fit"]["rounds"][0]["stages"][0]["iterations"] == 15 and config["seed"] == 0
+
+
+def test_report_names_the_object(saved: Saved) -> None:
+    html = (saved[0] / "out" / "report.html").read_text()
+    assert "blob" in html and "data:image" in html and all(name in html for name in NAMES)
+
+
+def test_nothing_but_photos_and_no_steps(saved: Saved, tmp_path: Path) -> None:
+    """A result without a scene around it and without a history can be saved too."""
+    _, scene, _, _ = saved
+    bare = reconstruct(scene.views[[0, 1]], scene.cameras[[0, 1]], config=tiny_config(0))
+    metrics = bare.save(str(tmp_path / "deep" / "out"))
+    assert {f.name for f in (tmp_path / "deep" / "out").iterdir()} == FILES
+    assert "input" not in metrics and "poses_after" not in metrics
+
+
+def test_objects_away_from_the_origin_stay_in_the_turntable(
+    saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, scene, result, _ = saved
+    shift = torch.tensor([4.0, -3.0, 2.0])
+    moved = replace(
+        result,
+        gaussians=replace(result.gaussians, means=result.gaussians.means + shift),
+        cameras=result.cameras.transformed(1.0, torch.eye(3), shift),
+        initial_cameras=result.initial_cameras.transformed(1.0, torch.eye(3), shift),
+    )
+    covered: list[float] = []
+
+    def watch(gaussians: Gaussians, cameras: Cameras) -> torch.Tensor:
+        images = draw(gaussians, cameras)
+        covered.append(float((images < 0.99).any(-1).double().mean(dim=(1, 2)).min()))
+        return images
+
+    draw = module.rendered_on_white
+    monkeypatch.setattr(module, "rendered_on_white", watch)
+    moved.save(tmp_path / "out", replace(scene, truth=None))
+    assert len(covered) > 1 and min(covered) > 0.03
+
+
+def test_unwritable_output_before_any_work(
+    saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, scene, result, _ = saved
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(OutputError, match=r"cannot write .*file"):
+            prepare_folder(folder)
+    monkeypatch.setattr(module, "rendered_on_white", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(OutputError):
+        result.save(tmp_path / "file", scene)
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_preparing_changes_nothing(saved: Saved) -> None:
+    folder = saved[0] / "out"
+    before = {f.name: f.read_bytes() for f in folder.iterdir()}
+    prepare_folder(folder)
+    assert {f.name: f.read_bytes() for f in folder.iterdir()} == before

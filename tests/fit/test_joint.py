@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from agsrec.cameras import Cameras
+from agsrec.config import FitConfig, LossConfig, PoseConfig
+from agsrec.errors import OutputError
+from agsrec.fit import Checkpointing, FitProgress, FitResult, fit, render
+from agsrec.metrics import pose_accuracy
+from agsrec.render import Render
+from agsrec.views import Views
+from tests.tiny import rough, tiny_config, tiny_scene
+
+# Two rounds, three stages in the second, random backgrounds, growing colours and counts.
+_FIRST, _SECOND = tiny_config(12, size=32), tiny_config(8, 7, 7, size=32, sh_degree=2)
+INVOLVED = replace(
+    _SECOND,
+    rounds=_FIRST.rounds + _SECOND.rounds,
+    loss=LossConfig(background="random"),
+    poses=PoseConfig(refine_focal=True, warmup=5),
+    log_interval=1,
+)
+
+
+def assert_equal(one: FitResult, two: FitResult) -> None:
+    for name, tensor in vars(one.gaussians).items():
+        assert torch.equal(tensor, getattr(two.gaussians, name)), name
+    assert torch.equal(one.cameras.viewmats, two.cameras.viewmats)
+    assert torch.equal(one.cameras.Ks, two.cameras.Ks)
+    assert one.history == two.history
+
+
+def background_psnr(result: FitResult, views: Views) -> float:
+    with torch.no_grad():
+        rgb = render(result.gaussians, result.cameras, torch.ones(3)).rgb
+    return float(-10 * (rgb - views.composited(torch.ones(3))).square().mean().log10())
+
+
+# -------------------------------------------------------------------- quality
+
+
+def test_poses_and_picture_get_better() -> None:
+    views, truth = tiny_scene()
+    start = rough(truth)
+    result = fit(views, start, tiny_config(75, 75))
+    before, after = pose_accuracy(start, truth), pose_accuracy(result.cameras, truth)
+    assert after.pairs.median_deg < 0.7 * before.pairs.median_deg
+    assert after.views.median_deg < 0.7 * before.views.median_deg
+    assert background_psnr(result, views) > 26
+    first, last = result.history[0], result.history[-1]
+    assert last["psnr"] > first["psnr"] + 5 and last["loss"] < first["loss"]
+
+
+def test_refined_focal_lengths_agree_better() -> None:
+    views, truth = tiny_scene()
+    factor = torch.tensor([1.06, 0.94] * 3)
+    Ks = truth.Ks.clone()
+    Ks[:, :2, :2] *= factor[:, None, None]
+    config = tiny_config(80, poses=PoseConfig(optimize=False, refine_focal=True, warmup=5, rate_focal=5e-3))
+    result = fit(views, replace(truth, Ks=Ks), config)
+    # A common factor says nothing: the object may be larger and farther away.
+    spread = (result.cameras.focal_lengths / truth.focal_lengths).log().std(0)
+    assert float((spread / factor.log().std()).max()) < 0.6
+    assert torch.equal(result.cameras.viewmats, truth.viewmats)
+    assert torch.equal(result.cameras.principal_points, truth.principal_points)
+
+
+def test_fixed_poses_stay_fixed() -> None:
+    views, truth = tiny_scene()
+    start = rough(truth)
+    result = fit(views, start, tiny_config(10, poses=PoseConfig(optimize=False)))
+    torch.testing.assert_close(result.cameras.viewmats, start.viewmats, rtol=0, atol=1e-6)
+    assert torch.equal(result.cameras.Ks, start.Ks)
+    moved = fit(views, start, tiny_config(10))
+    assert not torch.allclose(moved.cameras.viewmats, start.viewmats, rtol=0, atol=1e-4)
+
+
+# -------------------------------------------------------------------- corner cases
+
+
+def test_zero_iterations_give_the_hull_and_the_cameras() -> None:
+    views, truth = tiny_scene()
+    result = fit(views, truth, tiny_config(0))
+    torch.testing.assert_close(result.cameras.viewmats, truth.viewmats)
+    assert len(result.gaussians) == 400 and result.history == []
+
+
+def test_two_views() -> None:
+    views, truth = tiny_scene()
+    result = fit(views[[0, 2]], truth[[0, 2]], tiny_config(30))
+    assert len(result.cameras) == 2 and background_psnr(result, views[[0, 2]]) > 17
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (48, 32)])
+def test_images_that_are_not_square(shape: tuple[int, int]) -> None:
+    views, truth = tiny_scene()
+    height, width = shape
+    y, x = (48 - height) // 2, (48 - width) // 2
+    Ks = truth.Ks.clone()
+    Ks[:, :2, 2] -= torch.tensor([float(x), float(y)])
+    cropped = Views(views.images[:, y : y + height, x : x + width].contiguous(), views.names)
+    result = fit(cropped, Cameras(truth.viewmats, Ks, width, height), tiny_config(20, 20, size=40))
+    assert (result.cameras.width, result.cameras.height) == (width, height)
+    assert result.history[-1]["size"] == 40
+    assert background_psnr(result, cropped) > 18
+
+
+def test_photos_are_never_enlarged() -> None:
+    views, truth = tiny_scene()
+    assert fit(views, truth, tiny_config(2, size=512)).history[-1]["size"] == 48
+
+
+def test_number_of_gaussians_and_colours_grow_as_planned() -> None:
+    views, truth = tiny_scene()
+    counts: list[int] = []
+    result = fit(
+        views, rough(truth), tiny_config(30, 30, sh_degree=1), progress=lambda p: counts.append(p.gaussians)
+    )
+    assert counts[0] == 400 and max(counts) <= 700 and counts[-1] == len(result.gaussians) > 450
+    assert result.gaussians.sh_degree == 1
+    assert float(result.gaussians.sh[:, 1:].abs().max()) > 0
+
+
+def test_progress_and_history() -> None:
+    views, truth = tiny_scene()
+    reports: list[FitProgress] = []
+    result = fit(views, rough(truth), INVOLVED, progress=reports.append)
+    assert [p.iteration for p in reports] == list(range(1, 35)) == [h["iteration"] for h in result.history]
+    assert [p.round for p in reports] == [0] * 12 + [1] * 22
+    assert {p.total for p in reports} == {34} and {p.size for p in reports} == {32}
+    assert (
+        len(result.history[-1]["pose_change_deg"]) == 6 and max(result.history[-1]["pose_change_deg"]) > 0.05
+    )
+    assert result.seconds > 0
+
+
+def test_the_ramp_weights_the_loss_from_zero() -> None:
+    views, truth = tiny_scene()
+    loss = LossConfig(ramp=True)
+    history = fit(views, truth, tiny_config(4, loss=loss, log_interval=1)).history
+    plain = fit(views, truth, tiny_config(4, log_interval=1)).history
+    assert history[0]["loss"] == 0 and plain[0]["loss"] > 0
+    assert 0 < history[1]["loss"] < 0.5 * plain[1]["loss"]
+
+
+@pytest.mark.parametrize("background", ["black", "white", "random"])
+def test_backgrounds(background: str) -> None:
+    views, truth = tiny_scene()
+    loss = LossConfig(background=background)  # pyright: ignore[reportArgumentType]
+    assert background_psnr(fit(views, truth, tiny_config(25, loss=loss)), views) > 18
+
+
+def test_inputs_are_left_alone() -> None:
+    views, truth = tiny_scene()
+    start = rough(truth)
+    copies = views.images.clone(), start.viewmats.clone(), start.Ks.clone()
+    fit(views, start, tiny_config(5, poses=PoseConfig(refine_focal=True)))
+    for tensor, copy in zip((views.images, start.viewmats, start.Ks), copies, strict=True):
+        assert torch.equal(tensor, copy)
+
+
+# -------------------------------------------------------------------- guidance
+
+
+def red(seen: Render, cameras: Cameras, progress: float) -> torch.Tensor:
+    return 10 * (seen.rgb - torch.tensor([1.0, 0.0, 0.0]) * seen.alpha[..., None].detach()).square().mean()
+
+
+def test_guidance_sees_novel_views() -> None:
+    views, truth = tiny_scene()
+    calls: list[tuple[tuple[int, ...], int, int, float]] = []
+
+    def judge(seen: Render, cameras: Cameras, progress: float) -> torch.Tensor:
+        assert seen.alpha.max() > 0.5 and seen.depth is not None
+        calls.append((tuple(seen.rgb.shape), len(cameras), cameras.width, progress))
+        return seen.rgb.sum() * 0
+
+    fit(views, truth, tiny_config(4, novel_views=2, novel_size=24), guidance=judge)
+    assert calls == [((2, 24, 24, 3), 2, 24, i / 4) for i in range(4)]
+
+
+def test_guidance_paints_the_unseen_side() -> None:
+    views, cameras = tiny_scene(8)
+    front, back = [0, 1, 7], [4]
+
+    def redness(guidance: Callable[..., torch.Tensor] | None) -> tuple[float, FitResult]:
+        config = tiny_config(45, size=32, poses=PoseConfig(optimize=False))
+        result = fit(views[front], cameras[front], config, guidance=guidance)
+        with torch.no_grad():
+            seen = render(result.gaussians, cameras[back])
+        r, g, b = (seen.rgb[seen.alpha > 0.5]).mean(0).tolist()
+        return r - (g + b) / 2, result
+
+    (with_judge, result), (without, _) = redness(red), redness(None)
+    assert with_judge > without + 0.25
+    assert background_psnr(result, views[front]) > 15, "the photos still count"
+
+
+# -------------------------------------------------------------------- repeated and interrupted
+
+
+def test_equal_seeds_equal_results() -> None:
+    views, truth = tiny_scene()
+    start = rough(truth)
+    one, two, other = (fit(views, start, INVOLVED, seed=seed) for seed in (1, 1, 2))
+    assert_equal(one, two)
+    assert not torch.equal(one.gaussians.means[:100], other.gaussians.means[:100])
+
+
+class Stopped(Exception):
+    """Stands for the process being killed."""
+
+
+def interrupted(config: FitConfig, file: Path, stops: tuple[int, ...]) -> tuple[FitResult, int]:
+    """A fit stopped after each of the given iterations and started again; and the steps of the last start."""
+    views, truth = tiny_scene()
+    start, checkpointing = rough(truth), Checkpointing(file, "key")
+    for stop in stops:
+
+        def progress(report: FitProgress, stop: int = stop) -> None:
+            if report.iteration == stop:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            fit(views, start, config, progress=progress, checkpointing=checkpointing)
+    steps: list[FitProgress] = []
+    result = fit(views, start, config, progress=steps.append, checkpointing=checkpointing)
+    return result, len(steps)
+
+
+@pytest.fixture(scope="module")
+def unbroken() -> FitResult:
+    views, truth = tiny_scene()
+    return fit(views, rough(truth), INVOLVED)
+
+
+# Checkpoints fall after steps 7 and 12 (end of a round), then 19, 26 (start of the last stage is 27) and 33.
+@pytest.mark.parametrize(
+    ("stops", "remaining"),
+    [((1,), 34), ((8,), 27), ((12,), 27), ((13,), 22), ((20,), 15), ((28,), 8), ((34,), 1), ((9, 20, 30), 8)],
+)
+def test_resuming_changes_nothing(
+    tmp_path: Path, unbroken: FitResult, stops: tuple[int, ...], remaining: int
+) -> None:
+    result, steps = interrupted(INVOLVED, tmp_path / "c.pt", stops)
+    assert_equal(result, unbroken)
+    assert steps == remaining, "did not continue from the latest checkpoint"
+
+
+def test_a_finished_fit_is_not_repeated(tmp_path: Path, unbroken: FitResult) -> None:
+    interrupted(INVOLVED, tmp_path / "c.pt", ())
+    result, steps = interrupted(INVOLVED, tmp_path / "c.pt", ())
+    assert_equal(result, unbroken)
+    assert steps == 0
+
+
+def test_another_key_starts_over(tmp_path: Path, unbroken: FitResult) -> None:
+    interrupted(INVOLVED, tmp_path / "c.pt", ())
+    views, truth = tiny_scene()
+    steps: list[FitProgress] = []
+    again = Checkpointing(tmp_path / "c.pt", "other")
+    assert_equal(fit(views, rough(truth), INVOLVED, progress=steps.append, checkpointing=again), unbroken)
+    assert len(steps) == 34
+
+
+def test_checkpoint_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    views, truth = tiny_scene()
+    with pytest.raises(OutputError, match="cannot write"):
+        fit(views, truth, tiny_config(8), checkpointing=Checkpointing(tmp_path / "file" / "c.pt", "k"))

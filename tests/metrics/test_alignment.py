@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import pytest
+import torch
+
+from agsrec.cameras import Cameras
+from agsrec.config import PoseConfig
+from agsrec.fit import FitResult, fit
+from agsrec.lie import so3_exp
+from agsrec.metrics.alignment import align_scene
+from agsrec.metrics.evaluation import rendered_on_white
+from agsrec.metrics.poses import Similarity, align_cameras, rotation_angles
+from tests.tiny import rough, tiny_config, tiny_scene
+
+
+@lru_cache(maxsize=1)
+def true_world() -> FitResult:
+    """A scene fitted with the true cameras: it stands where the truth is."""
+    views, cameras = tiny_scene()
+    return fit(views, cameras, tiny_config(40, poses=PoseConfig(optimize=False)))
+
+
+def elsewhere(similarity: Similarity) -> tuple[FitResult, Cameras]:
+    """The scene, and the true cameras, carried into another world."""
+    result = true_world()
+    g = result.gaussians
+    turned = type(g)(
+        similarity.points(g.means),
+        # Isotropic enough not to need turning: sizes are set to their mean below.
+        g.quats,
+        (g.log_scales.mean(1, keepdim=True) + math.log(similarity.scale)).expand(-1, 3).contiguous(),
+        g.opacity_logits,
+        g.sh,
+    )
+    _, truth = tiny_scene()
+    return FitResult(turned, result.cameras, [], 0.0), similarity.cameras(truth)
+
+
+MOVES = [
+    Similarity(1.0, torch.eye(3).double(), torch.zeros(3).double()),
+    Similarity(
+        1.7, so3_exp(torch.tensor([0.4, -1.0, 0.3]).double()), torch.tensor([2.0, -1.0, 0.5]).double()
+    ),
+]
+
+
+def agreement(similarity: Similarity, result: FitResult) -> float:
+    """PSNR of the scene seen through the true cameras, on white."""
+    views, truth = tiny_scene()
+    seen = rendered_on_white(result.gaussians, similarity.inverse().cameras(truth))
+    return float(-10 * (seen - views.composited(torch.ones(3))).square().mean().log10())
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_known_move_is_undone(move: Similarity) -> None:
+    result, cameras = elsewhere(move)
+    views, truth = tiny_scene()
+    found = align_scene(result.gaussians, cameras, truth, views)
+    assert found.scale * move.scale == pytest.approx(1, abs=0.01)
+    assert float(rotation_angles(found.rotation @ move.rotation)) < 1
+    points = result.gaussians.means
+    torch.testing.assert_close(found.points(points), move.inverse().points(points), atol=0.01, rtol=0)
+
+
+def test_cameras_that_share_an_error_are_seen_through() -> None:
+    """All cameras tilted a little: their centres align perfectly, the picture does not."""
+    views, truth = tiny_scene()
+    result = true_world()
+    tilt = torch.eye(4)
+    tilt[:3, :3] = so3_exp(torch.tensor([0.03, 0.0, 0.0]))
+    tilted = Cameras(tilt @ truth.viewmats, truth.Ks, truth.width, truth.height)
+    found = align_scene(result.gaussians, tilted, truth, views)
+    still = Similarity(1.0, torch.eye(3).double(), torch.zeros(3).double())
+    assert agreement(found, result) > agreement(still, result) - 0.3
+    torch.testing.assert_close(
+        found.points(result.gaussians.means), result.gaussians.means, atol=0.01, rtol=0
+    )
+
+
+def test_estimates_a_few_degrees_off_are_brought_home() -> None:
+    """The scene follows the rough cameras that it was fitted with; the true ones must see it well."""
+    views, truth = tiny_scene()
+    wrong = fit(views, rough(truth, 4.0), tiny_config(40, poses=PoseConfig(optimize=False)))
+    found = align_scene(wrong.gaussians, wrong.cameras, truth, views)
+    assert agreement(found, wrong) > agreement(align_cameras(wrong.cameras, truth), wrong) + 0.3
+
+
+def test_gaussians_are_left_alone_and_results_repeat() -> None:
+    views, truth = tiny_scene()
+    result = true_world()
+    before = result.gaussians.means.clone()
+    one, two = (align_scene(result.gaussians, truth, truth, views) for _ in range(2))
+    assert torch.equal(result.gaussians.means, before) and not result.gaussians.means.requires_grad
+    assert one.scale == two.scale and torch.equal(one.rotation, two.rotation)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+from numba.core.errors import TypingError
+
+from agsrec.render.cpu.simd import (
+    LANES,
+    any_le,
+    ceil,
+    floor,
+    hsum,
+    load,
+    lowest_bit,
+    padded,
+    popcount,
+    splat,
+    sqrt,
+    store,
+    store_int,
+    vmax,
+    vmin,
+    where_le,
+)
+
+OPERATIONS = ("add", "sub", "mul", "div", "min", "max", "where", "floor", "ceil", "sqrt", "splat")
+
+
+# Not cached: a cache would not notice a change of the intrinsics.
+@njit
+def every_operation(a, b, out, integers, sums):
+    """`a` and `b` are read at an odd offset, `out` [operations * 16] is written lane by lane."""
+    x, y = load(a, 3), load(b, 5)
+    store(out, 0 * LANES, x + y)
+    store(out, 1 * LANES, x - y)
+    store(out, 2 * LANES, x * y)
+    store(out, 3 * LANES, x / y)
+    store(out, 4 * LANES, vmin(x, y))
+    store(out, 5 * LANES, vmax(x, y))
+    store(out, 6 * LANES, where_le(x, y, splat(1.5), y))
+    store(out, 7 * LANES, floor(x))
+    store(out, 8 * LANES, ceil(x))
+    store(out, 9 * LANES, sqrt(x * x))
+    store(out, 10 * LANES, splat(7))
+    store_int(integers, 2, x)
+    sums[0] = hsum(x)
+    return any_le(x, y), any_le(splat(2.0), splat(1.0))
+
+
+@njit
+def bits(value):
+    return lowest_bit(value), popcount(value)
+
+
+def run(a: np.ndarray, b: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.float32, Any]:
+    buffers = [np.full(n, 9, np.float32) for n in (30, 30)]
+    buffers[0][3 : 3 + LANES], buffers[1][5 : 5 + LANES] = a, b
+    out, integers = np.zeros(len(OPERATIONS) * LANES, np.float32), np.full(20, -99, np.int32)
+    sums = np.zeros(1, np.float32)
+    answers = every_operation(buffers[0], buffers[1], out, integers, sums)
+    return dict(zip(OPERATIONS, out.reshape(-1, LANES), strict=True)), integers, sums[0], answers
+
+
+def test_lanes_match_numpy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (4 * rng.standard_normal((2, LANES))).astype(np.float32)
+    a[:3], b[:3] = (2.0, -3.0, 0.0), (2.0, 1.0, 0.5)
+    got, integers, total, answers = run(a, b)
+    want = {
+        "add": a + b,
+        "sub": a - b,
+        "mul": a * b,
+        "div": a / b,
+        "min": np.minimum(a, b),
+        "max": np.maximum(a, b),
+        "where": np.where(a <= b, np.float32(1.5), b),
+        "floor": np.floor(a),
+        "ceil": np.ceil(a),
+        "sqrt": np.abs(a),
+        "splat": np.full(LANES, 7, np.float32),
+    }
+    for name in OPERATIONS:
+        np.testing.assert_allclose(got[name], want[name], rtol=1e-6, atol=1e-7, err_msg=name)
+    np.testing.assert_array_equal(integers[2 : 2 + LANES], np.trunc(a))
+    assert (integers[:2] == -99).all() and (integers[2 + LANES :] == -99).all(), "wrote beyond its lanes"
+    np.testing.assert_allclose(total, a.sum(dtype=np.float64), rtol=1e-5)
+    assert answers == (True, False)
+
+
+def test_a_single_lane_decides_any_le() -> None:
+    for lane in (0, 7, LANES - 1):
+        b = np.zeros(LANES, np.float32)
+        b[lane] = 1.0
+        assert run(np.ones(LANES, np.float32), b)[3][0]
+    assert not run(np.ones(LANES, np.float32), np.zeros(LANES, np.float32))[3][0]
+
+
+def test_nan_is_not_below_anything() -> None:
+    nan, ones = np.full(LANES, np.nan, np.float32), np.ones(LANES, np.float32)
+    got, _, _, (below, _) = run(nan, ones)
+    assert not below
+    np.testing.assert_array_equal(got["where"], ones)
+
+
+@pytest.mark.parametrize("value", [1, 2, 3, 0b1010_0000, 0x8000, 0x10000, 2**31 - 1, 0])
+def test_bits(value: int) -> None:
+    lowest = (value & -value).bit_length() - 1 if value else 32
+    assert bits(value) == (lowest, value.bit_count())
+
+
+def test_only_flat_float32_arrays() -> None:
+    @njit
+    def lanes(array):
+        return hsum(load(array, 0))
+
+    for wrong in (np.zeros(16), np.zeros((4, 4), np.float32), np.zeros(32, np.float32)[::2]):
+        with pytest.raises((TypingError, TypeError), match="flat float32 array"):
+            lanes(wrong)
+
+
+@pytest.mark.parametrize(("n", "want"), [(0, 0), (1, 16), (16, 16), (17, 32)])
+def test_padded(n: int, want: int) -> None:
+    assert padded(n) == want

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agsrec.errors import CameraError, OptionError
+from agsrec.evaluate import EvalResult, evaluate_folders
+from tests.tiny import tiny_config, write_scene
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[EvalResult, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("data") / "blob"
+    write_scene(folder)
+    seen: list[dict[str, Any]] = []
+    config = tiny_config(30, size=32)
+    return evaluate_folders([folder], config=config, noise_deg=6.0, seeds=(0, 1), on_run=seen.append), seen
+
+
+def test_every_run_is_recorded(outcome: tuple[EvalResult, list[dict[str, Any]]]) -> None:
+    result, seen = outcome
+    assert seen == result.runs
+    assert [(r["scene"], r["seed"], r["start"]) for r in result.runs] == [
+        ("blob", 0, "oracle"),
+        ("blob", 0, "rough"),
+        ("blob", 1, "oracle"),
+        ("blob", 1, "rough"),
+    ]
+    for run in result.runs:
+        assert {"noise_deg", "seconds", "input", "poses_before", "poses_after", "novel"} <= set(run)
+        assert len(run["pair_errors_deg"]) == 15 and run["peak_memory_mb"] > 50
+    json.dumps(result.runs, allow_nan=False)
+
+
+def test_starts_differ_as_asked(outcome: tuple[EvalResult, list[dict[str, Any]]]) -> None:
+    before = [run["poses_before"] for run in outcome[0].runs]
+    assert before[0]["pairs"]["median_deg"] == pytest.approx(0, abs=1e-3)
+    rms = [math.sqrt(sum(e * e for e in b["view_errors_deg"]) / 6) for b in (before[1], before[3])]
+    assert all(3 < value < 8 for value in rms) and rms[0] != rms[1]
+
+
+def test_rows_pool_the_runs(outcome: tuple[EvalResult, list[dict[str, Any]]]) -> None:
+    result, _ = outcome
+    assert [(row["Scene"], row["Start"]) for row in result.rows] == [
+        ("blob", "oracle"),
+        ("blob", "rough"),
+        ("all", "oracle"),
+        ("all", "rough"),
+    ]
+    rough = result.rows[1]
+    assert rough | {"Scene": "all"} == result.rows[3]
+    runs = [run for run in result.runs if run["start"] == "rough"]
+    assert rough["PSNR (dB)"] == pytest.approx(sum(run["novel"]["psnr"] for run in runs) / 2)
+    pooled = [e for run in runs for e in run["pair_errors_deg"]]
+    assert rough["Pairs < 5° (%)"] == pytest.approx(100 * sum(e <= 5 for e in pooled) / len(pooled))
+    assert rough["Pairs < 15° (%)"] >= rough["Pairs < 5° (%)"]
+    assert "Chamfer" not in rough, "there are no surface points"
+
+
+def test_bad_folders_are_named_before_any_work(tmp_path: Path) -> None:
+    write_scene(tmp_path / "blob")
+    write_scene(tmp_path / "other")
+    (tmp_path / "other" / "cameras_gt.json").unlink()
+    runs: list[dict[str, Any]] = []
+    with pytest.raises(CameraError, match=r"cameras_gt.json is missing"):
+        evaluate_folders([tmp_path / "blob", tmp_path / "other"], on_run=runs.append)
+    with pytest.raises(OptionError, match=r"neither transforms.json nor cameras.json"):
+        evaluate_folders([tmp_path / "blob", tmp_path], on_run=runs.append)
+    with pytest.raises(OptionError, match="9 views asked for"):
+        evaluate_folders([tmp_path / "blob"], num_views=9, on_run=runs.append)
+    assert runs == []

@@ -1,0 +1,68 @@
+"""A run killed without warning and started again gives, byte for byte, what an unbroken run gives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import quick_options, write_scene
+
+RUN = Path(__file__).parents[1] / "run.py"
+RESULTS = ("cameras.json", "splat.ply")
+
+
+def command(root: Path, output: str, *options: str) -> list[str]:
+    every = ["--fit.checkpoint-interval", "5", *quick_options(12, size=32), *options]
+    return [
+        sys.executable,
+        str(RUN),
+        "--category",
+        "blob",
+        "--data",
+        str(root),
+        "--output",
+        str(root / output),
+        *every,
+    ]
+
+
+def finish(root: Path, output: str, *options: str) -> dict[str, bytes]:
+    done = subprocess.run(
+        command(root, output, *options), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return {name: (root / output / "blob" / name).read_bytes() for name in RESULTS}
+
+
+def kill_once_there_is(file: Path, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 200
+    while not file.exists():
+        assert process.poll() is None and time.monotonic() < end, "no checkpoint was written"
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait(timeout=30) == -9, "it had finished before it was killed"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_killed_and_started_again(tmp_path: Path) -> None:
+    write_scene(tmp_path / "blob")
+    folder = tmp_path / "killed" / "blob"
+    process = subprocess.Popen(
+        command(tmp_path, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        kill_once_there_is(folder / "checkpoint.pt", process)
+    finally:
+        process.kill()
+        process.wait()
+    assert not any((folder / name).exists() for name in RESULTS)
+    resumed = finish(tmp_path, "killed")
+    assert resumed == finish(tmp_path, "unbroken")
+    # The finished checkpoint is still there: another seed must not pick it up.
+    other = finish(tmp_path, "killed", "--seed", "1")
+    assert all(other[name] != resumed[name] for name in RESULTS)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agsrec.config import PRESETS
+from agsrec.errors import AgsrecError, DeviceError, OptionError, ShapeError
+from agsrec.fit import FitProgress
+from agsrec.reconstruction import reconstruct
+from tests.tiny import rough, tiny_config, tiny_scene
+
+CONFIG = tiny_config(12, size=32)
+
+
+def test_result_is_complete() -> None:
+    views, truth = tiny_scene()
+    start = rough(truth).to(dtype=torch.float64)
+    reports: list[FitProgress] = []
+    result = reconstruct(views, start, config=CONFIG, seed=3, device="cpu", progress=reports.append)
+    assert result.views is views and result.initial_cameras is start
+    assert result.cameras.viewmats.dtype == torch.float32 and len(result.cameras) == 6
+    assert not result.cameras.viewmats.requires_grad and not result.gaussians.means.requires_grad
+    assert result.history and len(reports) == len(result.history)
+    assert result.timings["fit"] > 0
+    assert result.options["seed"] == 3 and result.options["device"] == "cpu"
+    assert result.options["fit"]["rounds"][0]["stages"][0] == {"size": 32, "iterations": 12}
+
+
+def test_preset_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "quality", CONFIG)
+    views, truth = tiny_scene()
+    result = reconstruct(views, truth, preset="quality")
+    assert result.history[-1]["iteration"] == 12 and result.options["preset"] == "quality"
+
+
+@pytest.mark.parametrize(
+    ("change", "continued"),
+    [
+        ({}, True),
+        ({"seed": 1}, False),
+        ({"config": replace(CONFIG, log_interval=4)}, False),
+        ({"views": "pixel"}, False),
+        ({"cameras": "pose"}, False),
+        ({"guidance": lambda seen, cameras, progress: seen.rgb.sum() * 0}, False),
+    ],
+)
+def test_checkpoint_is_continued_only_for_the_same_request(
+    tmp_path: Path, change: dict[str, Any], continued: bool
+) -> None:
+    views, truth = tiny_scene()
+    reconstruct(views, truth, config=CONFIG, checkpoint=tmp_path / "c.pt")
+    if "views" in change:
+        images = views.images.clone()
+        images[0, 0, 0, 0] = 0.5
+        views = replace(views, images=images)
+    cameras = rough(truth, 0.01) if "cameras" in change else truth
+    options: dict[str, Any] = {"config": CONFIG, "seed": 0} | {
+        k: v for k, v in change.items() if k not in ("views", "cameras")
+    }
+    reports: list[FitProgress] = []
+    reconstruct(views, cameras, checkpoint=tmp_path / "c.pt", progress=reports.append, **options)
+    assert (reports == []) == continued
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"preset": "best"}, OptionError, "unknown preset 'best'; there are fast, quality, paper"),
+        ({"seed": -1}, OptionError, "--seed must be between"),
+        ({"seed": 2**63}, OptionError, "--seed must be between"),
+        ({"device": "tpu"}, OptionError, "--device must be"),
+        ({"device": "cuda"}, DeviceError, "no CUDA device"),
+    ],
+)
+def test_bad_options(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], error: type[AgsrecError], message: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    views, truth = tiny_scene()
+    with pytest.raises(error, match=message):
+        reconstruct(views, truth, **options)
+
+
+def test_inputs_that_do_not_match() -> None:
+    views, truth = tiny_scene()
+    with pytest.raises(OptionError, match="at least 2 views, not 1"):
+        reconstruct(views[[0]], truth[[0]])
+    with pytest.raises(ShapeError, match="6 views but 5 cameras"):
+        reconstruct(views, truth[:5])
+    with pytest.raises(ShapeError, match=r"photos are 48x48 pixels but cameras 96x48; use Cameras.resized"):
+        reconstruct(views, truth.resized(96, 48))
