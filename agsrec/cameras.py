@@ -28,10 +28,13 @@ from agsrec.lie import so3_exp
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CAMERA_DISTANCE", "Cameras", "optical_axis_intersection"]
+__all__ = ["CAMERA_DISTANCE", "Z_UP_TO_Y_UP", "Cameras", "optical_axis_intersection"]
 
 CAMERA_DISTANCE = 1.85
 """Mean distance of normalised cameras from the object, world units (public SparseAGS convention)."""
+
+Z_UP_TO_Y_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))
+"""Rotation from a world with +z up to ours with +y up: (x, y, z) becomes (x, z, -y)."""
 
 # Camera axes of each convention in terms of ours; all three are their own inverse.
 _FLIP_OPENGL = (1.0, -1.0, -1.0)

@@ -20,19 +20,16 @@ import torch
 from torch import Tensor
 
 from agsrec.camera_files import FORMAT_SIZE, CameraFile, read_cameras_json, read_transforms_json, view_name
-from agsrec.cameras import Cameras
+from agsrec.cameras import Z_UP_TO_Y_UP, Cameras
 from agsrec.errors import CameraError, ImageError, OptionError, SceneError
 from agsrec.files import folder_entries
 from agsrec.images import load_image
 from agsrec.views import Views
 
-__all__ = ["GT_INPUT_VIEWS", "Z_UP_TO_Y_UP", "Scene", "load_gt_scene", "load_scene", "load_views"]
+__all__ = ["GT_INPUT_VIEWS", "Scene", "load_gt_scene", "load_scene", "load_views"]
 
 GT_INPUT_VIEWS = 8
 """In a ground-truth folder the first views are inputs, all later ones are test views."""
-
-Z_UP_TO_Y_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))
-"""Rotation from a world with +z up to ours with +y up: (x, y, z) becomes (x, z, -y)."""
 
 _MIN_VIEWS = 2
 _MIN_OBJECT_PIXELS = 4  # fewer are dust, not an object

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agsrec.camera_files import read_transforms_json, write_cameras_json, write_transforms_json
-from agsrec.cameras import Cameras
-from agsrec.dataset import Z_UP_TO_Y_UP, load_gt_scene, load_scene, load_views
+from agsrec.cameras import Z_UP_TO_Y_UP, Cameras
+from agsrec.dataset import load_gt_scene, load_scene, load_views
 from agsrec.errors import AgsrecError, CameraError, ImageError, OptionError, SceneError
 from agsrec.images import save_png
 

@@ -19,7 +19,7 @@ from agsrec.fit.hull import gaussians_from_hull, object_sphere, visual_hull
 from agsrec.fit.novel_views import novel_cameras
 from agsrec.fit.poses import PoseOptimizer, PoseParameters, moved
 from agsrec.fit.target import Target, data_loss
-from agsrec.render import Render, rasterize
+from agsrec.render import Render, render_scene
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agsrec.gaussians import Gaussians
     from agsrec.views import Views
 
-__all__ = ["Checkpointing", "FitProgress", "FitResult", "Guidance", "fit", "render"]
+__all__ = ["Checkpointing", "FitProgress", "FitResult", "Guidance", "fit"]
 
 Guidance = Callable[[Render, "Cameras", float], Tensor]
 """Judge of novel views: (render of B novel views, their cameras, progress in [0, 1]) to a scalar loss."""
@@ -79,26 +79,6 @@ class FitResult:
     cameras: Cameras
     history: list[dict[str, Any]]
     seconds: float
-
-
-def render(
-    gaussians: Gaussians, cameras: Cameras, background: Tensor | None = None, **options: Any
-) -> Render:
-    """Rasterize a scene from cameras; options as in `agsrec.render.rasterize`."""
-    return rasterize(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.scales,
-        gaussians.opacities,
-        gaussians.sh,
-        cameras.viewmats,
-        cameras.Ks,
-        cameras.width,
-        cameras.height,
-        sh_degree=gaussians.sh_degree,
-        backgrounds=background,
-        **options,
-    )
 
 
 @dataclass
@@ -243,7 +223,7 @@ def _step(
     cameras = state.current().resized(width, height)
     gaussians = state.optimizer.gaussians
     background = _background(config.loss, len(cameras), state.generator).to(target.rgb)
-    rendered = render(gaussians, cameras, background, render_mode="RGB")
+    rendered = render_scene(gaussians, cameras, background, render_mode="RGB")
     wanted = target.over(background)
     loss = data_loss(rendered, wanted, target.alpha, config.loss)
     if config.loss.ramp:
@@ -252,7 +232,7 @@ def _step(
         novel = novel_cameras(
             gaussians, state.current(), config.novel_views, config.novel_size, state.generator
         )
-        loss = loss + config.loss.guidance * guidance(render(gaussians, novel), novel, progress)
+        loss = loss + config.loss.guidance * guidance(render_scene(gaussians, novel), novel, progress)
     loss.backward()
     state.optimizer.step(progress, config.densify.max_scale * state.radius)
     warmup = min(1.0, (state.iteration + 1) / max(1, config.poses.warmup))

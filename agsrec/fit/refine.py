@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from agsrec.config import LossConfig, PoseConfig, Stage
-from agsrec.fit.joint import render
 from agsrec.fit.poses import PoseOptimizer, PoseParameters, moved
 from agsrec.fit.target import Target, data_loss
+from agsrec.render import render_scene
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
@@ -56,7 +56,7 @@ def refine_poses(
         height, width = target.alpha.shape[1:]
         for _ in range(stage.iterations):
             current = moved(cameras, center, poses.parameters).resized(width, height)
-            rendered = render(gaussians, current, black, render_mode="RGB")
+            rendered = render_scene(gaussians, current, black, render_mode="RGB")
             data_loss(rendered, target.over(black), target.alpha, LossConfig()).backward()
             poses.step(rate_rotation, rate_translation * radius, rate_decay ** (done / total))
             done += 1

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agsrec.fit import render
 from agsrec.lie import so3_exp
 from agsrec.metrics.poses import Similarity, align_cameras
+from agsrec.render import render_scene
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
@@ -48,7 +48,9 @@ def align_scene(gaussians: Gaussians, cameras: Cameras, truth: Cameras, views: V
     for step in range(_STEPS):
         adam.param_groups[0]["lr"] = _RATE * 0.05 ** (step / _STEPS)
         factor, rotation, translation = _moves(parameters, pivot, size)
-        rendered = render(gaussians, seen.transformed(factor, rotation, translation), render_mode="RGB").rgb
+        rendered = render_scene(
+            gaussians, seen.transformed(factor, rotation, translation), render_mode="RGB"
+        ).rgb
         loss = F.mse_loss(rendered, target)
         if float(loss.detach()) < best_loss:
             best, best_loss = parameters.detach().clone(), float(loss.detach())

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from agsrec.fit import render
 from agsrec.metrics.alignment import align_scene
 from agsrec.metrics.geometry import SurfaceAccuracy, surface_accuracy
 from agsrec.metrics.images import ImageQuality, image_quality
 from agsrec.metrics.poses import PoseAccuracy, Similarity, pose_accuracy
+from agsrec.render import render_scene
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ _SURFACE_OPACITY = 0.3
 def rendered_on_white(gaussians: Gaussians, cameras: Cameras) -> Tensor:
     """Images [V, H, W, 3] in [0, 1] of a scene over white."""
     with torch.no_grad():
-        rendered = render(gaussians, cameras, torch.ones(3).to(gaussians.means), render_mode="RGB")
+        rendered = render_scene(gaussians, cameras, torch.ones(3).to(gaussians.means), render_mode="RGB")
     return rendered.rgb.clamp(0, 1)
 
 

@@ -10,9 +10,9 @@ import torch
 from agsrec.cameras import Cameras
 from agsrec.config import FitConfig, LossConfig, PoseConfig
 from agsrec.errors import OutputError
-from agsrec.fit import Checkpointing, FitProgress, FitResult, fit, render
+from agsrec.fit import Checkpointing, FitProgress, FitResult, fit
 from agsrec.metrics import pose_accuracy
-from agsrec.render import Render
+from agsrec.render import Render, render_scene
 from agsrec.views import Views
 from tests.tiny import rough, tiny_config, tiny_scene
 
@@ -37,7 +37,7 @@ def assert_equal(one: FitResult, two: FitResult) -> None:
 
 def background_psnr(result: FitResult, views: Views) -> float:
     with torch.no_grad():
-        rgb = render(result.gaussians, result.cameras, torch.ones(3)).rgb
+        rgb = render_scene(result.gaussians, result.cameras, torch.ones(3)).rgb
     return float(-10 * (rgb - views.composited(torch.ones(3))).square().mean().log10())
 
 
@@ -192,7 +192,7 @@ def test_guidance_paints_the_unseen_side() -> None:
         config = tiny_config(45, size=32, poses=PoseConfig(optimize=False))
         result = fit(views[front], cameras[front], config, guidance=guidance)
         with torch.no_grad():
-            seen = render(result.gaussians, cameras[back])
+            seen = render_scene(result.gaussians, cameras[back])
         r, g, b = (seen.rgb[seen.alpha > 0.5]).mean(0).tolist()
         return r - (g + b) / 2, result
 
