@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from agsrec.files import atomic_path
+from agsrec.files import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,8 @@ __all__ = ["fit_key", "load_checkpoint", "save_checkpoint"]
 _log = logging.getLogger(__name__)
 
 # Raised whenever a stored state would be continued differently than it was begun.
-_FORMAT = 2
+_FORMAT = 3
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def fit_key(views: Views, cameras: Cameras, config: FitConfig, seed: int, **more: Any) -> str:
@@ -40,17 +42,23 @@ def fit_key(views: Views, cameras: Cameras, config: FitConfig, seed: int, **more
 
 
 def save_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
-    """Write a state; an interrupted write leaves the previous one."""
-    with atomic_path(path) as temporary:
-        torch.save({"key": key, "state": state}, temporary)
+    """Write a state behind its digest; an interrupted write leaves the previous one."""
+    buffer = io.BytesIO()
+    torch.save({"key": key, "state": state}, buffer)
+    content = buffer.getvalue()
+    atomic_write(path, hashlib.sha256(content).digest() + content)
 
 
 def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
-    """The stored state, or None if there is none or it belongs to other inputs or options."""
+    """The stored state, or None if there is none, it is damaged, or it belongs to other inputs or options."""
     if not path.exists():
         return None
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+        digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("its digest does not match")
+        stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the reader meets damaged files with many types of exception
         _log.warning("cannot read %s (%s); starting over", path, error)
         return None

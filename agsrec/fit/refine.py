@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["refine_poses"]
 
-_STAGES = (Stage(32, 60), Stage(64, 60), Stage(128, 60), Stage(256, 40))
+_STAGES = (Stage(32, 150), Stage(64, 150), Stage(128, 100), Stage(256, 60))
 
 
 def refine_poses(
@@ -28,8 +28,8 @@ def refine_poses(
     cameras: Cameras,
     *,
     stages: tuple[Stage, ...] = _STAGES,
-    rate_rotation: float = 1e-2,
-    rate_translation: float = 1e-2,
+    rate_rotation: float = 3e-2,
+    rate_translation: float = 3e-2,
     rate_decay: float = 0.03,
 ) -> Cameras:
     """Cameras of V views refined by gradients against a fixed scene, coarse to fine.
