@@ -68,7 +68,7 @@ def test_run_end_to_end(
     assert len(read_ply(out / "splat.ply")) == metrics["gaussians"]
     assert read_cameras_json(out / "cameras.json", 48, 48).names == NAMES
     printed = capsys.readouterr().out
-    for words in ("pair rotation error", "PSNR at new views", str(out), "report.html"):
+    for words in ("rotation error", "PSNR at new views", str(out), "report.html"):
         assert words in printed, words
 
 
