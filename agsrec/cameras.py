@@ -28,10 +28,13 @@ from agsrec.lie import so3_exp
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CAMERA_DISTANCE", "Z_UP_TO_Y_UP", "Cameras", "optical_axis_intersection"]
+__all__ = ["CAMERA_DISTANCE", "OBJECT_FILL", "Z_UP_TO_Y_UP", "Cameras", "optical_axis_intersection"]
 
 CAMERA_DISTANCE = 1.85
 """Mean distance of normalised cameras from the object, world units (public SparseAGS convention)."""
+
+OBJECT_FILL = 1 / 1.2
+"""Share of a working picture that the longer side of the object's box takes (public SparseAGS convention)."""
 
 Z_UP_TO_Y_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))
 """Rotation from a world with +z up to ours with +y up: (x, y, z) becomes (x, z, -y)."""

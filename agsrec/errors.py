@@ -12,6 +12,7 @@ from types import ModuleType
 __all__ = [
     "AgsrecError",
     "CameraError",
+    "CheckpointError",
     "DeviceError",
     "ImageError",
     "MissingExtraError",
@@ -37,6 +38,10 @@ class ImageError(AgsrecError):
 
 class CameraError(AgsrecError):
     """A camera file, or a camera in it, cannot be used."""
+
+
+class CheckpointError(AgsrecError):
+    """Model weights, or the settings beside them, cannot be used."""
 
 
 class SceneError(AgsrecError):
