@@ -1,0 +1,105 @@
+"""Training objects are a function of seed and index, whoever renders them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from agsrec.cameras import CAMERA_DISTANCE
+from agsrec.errors import OptionError
+from agsrec.training.object_stream import ObjectStream, TrainingObject, render_object
+
+VIEWS, SIZE = 3, 16
+
+
+def equal(a: TrainingObject, b: TrainingObject) -> bool:
+    pairs = [(a.images, b.images), (a.cameras.viewmats, b.cameras.viewmats), (a.cameras.Ks, b.cameras.Ks)]
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+def test_same_index_same_object() -> None:
+    a, b = render_object(3, 7, VIEWS, SIZE), render_object(3, 7, VIEWS, SIZE)
+    assert equal(a, b)
+    assert not equal(a, render_object(3, 8, VIEWS, SIZE))
+    assert not equal(a, render_object(4, 7, VIEWS, SIZE))
+
+
+def test_views() -> None:
+    obj = render_object(0, 0, 8, 32)
+    assert obj.images.shape == (8, 32, 32, 4) and obj.images.dtype == np.uint8
+    cover = (obj.images[..., 3] > 127).mean(axis=(1, 2))
+    assert 0.1 < cover.min() and cover.max() < 0.95  # in every picture, and never all of it
+    assert float(obj.cameras.centers.norm(dim=1).mean()) == pytest.approx(CAMERA_DISTANCE, rel=1e-5)
+
+
+def test_workers_render_the_same_in_the_same_order() -> None:
+    with ObjectStream(5, VIEWS, SIZE, workers=0, first=2) as alone:
+        expected = list(islice(alone, 5))
+    with ObjectStream(5, VIEWS, SIZE, workers=2, first=2) as stream:
+        found = list(islice(stream, 5))
+    assert all(equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert equal(expected[0], render_object(5, 2, VIEWS, SIZE))
+
+
+def test_negative_number_of_workers() -> None:
+    with pytest.raises(OptionError, match="--workers must be at least 0, not -1"):
+        ObjectStream(0, VIEWS, SIZE, workers=-1)
+
+
+CODE = """
+import os, time
+from agsrec.errors import OptionError
+from agsrec.training.object_stream import ObjectStream
+with ObjectStream(0, 3, 16, workers=1) as stream:
+    next(stream)
+    print(*stream._workers._processes, flush=True)
+    try:
+        for _ in range(100_000):
+            next(stream)
+    except OptionError as error:
+        print(error, flush=True)
+"""
+
+
+def started() -> tuple[subprocess.Popen[str], int]:
+    """A process that takes objects from one worker, and the worker's number."""
+    process = subprocess.Popen([sys.executable, "-c", CODE], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def ended(pid: int) -> bool:
+    """Whether a process ends within some seconds."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_workers_end_with_a_killed_parent() -> None:
+    process, worker = started()
+    process.kill()
+    process.wait()
+    assert ended(worker)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_worker_is_reported() -> None:
+    process, worker = started()
+    os.kill(worker, signal.SIGKILL)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert output.startswith("--workers: a process that renders objects was ended from outside")
