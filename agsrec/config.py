@@ -16,6 +16,7 @@ __all__ = [
     "PRESETS",
     "DensifyConfig",
     "FitConfig",
+    "GuidanceConfig",
     "LossConfig",
     "PoseConfig",
     "PresetName",
@@ -81,6 +82,8 @@ class Round:
     """Learning rate of camera translations, object radii."""
     rate_decay: float = 0.05
     """Camera learning rates at the end of the round, relative to its start."""
+    guided: bool = False
+    """Let the prior judge novel views in this round, where there is a prior."""
     sh_degree: int = 0
     """Spherical harmonics degree of the last stage; each stage before has one less."""
 
@@ -137,15 +140,13 @@ class LossConfig:
     """Weight of the squared colour error."""
     mask: float = 2.0
     """Weight of the squared difference between opacity and mask."""
-    guidance: float = 1.0
-    """Weight of the guidance on novel views, when there is one."""
     ramp: bool = False
-    """Scale all but the guidance linearly from 0 to 1 over the fit, as published."""
+    """Scale all these linearly from 0 to 1 over the fit, as published."""
     background: Literal["black", "white", "random"] = "random"
     """What transparent pixels are filled with, in photos and renders alike."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, 0, math.inf, "l1_ssim", "mse", "mask", "guidance")
+        _check_numbers(self, 0, math.inf, "l1_ssim", "mse", "mask")
         _check_numbers(self, 0, 1, "ssim")
 
 
@@ -200,6 +201,39 @@ class PoseConfig:
 
 
 @dataclass(frozen=True)
+class GuidanceConfig:
+    """What the prior does for views nobody photographed, in guided rounds."""
+
+    weight: float = 1.0
+    """Weight of its loss, which is a mean over latent elements."""
+    interval: int = 2
+    """Steps between two guided ones."""
+    views: int = 1
+    """Novel views per guided step."""
+    size: int = 128
+    """Size of their renders in pixels; the prior resamples them to its own."""
+    nearest: int = 2
+    """Photos shown to the prior per novel view, the nearest by angle; 0 shows all, with equal weight."""
+    angle_scale: float = 20.0
+    """Of the photos shown, one this much farther in degrees counts 1/e of another."""
+    scale: float = 3.0
+    """Strength of classifier-free guidance; 1 is without."""
+    noise_start: float = 0.98
+    """Share of the diffusion steps that noise is drawn from at the start of a round ..."""
+    noise_end: float = 0.02
+    """... and at its end; linear between the two."""
+    recrop: bool = True
+    """Show the photos cropped to the object's box, as the prior was trained, not as they are."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, 0, math.inf, "weight", "nearest", "scale")
+        _check_numbers(self, 1, math.inf, "interval", "views")
+        _check_numbers(self, 8, math.inf, "size")
+        _check_positive(self, "angle_scale")
+        _check_numbers(self, 0, 1, "noise_start", "noise_end")
+
+
+@dataclass(frozen=True)
 class FitConfig:
     """The joint optimisation of Gaussians and cameras."""
 
@@ -209,12 +243,9 @@ class FitConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     densify: DensifyConfig = field(default_factory=DensifyConfig)
     poses: PoseConfig = field(default_factory=PoseConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     hull_resolution: int = 64
     """Voxels along an edge of the visual hull's grid."""
-    novel_views: int = 1
-    """Novel views per step that the guidance judges."""
-    novel_size: int = 128
-    """Size of those views in pixels."""
     log_interval: int = 10
     """Steps between two records of the history."""
     checkpoint_interval: int = 100
@@ -222,8 +253,8 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         _require(len(self.rounds) > 0, "a fit needs at least one round")
-        _check_numbers(self, 1, math.inf, "novel_views", "log_interval", "checkpoint_interval")
-        _check_numbers(self, 8, math.inf, "hull_resolution", "novel_size")
+        _check_numbers(self, 1, math.inf, "log_interval", "checkpoint_interval")
+        _check_numbers(self, 8, math.inf, "hull_resolution")
 
     @property
     def iterations(self) -> int:
@@ -261,6 +292,7 @@ FAST = FitConfig(
             stages=(Stage(64, 100), Stage(128, 200), Stage(256, 200)),
             rate_rotation=4e-3,
             rate_translation=3e-3,
+            guided=True,
         ),
     )
 )
@@ -276,6 +308,7 @@ QUALITY = FitConfig(
             stages=(Stage(64, 150), Stage(128, 400), Stage(256, 800)),
             rate_rotation=4e-3,
             rate_translation=3e-3,
+            guided=True,
         ),
     )
 )
@@ -291,6 +324,7 @@ PAPER = FitConfig(
             rate_rotation=2.5e-4,
             rate_translation=2.5e-4,
             rate_decay=1.0,
+            guided=True,
             sh_degree=3,
         ),
     ),
@@ -305,6 +339,7 @@ PAPER = FitConfig(
     ),
     loss=LossConfig(l1_ssim=0.0, mse=10_000.0, mask=1000.0, ramp=True, background="white"),
     densify=DensifyConfig(interval=100, start=0.2, stop=1.0),
+    guidance=GuidanceConfig(interval=1, views=1, nearest=0, scale=5.0, size=256, recrop=False),
 )
 
 PRESETS: dict[PresetName, FitConfig] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from agsrec.dataset import load_gt_scene
+from agsrec.device import resolve_device
 from agsrec.errors import OptionError
 from agsrec.fit.refine import refine_poses
 from agsrec.metrics.evaluation import evaluate, input_quality
 from agsrec.metrics.images import load_lpips
 from agsrec.metrics.poses import align_cameras, pairwise_rotation_errors, summarize_rotations
+from agsrec.prior import load_prior
 from agsrec.reconstruction import reconstruct
 
 if TYPE_CHECKING:
     from agsrec.config import FitConfig, PresetName
     from agsrec.dataset import Scene
+    from agsrec.prior.zero123 import Zero123
 
 __all__ = ["EvalResult", "evaluate_folders", "leave_one_out"]
 
@@ -49,6 +52,7 @@ def evaluate_folders(
     *,
     preset: PresetName = "fast",
     config: FitConfig | None = None,
+    prior: str | Path | None = None,
     noise_deg: float = 8.0,
     num_views: int | None = None,
     seeds: Sequence[int] = (0,),
@@ -62,6 +66,7 @@ def evaluate_folders(
         folders: Scenes in a layout of `agsrec.dataset.load_gt_scene`.
         preset: Schedule to use.
         config: Schedule to use instead of the preset's.
+        prior: Diffusion model that judges views nobody photographed; see `reconstruct`.
         noise_deg: r.m.s. rotation error of the start, degrees; see `Cameras.perturbed`.
         num_views: Use the first so many input views; all by default.
         seeds: One run per seed.
@@ -71,12 +76,13 @@ def evaluate_folders(
     """
     scenes = [load_gt_scene(folder, num_views) for folder in folders]
     lpips = load_lpips()
+    options = {"preset": preset, "config": config, "device": device, "prior": _loaded(prior, device)}
     runs = []
     for scene in scenes:
         for seed in seeds:
             for start in ("oracle", "rough") if oracle else ("rough",):
                 noise = 0.0 if start == "oracle" else noise_deg
-                run = _run(scene, start, seed, noise, preset, config, device, lpips)
+                run = _run(scene, start, seed, noise, options, lpips)
                 runs.append(run)
                 if on_run is not None:
                     on_run(run)
@@ -88,22 +94,25 @@ def _run(
     start: str,
     seed: int,
     noise_deg: float,
-    preset: PresetName,
-    config: FitConfig | None,
-    device: str,
+    options: dict[str, Any],
     lpips: Any,
 ) -> dict[str, Any]:
     assert scene.truth is not None
     generator = torch.Generator().manual_seed(_NOISE_SEED + seed)
     initial = scene.truth.perturbed(noise_deg, generator)
     clock = time.perf_counter()
-    result = reconstruct(scene.views, initial, preset=preset, config=config, seed=seed, device=device)
+    result = reconstruct(scene.views, initial, seed=seed, **options)
     seconds = time.perf_counter() - clock
     record = {"scene": scene.name, "start": start, "seed": seed, "noise_deg": noise_deg, "seconds": seconds}
     record |= evaluate(result.gaussians, result.cameras, initial, scene, lpips).as_dict()
     record["pair_errors_deg"] = pairwise_rotation_errors(result.cameras, scene.truth).tolist()
     record["peak_memory_mb"] = _peak_memory_mb()
     return record
+
+
+def _loaded(prior: str | Path | None, device: str) -> Zero123 | None:
+    """The prior, loaded once for many runs."""
+    return None if prior is None else load_prior(prior, resolve_device(device))
 
 
 def _peak_memory_mb() -> float:
@@ -156,6 +165,7 @@ def leave_one_out(
     *,
     preset: PresetName = "fast",
     config: FitConfig | None = None,
+    prior: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
 ) -> list[dict[str, Any]]:
@@ -169,12 +179,11 @@ def leave_one_out(
     """
     if len(scene.views) < 3:
         raise OptionError(f"{scene.name} has {len(scene.views)} views; leaving one out needs at least 3")
+    options = {"preset": preset, "config": config, "device": device, "prior": _loaded(prior, device)}
     rows = []
     for left in range(len(scene.views)):
         kept = [i for i in range(len(scene.views)) if i != left]
-        result = reconstruct(
-            scene.views[kept], scene.cameras[kept], preset=preset, config=config, seed=seed, device=device
-        )
+        result = reconstruct(scene.views[kept], scene.cameras[kept], seed=seed, **options)
         drift = align_cameras(scene.cameras[kept], result.cameras)
         start = drift.cameras(scene.cameras[left]).to(dtype=torch.float32)
         view = scene.views[[left]]

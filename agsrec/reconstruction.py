@@ -15,14 +15,19 @@ from agsrec.device import resolve_device
 from agsrec.errors import OptionError, ShapeError
 from agsrec.fit import Checkpointing, FitProgress, Guidance, fit
 from agsrec.fit.checkpoint import fit_key
+from agsrec.prior import load_prior
+from agsrec.prior.sds import ScoreDistillation
+from agsrec.single_photo import single_photo_schedule
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.dataset import Scene
     from agsrec.gaussians import Gaussians
+    from agsrec.prior.sds import Glimpse
+    from agsrec.prior.zero123 import Zero123
     from agsrec.views import Views
 
-__all__ = ["Reconstruction", "reconstruct"]
+__all__ = ["Reconstruction", "reconstruct", "require_enough_views"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Reconstruction:
         history: Course of the fit, a record every few steps.
         timings: Seconds by stage.
         options: The resolved options, as plain values.
+        glimpses: What the prior saw at a few moments of the fit, where there was one.
     """
 
     views: Views
@@ -46,6 +52,7 @@ class Reconstruction:
     history: list[dict[str, Any]]
     timings: dict[str, float]
     options: dict[str, Any]
+    glimpses: tuple[Glimpse, ...] = ()
 
     def save(self, folder: str | Path, scene: Scene | None = None) -> dict[str, Any]:
         """Write every result file into a folder and return the metrics; see `agsrec.export.results`."""
@@ -62,6 +69,7 @@ def reconstruct(
     config: FitConfig | None = None,
     seed: int = 0,
     device: str = "auto",
+    prior: Zero123 | str | Path | None = None,
     guidance: Guidance | None = None,
     progress: Callable[[FitProgress], None] | None = None,
     checkpoint: str | Path | None = None,
@@ -69,13 +77,16 @@ def reconstruct(
     """Refine rough cameras and fit a scene of 3D Gaussians to the photos of one object.
 
     Args:
-        views: V >= 2 cut-out photos.
+        views: V cut-out photos. One is enough where there is a prior or a guidance; the schedule is then made
+            into that of `agsrec.single_photo.single_photo_schedule`.
         cameras: Their rough cameras.
         preset: Schedule to use.
         config: Schedule to use instead of the preset's.
         seed: Seed of everything random.
         device: "auto", "cpu" or "cuda".
-        guidance: Judge of novel views, such as a diffusion prior.
+        prior: Diffusion model that judges views nobody photographed: a model, its folder, the name of one in
+            `checkpoints/` such as "zero123-6dof-mini", or a hub id.
+        guidance: Another judge of novel views instead.
         progress: Called as the fit goes on.
         checkpoint: File to keep the state in; a run interrupted at any point continues from it, if photos,
             cameras and options are the same.
@@ -84,26 +95,39 @@ def reconstruct(
         OptionError, DeviceError: An option cannot be used.
         ShapeError: Photos and cameras do not match.
         CameraError, SceneError: The cameras do not fit the photos at all.
+        CheckpointError: The prior cannot be used.
     """
     if preset not in PRESETS:
         raise OptionError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
     if not 0 <= seed < 2**63:
         raise OptionError(f"--seed must be between 0 and 2**63 - 1, not {seed}")
+    require_enough_views(views, guided=prior is not None or guidance is not None)
     _check_inputs(views, cameras)
     config = PRESETS[preset] if config is None else config
+    if len(views) == 1:
+        config = single_photo_schedule(config)
     target = resolve_device(device)
-    options = {"preset": preset, "seed": seed, "device": target.type, "fit": asdict(config)}
+    clock = time.perf_counter()
+    judge = _judge(prior, guidance, views.to(target), config)
+    options = {
+        "preset": preset,
+        "seed": seed,
+        "device": target.type,
+        "prior": judge.name,
+        "fit": asdict(config),
+    }
     checkpointing = None
     if checkpoint is not None:
-        key = fit_key(views, cameras, config, seed, device=target.type, guided=guidance is not None)
+        key = fit_key(views, cameras, config, seed, device=target.type, guided=judge.name)
         checkpointing = Checkpointing(Path(checkpoint), key)
+    loading = time.perf_counter() - clock
     clock = time.perf_counter()
     result = fit(
         views.to(target),
         cameras.to(target, torch.float32),
         config,
         seed=seed,
-        guidance=guidance,
+        guidance=judge.guidance,
         progress=progress,
         checkpointing=checkpointing,
     )
@@ -115,14 +139,48 @@ def reconstruct(
         cameras=result.cameras.to("cpu"),
         gaussians=result.gaussians.to("cpu"),
         history=result.history,
-        timings={"fit": seconds},
+        timings=({} if judge.guidance is None else {"prior": loading}) | {"fit": seconds},
         options=options,
+        glimpses=() if judge.distillation is None else tuple(judge.distillation.glimpses),
     )
 
 
+@dataclass(frozen=True)
+class _Judge:
+    """A guidance, what tells it from others, and the prior behind it."""
+
+    guidance: Guidance | None = None
+    name: str | None = None
+    distillation: ScoreDistillation | None = None
+
+
+def _judge(
+    prior: Zero123 | str | Path | None, guidance: Guidance | None, views: Views, config: FitConfig
+) -> _Judge:
+    """What judges novel views: the prior, shown the photos, or the caller's own guidance."""
+    if prior is None:
+        return _Judge(guidance, None if guidance is None else "custom")
+    if guidance is not None:
+        raise OptionError("give a prior or a guidance, not both")
+    model = load_prior(prior, views.images.device) if isinstance(prior, str | Path) else prior
+    distillation = ScoreDistillation(model, views, config.guidance)
+    return _Judge(distillation, model.fingerprint(), distillation)
+
+
+def require_enough_views(views: Views, *, guided: bool) -> None:
+    """Raise if photos are too few: the far side of a single one is for a prior to make up.
+
+    Raises:
+        OptionError: There is none, or one without a judge of novel views.
+    """
+    if len(views) == 0 or (len(views) == 1 and not guided):
+        raise OptionError(
+            f"a reconstruction without a prior needs at least 2 views, not {len(views)}; "
+            "name a prior with --prior"
+        )
+
+
 def _check_inputs(views: Views, cameras: Cameras) -> None:
-    if len(views) < 2:
-        raise OptionError(f"a reconstruction needs at least 2 views, not {len(views)}")
     if len(views) != len(cameras):
         raise ShapeError(f"{len(views)} views but {len(cameras)} cameras")
     if (views.width, views.height) != (cameras.width, cameras.height):

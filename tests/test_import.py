@@ -3,7 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("gsplat", "matplotlib", "imageio", "rembg", "onnxruntime", "skimage", "cv2", "tyro", "rich", "lpips")
+HEAVY = (
+    *("gsplat", "matplotlib", "imageio", "rembg", "onnxruntime", "skimage", "cv2", "tyro", "rich", "lpips"),
+    *("diffusers", "transformers", "accelerate", "huggingface_hub"),
+)
 
 
 def run(code: str) -> str:

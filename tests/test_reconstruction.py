@@ -45,7 +45,7 @@ def test_preset_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"config": replace(CONFIG, log_interval=4)}, False),
         ({"views": "pixel"}, False),
         ({"cameras": "pose"}, False),
-        ({"guidance": lambda seen, cameras, progress: seen.rgb.sum() * 0}, False),
+        ({"guidance": lambda novel: novel.images.sum() * 0}, False),
     ],
 )
 def test_checkpoint_is_continued_only_for_the_same_request(

@@ -10,7 +10,7 @@ import torch
 
 from agsrec.camera_files import write_cameras_json
 from agsrec.cameras import Cameras
-from agsrec.config import PRESETS, DensifyConfig, FitConfig, PoseConfig, Round, Stage
+from agsrec.config import PRESETS, DensifyConfig, FitConfig, GuidanceConfig, PoseConfig, Round, Stage
 from agsrec.images import save_png
 from agsrec.synthetic import make_scene
 from agsrec.views import Views
@@ -39,13 +39,14 @@ def tiny_config(*iterations: int, size: int = 48, sh_degree: int = 0, **options:
         stages=tuple(Stage(size, n) for n in iterations or (60,)),
         rate_rotation=8e-3,
         rate_translation=5e-3,
+        guided=True,
         sh_degree=sh_degree,
     )
     defaults: dict[str, Any] = {
         "densify": DensifyConfig(interval=10),
         "poses": PoseConfig(warmup=5),
         "hull_resolution": 32,
-        "novel_size": 32,
+        "guidance": GuidanceConfig(interval=1, size=32),
         "log_interval": 5,
         "checkpoint_interval": 7,
     }

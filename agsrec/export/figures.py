@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import matplotlib
@@ -19,7 +19,10 @@ from agsrec.errors import ShapeError
 from agsrec.export.canvas import FAINT, FINAL, INK, MUTED, draw_text, new_figure, rasterized, shortened
 from agsrec.metrics.images import psnr
 
-__all__ = ["comparison_figure", "curves_figure"]
+if TYPE_CHECKING:
+    from agsrec.prior.sds import Glimpse
+
+__all__ = ["comparison_figure", "curves_figure", "glimpses_figure"]
 
 ERROR_FULL_SCALE = 0.3
 """Absolute colour error at which the heat map saturates; fixed, so that figures compare."""
@@ -55,8 +58,30 @@ def comparison_figure(
         )
     scores = psnr(renders, inputs).tolist()
     photos, fits = (x.detach().cpu().float().clamp(0, 1).numpy() for x in (inputs, renders))
-    rows = [_tiles(photos), _tiles(fits), _tiles(_heat_map(np.abs(photos - fits).mean(-1)))]
-    return rasterized(_lay_out(names, scores, rows))
+    rows = {
+        "Photo": _tiles(photos),
+        "Render": _tiles(fits),
+        "Error": _tiles(_heat_map(np.abs(photos - fits).mean(-1))),
+    }
+    figure, pixels, grid = _lay_out(names, [f"{score:.1f} dB" for score in scores], rows)
+    _draw_legend(figure, pixels, grid, sum(scores) / len(scores))
+    return _with_pixels(figure, pixels)
+
+
+def glimpses_figure(glimpses: Sequence[Glimpse]) -> np.ndarray:
+    """What a prior saw during a fit, one column per moment, as a picture uint8 [h, w, 3]."""
+    rows = {
+        label: _tiles(np.stack([getattr(g, name).clamp(0, 1).numpy() for g in glimpses]))
+        for label, name in (("Render", "render"), ("Noised", "noisy"), ("Prior", "prediction"))
+    }
+    titles = [f"{100 * g.progress:.0f} % of the fit" for g in glimpses]
+    figure, pixels, _ = _lay_out(titles, [f"noise {g.timestep / 10:.0f} %" for g in glimpses], rows)
+    return _with_pixels(figure, pixels)
+
+
+def _with_pixels(figure: Figure, pixels: np.ndarray) -> np.ndarray:
+    figure.figimage(pixels, 0, 0, origin="upper", zorder=-1)
+    return rasterized(figure)
 
 
 def _heat_map(error: np.ndarray) -> np.ndarray:
@@ -138,31 +163,31 @@ class _Grid:
         return self.margin + block * (self.block_h + self.margin)
 
 
-def _lay_out(names: Sequence[str], scores: Sequence[float], rows: Sequence[list[np.ndarray]]) -> Figure:
-    """Blocks of three rows (photo, render, error), as many blocks as the views need."""
-    tile_h, tile_w = rows[0][0].shape[:2]
+def _lay_out(
+    names: Sequence[str], notes: Sequence[str], rows: Mapping[str, list[np.ndarray]]
+) -> tuple[Figure, np.ndarray, _Grid]:
+    """Blocks of labelled rows of tiles, as many blocks as the columns need: figure, pixels below it, grid."""
+    tile_h, tile_w = next(iter(rows.values()))[0].shape[:2]
     grid = _Grid(len(names), len(rows), tile_w, tile_h)
     figure = new_figure(grid.width, grid.height)
     pixels = np.full((grid.height, grid.width, 3), 255, np.uint8)
-    for k, row in enumerate(rows):
+    for k, row in enumerate(rows.values()):
         for view, tile in enumerate(row):
             x, y = grid.tile(view, k)
             pixels[y - 1 : y + tile_h + 1, x - 1 : x + tile_w + 1] = _FRAME
             pixels[y : y + tile_h, x : x + tile_w] = tile
     longest = round(tile_w / (0.65 * grid.unit))
-    for view, (name, score) in enumerate(zip(names, scores, strict=True)):
+    for view, (name, note) in enumerate(zip(names, notes, strict=True)):
         x, top = grid.tile(view, 0)
         middle, below = x + tile_w / 2, grid.tile(view, len(rows))[1] + 0.7 * grid.unit
         style = {"align": "center", "size": grid.unit}
         draw_text(figure, middle, top - 0.9 * grid.unit, shortened(name, longest), weight="bold", **style)
-        draw_text(figure, middle, below, f"{score:.1f} dB", **style)
+        draw_text(figure, middle, below, note, **style)
     for block in range(grid.blocks):
-        for k, label in enumerate(("Photo", "Render", "Error")):
+        for k, label in enumerate(rows):
             y = grid.block_top(block) + grid.caption + k * (tile_h + _GAP) + tile_h / 2
             draw_text(figure, grid.margin, y, label, color=MUTED, size=grid.unit)
-    _draw_legend(figure, pixels, grid, sum(scores) / len(scores))
-    figure.figimage(pixels, 0, 0, origin="upper", zorder=-1)
-    return figure
+    return figure, pixels, grid
 
 
 def _draw_legend(figure: Figure, pixels: np.ndarray, grid: _Grid, mean_score: float) -> None:
@@ -187,13 +212,14 @@ def curves_figure(history: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
     Args:
         history: One entry per recorded iteration, in order. Keys, all but the first optional: `iteration`,
-            `loss` (plotted on a logarithmic axis), `psnr` in dB, `pose_change_deg`: rotation of each view
-            since the start of the fit [V] in degrees. Quantities that no entry has get no panel.
+            `loss` and `guidance` (plotted on logarithmic axes), `psnr` in dB, `pose_change_deg`: rotation of
+            each view since the start of the fit [V] in degrees. Quantities that no entry has get no panel.
     """
     panels = [
         (key, title, unit)
         for key, title, unit in (
             ("loss", "Loss", ""),
+            ("guidance", "Of that, the prior's share", ""),
             ("psnr", "PSNR over the input views", "dB"),
             ("pose_change_deg", "Rotation of each view since the start", "degrees"),
         )
@@ -210,7 +236,7 @@ def curves_figure(history: Sequence[Mapping[str, Any]]) -> np.ndarray:
         found = [entry for entry in history if key in entry]
         values = np.array([np.atleast_1d(entry[key]) for entry in found], dtype=float)
         _draw_curves(axes, np.array([entry["iteration"] for entry in found]), values)
-        _style(axes, title, unit, logarithmic=key == "loss" and bool((values > 0).all()))
+        _style(axes, title, unit, logarithmic=key in ("loss", "guidance") and bool((values > 0).all()))
     return rasterized(figure)
 
 

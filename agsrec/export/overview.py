@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from agsrec.cameras import Cameras
 from agsrec.export.camera_figure import cameras_figure
-from agsrec.export.figures import comparison_figure, curves_figure
+from agsrec.export.figures import comparison_figure, curves_figure, glimpses_figure
 from agsrec.export.report import Picture, Report, Section, Table, Text, Video
 from agsrec.metrics.images import ImageQuality, image_quality
 from agsrec.metrics.poses import PoseAccuracy, pose_accuracy, rotation_errors_after_alignment
+
+if TYPE_CHECKING:
+    from agsrec.prior.sds import Glimpse
 
 __all__ = ["Outcome", "reconstruction_report"]
 
@@ -39,6 +42,7 @@ class Outcome:
         config: The resolved configuration, possibly nested.
         novel: Similarity of renders to photos that the fit never saw, where there are any.
         video: Turntable video.
+        glimpses: What the prior saw, where there was one.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Outcome:
     config: Mapping[str, Any] = field(default_factory=dict)
     novel: ImageQuality | None = None
     video: Path | None = None
+    glimpses: Sequence[Glimpse] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class _Measured:
 
 def reconstruction_report(outcome: Outcome, extra: Sequence[Section] = ()) -> Report:
     """The report of one reconstruction; `extra` sections of later stages stand before the numbers."""
-    truth = outcome.truth
+    truth = outcome.truth if len(outcome.view_names) > 1 else None  # a single view has no relative pose
     measured = _Measured(
         quality=image_quality(outcome.renders, outcome.inputs),
         turned_deg=rotation_errors_after_alignment(outcome.initial, outcome.final),
@@ -86,16 +91,12 @@ def reconstruction_report(outcome: Outcome, extra: Sequence[Section] = ()) -> Re
 
 
 def _summary(outcome: Outcome, measured: _Measured) -> Iterator[str]:
-    names, psnr = outcome.view_names, measured.quality.psnr
+    count = len(outcome.view_names)
     yield (
-        f"{len(names)} photos of {outcome.name} became a 3D model of {outcome.num_gaussians:,} Gaussians in "
-        f"{_duration(outcome.seconds)} (preset {outcome.preset})."
+        f"{count} photo{'s' * (count != 1)} of {outcome.name} became a 3D model of "
+        f"{outcome.num_gaussians:,} Gaussians in {_duration(outcome.seconds)} (preset {outcome.preset})."
     )
-    worst = int(psnr.argmin())
-    yield (
-        f"Seen from the photos' own cameras, the model agrees with them at {float(psnr.mean()):.1f} dB PSNR "
-        f"on average (higher is better; {names[worst]} fits worst, at {float(psnr[worst]):.1f} dB)."
-    )
+    yield _agreement_sentence(outcome.view_names, measured.quality.psnr)
     if outcome.novel is not None:
         novel = outcome.novel.means()
         yield (
@@ -105,7 +106,22 @@ def _summary(outcome: Outcome, measured: _Measured) -> Iterator[str]:
     yield _pose_sentence(outcome, measured)
 
 
+def _agreement_sentence(names: Sequence[str], psnr: Tensor) -> str:
+    if len(names) == 1:
+        return (
+            f"Seen from the photo's own camera, the model agrees with it at {float(psnr[0]):.1f} dB PSNR "
+            "(higher is better)."
+        )
+    worst = int(psnr.argmin())
+    return (
+        f"Seen from the photos' own cameras, the model agrees with them at {float(psnr.mean()):.1f} dB PSNR "
+        f"on average (higher is better; {names[worst]} fits worst, at {float(psnr[worst]):.1f} dB)."
+    )
+
+
 def _pose_sentence(outcome: Outcome, measured: _Measured) -> str:
+    if len(outcome.view_names) == 1:
+        return "Its camera was held as given. What the photo does not show is what the prior makes of it."
     if measured.before is None or measured.after is None:
         most = int(measured.turned_deg.argmax())
         return (
@@ -156,6 +172,13 @@ def _pictures(outcome: Outcome) -> Iterator[Section]:
     if outcome.history:
         caption = "Loss and agreement with the photos while the model was fitted."
         yield Section("Course of the fit", [Picture(curves_figure(outcome.history), caption)])
+    if outcome.glimpses:
+        caption = (
+            "Views nobody photographed, as the fit went on: the model's render, the render as the prior was "
+            "shown it, noise added, and what the prior takes it to be. The fit pulls the first towards the "
+            "last; the percentage is the share of noise steps."
+        )
+        yield Section("What the prior sees", [Picture(glimpses_figure(outcome.glimpses), caption)])
 
 
 def _numbers(outcome: Outcome, measured: _Measured) -> Iterator[Section]:

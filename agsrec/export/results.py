@@ -97,6 +97,7 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
         config=result.options,
         novel=None if evaluation is None else evaluation.novel,
         video=folder / "turntable.mp4",
+        glimpses=result.glimpses,
     )
     write_report(folder / "report.html", reconstruction_report(outcome))
     return metrics

@@ -44,7 +44,8 @@ def object_sphere(views: Views, cameras: Cameras) -> tuple[Tensor, float]:
     """Centre [3] and radius of a sphere that holds the object, from where the masks lie in the pictures.
 
     The centre is the point nearest to the rays through the mask centroids; the radius the largest mask
-    reach over views, at the centre's depth. Wrong cameras move both little, since all views vote.
+    reach over views, at the centre's depth. Wrong cameras move both little, since all views vote. One view's
+    ray has no such point: there it is the one nearest to the world's origin.
     """
     masks = views.masks > 0.5
     v = torch.arange(views.height, device=masks.device) + 0.5
@@ -54,7 +55,10 @@ def object_sphere(views: Views, cameras: Cameras) -> tuple[Tensor, float]:
     centroid = torch.stack([(weight.sum(1) @ u) / area, (weight.sum(2) @ v) / area], -1)  # [V, 2]
     rays = (centroid - cameras.principal_points) / cameras.focal_lengths
     rays = F.normalize(F.pad(rays, (0, 1), value=1.0), dim=-1)
-    center = _nearest_point(cameras.centers, (cameras.rotations.mT @ rays[..., None])[..., 0])
+    rays = (cameras.rotations.mT @ rays[..., None])[..., 0]
+    center = _nearest_point(cameras.centers, rays)
+    if len(cameras) == 1:
+        center = cameras.centers[0] - (cameras.centers[0] @ rays[0]) * rays[0]
     if center is None:
         center = optical_axis_intersection(cameras)
     pixels, depth = cameras.project(center[None])
@@ -79,7 +83,8 @@ def visual_hull(views: Views, cameras: Cameras, *, resolution: int = 64, blur: f
 
     Masks are blurred by `blur` (fraction of the image width), a voxel's score is its mean log mask value,
     and the score's threshold is the one whose silhouettes cover the masks' area. With exact cameras this is
-    the visual hull; with rough ones a blob of the right volume instead of the too small intersection.
+    the visual hull; with rough ones a blob of the right volume instead of the too small intersection. The
+    hull of one view has no end in depth: there the silhouette is inflated (see `_inflated`).
     """
     center, radius = object_sphere(views, cameras)
     grid, extent = _grid(center, radius, resolution)
@@ -92,6 +97,8 @@ def visual_hull(views: Views, cameras: Cameras, *, resolution: int = 64, blur: f
     score = sample[:, 0, 0].clamp_min(1e-3).log().mean(0)  # [R^3]
     threshold = _matching_threshold(score, pixels, views)
     occupied = (score >= threshold).reshape(resolution, resolution, resolution)
+    if len(views) == 1:
+        occupied &= _inflated(grid, center, views, cameras, slack=extent / resolution)
     if not occupied.any():
         raise SceneError("the masks have no common volume: the cameras do not fit the pictures")
     return Hull(occupied, center, extent)
@@ -101,6 +108,27 @@ def _grid(center: Tensor, radius: float, resolution: int) -> tuple[Tensor, float
     extent = 1.05 * radius
     ticks = ((torch.arange(resolution) + 0.5) / resolution * 2 - 1).to(center) * extent
     return center + torch.stack(torch.meshgrid(ticks, ticks, ticks, indexing="ij"), -1), extent
+
+
+def _inflated(grid: Tensor, center: Tensor, views: Views, cameras: Cameras, slack: float) -> Tensor:
+    """Which points of a grid [R, R, R, 3] are as near in depth to `center` as the one silhouette suggests.
+
+    The object is taken to be as thick as it is wide: a disc becomes a ball, a bar a round rod. Its thickness
+    at a pixel follows from the pixel's distance to the edge. `slack` is added, world units.
+    """
+    import numpy as np
+    from scipy.ndimage import distance_transform_edt
+
+    mask = F.pad(views.masks[0] > 0.5, (1, 1, 1, 1)).cpu().numpy()  # beyond the picture there is nothing
+    inside = torch.from_numpy(np.asarray(distance_transform_edt(mask))[1:-1, 1:-1]).to(grid)  # [H, W] pixels
+    half = (inside * (2 * inside.max() - inside)).sqrt()
+    points = torch.cat([center[None], grid.reshape(-1, 3)])
+    pixels, depth = cameras.project(points)
+    size = torch.tensor([views.width, views.height]).to(pixels)
+    place = (2 * pixels[:, 1:] / size - 1)[:, None]
+    half = F.grid_sample(half[None, None], place, align_corners=False)[0, 0, 0]
+    limit = half * depth[0, 0] / cameras.focal_lengths.mean() + slack
+    return ((depth[0, 1:] - depth[0, 0]).abs() <= limit).reshape(grid.shape[:3])
 
 
 def _blurred(masks: Tensor, sigma: float) -> Tensor:

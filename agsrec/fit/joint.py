@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from agsrec.fit.checkpoint import load_checkpoint, save_checkpoint
 from agsrec.fit.densify import densify_and_prune
 from agsrec.fit.gaussian_optimizer import GaussianOptimizer
+from agsrec.fit.guided import Guidance, guidance_loss
 from agsrec.fit.hull import gaussians_from_hull, object_sphere, visual_hull
-from agsrec.fit.novel_views import novel_cameras
 from agsrec.fit.poses import PoseOptimizer, PoseParameters, moved
 from agsrec.fit.target import Target, data_loss
-from agsrec.render import Render, render_scene
+from agsrec.render import render_scene
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from agsrec.views import Views
 
 __all__ = ["Checkpointing", "FitProgress", "FitResult", "Guidance", "fit"]
-
-Guidance = Callable[[Render, "Cameras", float], Tensor]
-"""Judge of novel views: (render of B novel views, their cameras, progress in [0, 1]) to a scalar loss."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,8 @@ class FitResult:
     Attributes:
         gaussians: The scene.
         cameras: The refined cameras.
-        history: Records of iteration, round, size, loss, psnr and pose_change_deg [V].
+        history: Records of iteration, round, size, loss, psnr, pose_change_deg [V] and, where guided,
+            guidance (the latest weighted loss).
         seconds: Time spent, including earlier interrupted runs.
     """
 
@@ -98,6 +96,8 @@ class _State:
     iteration: int = 0
     """Steps done in the current round."""
     history: list[dict[str, Any]] = field(default_factory=list)
+    guidance_loss: float | None = None
+    """The latest, weighted, where the round is guided."""
     seconds: float = 0.0
 
     def current(self) -> Cameras:
@@ -124,7 +124,7 @@ def fit(
         cameras: Their rough cameras, in pixels of the photos.
         config: Schedule and weights.
         seed: Seed of everything random; equal seeds give equal results on one machine.
-        guidance: Judge of novel views, such as a diffusion prior.
+        guidance: Judge of novel views in guided rounds, such as a diffusion prior.
         progress: Called at every record of the history.
         checkpointing: Where to keep the state; a matching state found there is continued.
 
@@ -157,7 +157,7 @@ def _begin_round(state: _State, views: Views, config: FitConfig) -> None:
         gaussians = gaussians_from_hull(hull, views, state.cameras, plan.num_points, state.generator)
     state.optimizer = GaussianOptimizer(gaussians, config.rates, state.radius)
     state.poses = PoseOptimizer(PoseParameters.zeros(state.cameras.viewmats), config.poses)
-    state.iteration = 0
+    state.iteration, state.guidance_loss = 0, None
 
 
 def _run_round(
@@ -217,7 +217,7 @@ def _step(
     state: _State, target: Target, config: FitConfig, plan: Round, guidance: Guidance | None
 ) -> dict[str, Any] | None:
     """One optimisation step over all views; a record of it at every logging interval."""
-    assert state.optimizer is not None and state.poses is not None
+    assert state.optimizer is not None and state.poses is not None and state.center is not None
     progress = state.iteration / max(1, plan.iterations)
     height, width = target.alpha.shape[1:]
     cameras = state.current().resized(width, height)
@@ -228,11 +228,12 @@ def _step(
     loss = data_loss(rendered, wanted, target.alpha, config.loss)
     if config.loss.ramp:
         loss = loss * progress
-    if guidance is not None:
-        novel = novel_cameras(
-            gaussians, state.current(), config.novel_views, config.novel_size, state.generator
+    if guidance is not None and plan.guided and state.iteration % config.guidance.interval == 0:
+        judged = guidance_loss(
+            guidance, config.guidance, gaussians, state.current(), state.center, progress, state.generator
         )
-        loss = loss + config.loss.guidance * guidance(render_scene(gaussians, novel), novel, progress)
+        state.guidance_loss = float(judged.detach())
+        loss = loss + judged
     loss.backward()
     state.optimizer.step(progress, config.densify.max_scale * state.radius)
     warmup = min(1.0, (state.iteration + 1) / max(1, config.poses.warmup))
@@ -277,7 +278,7 @@ def _record(
         turned = state.current().rotations @ state.start.rotations.mT
         cosine = ((turned.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
         mse = F.mse_loss(rendered, wanted).clamp_min(1e-10)
-    return {
+    record = {
         "iteration": done,
         "round": state.round,
         "size": size,
@@ -285,6 +286,7 @@ def _record(
         "psnr": float(-10 * mse.log10()),
         "pose_change_deg": cosine.acos().rad2deg().tolist(),
     }
+    return record if state.guidance_loss is None else record | {"guidance": state.guidance_loss}
 
 
 # -------------------------------------------------------------------- checkpoints

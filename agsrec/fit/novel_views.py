@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from agsrec.cameras import Cameras
+from agsrec.cameras import OBJECT_FILL, Cameras
 
 if TYPE_CHECKING:
     from agsrec.gaussians import Gaussians
@@ -17,8 +17,6 @@ __all__ = ["novel_cameras"]
 # Public SparseAGS: elevations up to 60 degrees beyond the observed ones, never nearer than 10 to a pole.
 _ELEVATION_MARGIN_DEG = 60.0
 _ELEVATION_LIMIT_DEG = 80.0
-# The object's box fills this share of the picture.
-_FILL = 1 / 1.2
 
 
 def novel_cameras(
@@ -46,7 +44,7 @@ def novel_cameras(
         pixels, _ = novel.project(points)  # [B, N, 2]
         box_low, box_high = pixels.quantile(0.05, dim=1), pixels.quantile(0.95, dim=1)
         # The quantiles span about 0.9 of a filled box.
-        zoom = 0.9 * _FILL * size / (box_high - box_low).amax(-1).clamp_min(1e-3)  # [B]
+        zoom = 0.9 * OBJECT_FILL * size / (box_high - box_low).amax(-1).clamp_min(1e-3)  # [B]
         shifted = novel.Ks.clone()
         shifted[:, :2, :2] *= zoom[:, None, None]
         middle = (box_low + box_high) / 2 - novel.principal_points

@@ -99,10 +99,11 @@ def evaluate(
     if scene.truth is None:
         return Evaluation(quality)
     to_truth = align_scene(gaussians, cameras, scene.truth, scene.views)
+    several = len(cameras) > 1  # a single view has no relative pose
     return Evaluation(
         input=quality,
-        poses_before=pose_accuracy(initial, scene.truth),
-        poses_after=pose_accuracy(cameras, scene.truth),
+        poses_before=pose_accuracy(initial, scene.truth) if several else None,
+        poses_after=pose_accuracy(cameras, scene.truth) if several else None,
         novel=novel_quality(gaussians, to_truth, scene, lpips),
         surface=_surface(gaussians, to_truth, scene),
     )

@@ -132,3 +132,51 @@ def test_gaussians_lie_on_the_surface_in_the_photos_colours() -> None:
     again = gaussians_from_hull(hull, views, cameras, 500, torch.Generator().manual_seed(0))
     other = gaussians_from_hull(hull, views, cameras, 500, torch.Generator().manual_seed(1))
     assert torch.equal(gaussians.means, again.means) and not torch.equal(gaussians.means, other.means)
+
+
+# ---------------------------------------------------------------- a single view
+
+
+def bar_view(cameras: Cameras) -> Views:
+    """A horizontal bar, 60 x 16 pixels, in the middle of the picture."""
+    images = torch.zeros(1, cameras.height, cameras.width, 4)
+    top, left = cameras.height // 2 - 8, cameras.width // 2 - 30
+    images[:, top : top + 16, left : left + 60] = 1.0
+    return Views(images, ("bar",))
+
+
+def test_one_silhouette_of_a_sphere_becomes_a_ball() -> None:
+    cameras = around(1, 160, 128, 240.0)
+    views = sphere_views(cameras, (0.0, 0.0, 0.0))
+    center, radius = object_sphere(views, cameras)
+    torch.testing.assert_close(center, torch.zeros(3), atol=0.01, rtol=0)
+    hull = visual_hull(views, cameras, resolution=48, blur=0.01)
+    volume = float(hull.occupied.sum()) * hull.voxel**3
+    # Without an end in depth it would be a cylinder as long as wide, half as large again, or longer.
+    assert 0.85 < volume / (4 / 3 * math.pi * radius**3) < 1.1
+    x = (hull.occupied.nonzero() + 0.5) * hull.voxel - hull.extent + hull.center
+    depth = x @ cameras.rotations[0, 2]
+    assert float(depth.max()) == pytest.approx(radius, rel=0.1)
+    assert float(depth.min()) == pytest.approx(-radius, rel=0.1)
+
+
+def test_one_silhouette_of_a_bar_becomes_as_thick_as_it_is_high() -> None:
+    cameras = around(1, 128, 96, 150.0)
+    hull = visual_hull(bar_view(cameras), cameras, resolution=64, blur=0.002)
+    x = (hull.occupied.nonzero() + 0.5) * hull.voxel - hull.extent + hull.center
+    spread = (x @ cameras.rotations[0].mT).amax(0) - (x @ cameras.rotations[0].mT).amin(0)
+    width, height, thickness = spread.tolist()
+    assert width / height == pytest.approx(60 / 16, rel=0.2)
+    assert thickness / height == pytest.approx(1.0, rel=0.25)
+
+
+def test_one_view_off_the_axis_is_centred_on_its_ray() -> None:
+    cameras = around(1)
+    views = sphere_views(cameras)
+    center, radius = object_sphere(views, cameras)
+    pixels, depth = cameras.project(torch.stack([center, torch.tensor(CENTER)]))
+    torch.testing.assert_close(pixels[0, 0], pixels[0, 1], atol=1.0, rtol=0)
+    # As near to the origin as the ray comes: at a right angle to it.
+    ray = center - cameras.centers[0]
+    assert abs(float(center @ ray)) < 1e-4 and float(depth[0, 0]) == pytest.approx(1.9, abs=0.1)
+    assert radius == pytest.approx(RADIUS, rel=0.15)

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from agsrec.cameras import Cameras
-from agsrec.config import FitConfig, LossConfig, PoseConfig
+from agsrec.config import FitConfig, GuidanceConfig, LossConfig, PoseConfig
 from agsrec.errors import OutputError
 from agsrec.fit import Checkpointing, FitProgress, FitResult, fit
+from agsrec.fit.guided import NovelViews
 from agsrec.metrics import pose_accuracy
-from agsrec.render import Render, render_scene
+from agsrec.render import render_scene
 from agsrec.views import Views
 from tests.tiny import rough, tiny_config, tiny_scene
 
@@ -167,21 +168,41 @@ def test_inputs_are_left_alone() -> None:
 # -------------------------------------------------------------------- guidance
 
 
-def red(seen: Render, cameras: Cameras, progress: float) -> torch.Tensor:
-    return 10 * (seen.rgb - torch.tensor([1.0, 0.0, 0.0]) * seen.alpha[..., None].detach()).square().mean()
+def red(novel: NovelViews) -> torch.Tensor:
+    object_area = novel.images.detach().amin(-1, keepdim=True) < 0.99
+    return 3 * ((novel.images - torch.tensor([1.0, 0.0, 0.0])) * object_area).square().mean()
 
 
 def test_guidance_sees_novel_views() -> None:
     views, truth = tiny_scene()
     calls: list[tuple[tuple[int, ...], int, int, float]] = []
 
-    def judge(seen: Render, cameras: Cameras, progress: float) -> torch.Tensor:
-        assert seen.alpha.max() > 0.5 and seen.depth is not None
-        calls.append((tuple(seen.rgb.shape), len(cameras), cameras.width, progress))
-        return seen.rgb.sum() * 0
+    def judge(novel: NovelViews) -> torch.Tensor:
+        images = novel.images.detach()
+        assert float(images.amax()) > 0.999 and float(images.amin()) < 0.9, "an object over white"
+        shape = tuple(novel.images.shape)
+        calls.append((shape, len(novel.cameras), novel.cameras.width, novel.progress))
+        assert len(novel.inputs) == len(views) and not novel.inputs.viewmats.requires_grad
+        return novel.images.sum() * 0
 
-    fit(views, truth, tiny_config(4, novel_views=2, novel_size=24), guidance=judge)
-    assert calls == [((2, 24, 24, 3), 2, 24, i / 4) for i in range(4)]
+    guidance = GuidanceConfig(interval=2, views=2, size=24)
+    fit(views, truth, tiny_config(6, guidance=guidance), guidance=judge)
+    assert calls == [((2, 24, 24, 3), 2, 24, i / 6) for i in (0, 2, 4)]
+
+
+def test_guidance_is_asked_in_guided_rounds_alone() -> None:
+    views, truth = tiny_scene()
+    config = tiny_config(3)
+    config = replace(config, rounds=(replace(config.rounds[0], guided=False), *config.rounds), log_interval=1)
+    seen: list[float] = []
+
+    def judge(novel: NovelViews) -> torch.Tensor:
+        seen.append(novel.progress)
+        return novel.images.mean()
+
+    result = fit(views, truth, config, guidance=judge)
+    assert seen == [0, 1 / 3, 2 / 3]
+    assert ["guidance" in record for record in result.history] == [False] * 3 + [True] * 3
 
 
 def test_guidance_paints_the_unseen_side() -> None:
