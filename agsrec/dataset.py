@@ -31,7 +31,7 @@ __all__ = ["GT_INPUT_VIEWS", "Scene", "load_gt_scene", "load_scene", "load_views
 GT_INPUT_VIEWS = 8
 """In a ground-truth folder the first views are inputs, all later ones are test views."""
 
-_MIN_VIEWS = 2
+_MIN_MEASURED_VIEWS = 2  # one view has no relative pose
 _MIN_OBJECT_PIXELS = 4  # fewer are dust, not an object
 
 
@@ -205,12 +205,10 @@ def _choose(
         usable, num_views = tuple(views), len(views)
     if num_views is None:
         num_views = len(usable)
-        if num_views < _MIN_VIEWS:
-            raise CameraError(
-                f"{folder / 'cameras.json'} has {num_views} usable views; at least 2 are needed"
-            )
-    if num_views < _MIN_VIEWS:
-        raise OptionError(f"{num_views} view(s) asked for; at least {_MIN_VIEWS} are needed")
+        if num_views < 1:
+            raise CameraError(f"{folder / 'cameras.json'} has no usable views; at least 1 is needed")
+    if num_views < 1:
+        raise OptionError(f"{num_views} views asked for; at least 1 is needed")
     if num_views > len(usable):
         raise OptionError(
             f"{num_views} views asked for, but {folder / 'cameras.json'} has {len(usable)} usable ones; "
@@ -285,6 +283,8 @@ def load_gt_scene(folder: str | Path, num_views: int | None = None) -> Scene:
         raise CameraError(
             f"{folder / 'cameras_gt.json'} is missing: without true cameras there is nothing to compare"
         )
+    if len(scene.views) < _MIN_MEASURED_VIEWS:
+        raise OptionError(f"{folder}: one view has no relative pose to measure; use at least 2")
     return replace(scene, cameras=scene.truth)
 
 
@@ -292,8 +292,9 @@ def _load_transforms_scene(folder: Path, num_views: int | None) -> Scene:
     listed = read_transforms_json(folder / "transforms.json")
     inputs = min(GT_INPUT_VIEWS, len(listed.names))
     num_views = inputs if num_views is None else num_views
-    if not _MIN_VIEWS <= num_views <= inputs:
-        raise OptionError(f"{num_views} views asked for; {folder} has {_MIN_VIEWS} to {inputs} input views")
+    least = _MIN_MEASURED_VIEWS
+    if not least <= num_views <= inputs:
+        raise OptionError(f"{num_views} views asked for; {folder} has {least} to {inputs} input views")
     rotation = torch.tensor(Z_UP_TO_Y_UP)
     cameras = listed.cameras.transformed(1.0, rotation, torch.zeros(3))
 

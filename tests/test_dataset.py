@@ -115,11 +115,9 @@ def test_optional_files(root: Path) -> None:
     ("options", "message"),
     [
         ({"num_views": 5}, "5 views asked for, but .* has 4 usable ones; ask for at most 4"),
-        ({"num_views": 1}, "at least 2"),
-        ({"num_views": 0}, "at least 2"),
-        ({"num_views": -3}, "at least 2"),
-        ({"views": ["000"]}, "at least 2"),
-        ({"views": []}, "at least 2"),
+        ({"num_views": 0}, "at least 1"),
+        ({"num_views": -3}, "at least 1"),
+        ({"views": []}, "at least 1"),
         ({"views": ["000", "nope"]}, "no view 'nope'; there are: 000, 001, 002, 010, 9"),
         ({"views": ["000", "000"]}, "given twice"),
         ({"views": ["000", "001"], "num_views": 3}, "num_views is 3 but views names 2"),
@@ -160,9 +158,19 @@ def test_camera_file_problems(root: Path) -> None:
 
 def test_too_few_usable_views(root: Path, cameras: Cameras) -> None:
     path = root / "mug" / "cameras.json"
-    write_cameras_json(path, cameras, NAMES, flags=[0, 0, 0, 0, 1])
-    with pytest.raises(CameraError, match="1 usable views; at least 2"):
+    write_cameras_json(path, cameras, NAMES, flags=[0] * 5)
+    with pytest.raises(CameraError, match="no usable views; at least 1"):
         load_scene(root, "mug")
+
+
+def test_one_view(root: Path, cameras: Cameras) -> None:
+    path = root / "mug" / "cameras.json"
+    write_cameras_json(path, cameras, NAMES, flags=[0, 0, 0, 0, 1])
+    assert load_scene(root, "mug").views.names == ("9",)
+    assert load_scene(root, "mug", num_views=1).cameras.viewmats.shape == (1, 4, 4)
+    assert load_scene(root, "mug", views=["001"]).views.names == ("001",)
+    with pytest.raises(OptionError, match="mug: one view has no relative pose to measure; use at least 2"):
+        load_gt_scene(root / "mug", 1)
 
 
 def test_stored_file_name_is_used_without_its_folder(root: Path, cameras: Cameras) -> None:

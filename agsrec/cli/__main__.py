@@ -1,0 +1,5 @@
+"""`python -m agsrec.cli`."""
+
+from agsrec.cli.entry import main
+
+main()

@@ -1,0 +1,95 @@
+"""From the words of a command line to a command that runs.
+
+Options are dataclass fields, read by tyro; underscores and dashes are the same. Everything a user can do
+wrong ends in one sentence on standard error and exit status 2.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from itertools import dropwhile, takewhile
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from agsrec.cli.convert import Convert
+from agsrec.cli.evaluate import Eval
+from agsrec.cli.novel_view import NovelView
+from agsrec.cli.process import Process
+from agsrec.cli.run import Run
+from agsrec.cli.train import Train
+from agsrec.config import PRESETS, PresetName
+from agsrec.errors import AgsrecError, OptionError
+
+__all__ = ["main"]
+
+
+def _named_preset(argv: Sequence[str]) -> PresetName:
+    """The preset that `argv` asks for: every other default depends on it."""
+    for option, value in zip(argv, [*argv[1:], ""], strict=False):
+        name = option.removeprefix("--preset=") if option.startswith("--preset=") else value
+        for preset in PRESETS:
+            if option.startswith("--preset") and name == preset:
+                return preset
+    return "fast"
+
+
+def _commands(argv: Sequence[str]) -> Any:
+    """The union of all commands, with the defaults of the preset named in `argv`."""
+    preset = _named_preset(argv)
+    fit = PRESETS[preset]
+    run = Run(category=tyro.MISSING, preset=preset, fit=fit)
+    evaluation = Eval(folders=tyro.MISSING, preset=preset, fit=fit)
+    return (
+        Annotated[Process, tyro.conf.subcommand("process", prefix_name=False)]
+        | Annotated[Run, tyro.conf.subcommand("run", default=run, prefix_name=False)]
+        | Annotated[Eval, tyro.conf.subcommand("eval", default=evaluation, prefix_name=False)]
+        | Annotated[NovelView, tyro.conf.subcommand("novel-view", prefix_name=False)]
+        | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
+        | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]
+    )
+
+
+def _parsed(argv: list[str]) -> Any:
+    """The command with its options; exits by itself on `--help`.
+
+    Raises:
+        OptionError: The options do not parse.
+    """
+    description = "Sparse photos of one object to 3D."
+    printed = io.StringIO()
+    try:
+        with redirect_stderr(printed):
+            return tyro.cli(_commands(argv), prog="agsrec", args=argv, description=description)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise OptionError(_sentence(printed.getvalue())) from None
+
+
+def _sentence(box: str) -> str:
+    """What stands below the title in a box that tyro prints, up to the next rule, in one line."""
+    lines = [line.strip(" │") for line in box.splitlines()[1:]]
+    body = dropwhile(lambda line: not line.strip("─-"), lines)
+    message = " ".join(takewhile(lambda line: line.strip("─-╰╯"), body))
+    return f"{message.rstrip('.:')}; see the options with --help"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; exits with 2 on anything a user can mend, 130 when interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    console = Console(highlight=False)
+    try:
+        _parsed(argv).main(console)
+    except AgsrecError as error:
+        print("error:", *str(error).splitlines(), file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where it stood", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,106 @@
+"""`agsrec eval`: the method on scenes with ground truth."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from agsrec.cli.options import prior_or_none
+from agsrec.cli.printing import print_run, say
+from agsrec.config import PRESETS, FitConfig, PresetName
+from agsrec.device import DeviceName
+from agsrec.errors import OptionError
+from agsrec.prior import EMBEDDED_PRIOR
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Eval"]
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Measure the method on scenes with ground truth."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders with images, true cameras and, where known, surface points."""
+    noise: float = 8.0
+    """r.m.s. rotation error of the start, degrees."""
+    num_views: int | None = None
+    """Use the first so many views; all by default."""
+    seeds: tuple[int, ...] = (0,)
+    """One run per seed."""
+    oracle: bool = True
+    """Also run from the true poses."""
+    leave_one_out: bool = False
+    """Fit all views but one instead, for each, and compare; needs cameras.json but no ground truth."""
+    preset: PresetName = "fast"
+    """Schedule to measure."""
+    prior: str = EMBEDDED_PRIOR
+    """Diffusion model that judges views nobody photographed, or none."""
+    device: DeviceName = "auto"
+    """Where to compute."""
+    json: Path | None = None
+    """Write every figure of every run here."""
+    fit: FitConfig = field(default_factory=lambda: PRESETS["fast"])
+    """Every detail of the schedule, from the preset unless given."""
+
+    def main(self, console: Console) -> None:
+        """Run everything, print one table, and write the JSON file if asked."""
+        from agsrec.export.results import prepare_folder
+        from agsrec.export.tables import text_table
+        from agsrec.files import atomic_write
+
+        if not self.folders:
+            raise OptionError("name at least one folder with ground truth")
+        if not 0 <= self.noise < math.inf:
+            raise OptionError(f"--noise must be a finite number of degrees, at least 0, not {self.noise}")
+        if self.json is not None:
+            if self.json.is_dir():
+                raise OptionError(f"--json: {self.json} is a folder; give the name of a file")
+            prepare_folder(self.json.parent)
+        content = self._left_out() if self.leave_one_out else self._against_truth(console)
+        if self.json is not None:
+            atomic_write(self.json, json.dumps(content, indent=2) + "\n")
+        say(console, text_table(content["rows"]))
+
+    def _against_truth(self, console: Console) -> dict[str, Any]:
+        from agsrec.evaluate import evaluate_folders
+
+        result = evaluate_folders(
+            self.folders,
+            preset=self.preset,
+            config=self.fit,
+            prior=prior_or_none(self.prior),
+            noise_deg=self.noise,
+            num_views=self.num_views,
+            seeds=self.seeds,
+            oracle=self.oracle,
+            device=self.device,
+            on_run=lambda run: print_run(console, run),
+        )
+        return {"rows": result.rows, "runs": result.runs}
+
+    def _left_out(self) -> dict[str, Any]:
+        from agsrec.dataset import load_scene
+        from agsrec.evaluate import leave_one_out
+
+        rows = []
+        for folder in self.folders:
+            path = folder.absolute()
+            scene = load_scene(path.parent, path.name, num_views=self.num_views)
+            for seed in self.seeds:
+                rows += leave_one_out(
+                    scene,
+                    preset=self.preset,
+                    config=self.fit,
+                    prior=prior_or_none(self.prior),
+                    seed=seed,
+                    device=self.device,
+                )
+        return {"rows": rows}

@@ -1,0 +1,25 @@
+"""What several commands make of their options."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from agsrec.errors import OptionError
+
+__all__ = ["prior_or_none", "refuse_to_overwrite"]
+
+
+def prior_or_none(name: str) -> str | None:
+    """The value of --prior, None for "none"."""
+    return None if name.lower() == "none" else name
+
+
+def refuse_to_overwrite(given: Path, output: Path) -> None:
+    """Raise if a result would be written onto a file or into a folder that was given to the command.
+
+    Raises:
+        OptionError: The two are the same.
+    """
+    if os.path.exists(output) and os.path.exists(given) and os.path.samefile(given, output):
+        raise OptionError(f"--output: the result would overwrite what is in {given}; name another place")

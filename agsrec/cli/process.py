@@ -1,0 +1,44 @@
+"""`agsrec process`: photos in, cut-out and centred pictures out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Process"]
+
+
+@dataclass(frozen=True)
+class Process:
+    """Cut out and centre the object in a photo, or in every photo of a folder."""
+
+    path: tyro.conf.Positional[Path]
+    """Photo, or folder of photos."""
+    size: int = 512
+    """Side of the square results in pixels."""
+    model: str = "u2net"
+    """Background model of rembg, or "grabcut" for the built-in method."""
+    border_ratio: float = 0.2
+    """Share of the side left free around the object."""
+    recenter: bool = True
+    """Centre and scale the object; --no-recenter fits the whole photo into the square."""
+
+    def main(self, console: Console) -> None:
+        """Write `processed/` and `source/` beside the photos."""
+        from agsrec.preprocess import process
+
+        done = process(
+            self.path,
+            size=self.size,
+            model=self.model,
+            border_ratio=self.border_ratio,
+            recenter=self.recenter,
+        )
+        for file in done.files:
+            console.print(str(file), soft_wrap=True, highlight=False)

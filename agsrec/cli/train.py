@@ -1,0 +1,111 @@
+"""`agsrec train`: how the embedded models were made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from agsrec.cli.printing import TrainingBar, say
+from agsrec.device import DeviceName
+from agsrec.errors import OptionError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Train"]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model on procedural objects; the same command again goes on where it stopped."""
+
+    what: tyro.conf.Positional[Literal["zero123"]]
+    """Which model: zero123, the diffusion model behind --prior."""
+    output: Path
+    """Folder of the run: state, log, validation pictures, and the model in model/."""
+    config: str = "mini"
+    """Settings that come with the package (mini, published), or a JSON file of your own."""
+    seed: int = 0
+    """Seed of weights, objects and draws."""
+    workers: int = 2
+    """Processes that render objects; 0 renders in the one that trains."""
+    threads: int | None = None
+    """CPU threads that compute; PyTorch's choice by default."""
+    device: DeviceName = "auto"
+    """Where to train; auto takes CUDA where there is one."""
+    minutes: float | None = None
+    """Stop after this time, with everything on disk to go on from."""
+    start: Path | None = None
+    """Model folder to start from instead of random weights; its autoencoder is kept."""
+
+    def main(self, console: Console) -> None:
+        """Train, then print what the last validations measured."""
+        import torch
+
+        from agsrec.device import resolve_device
+        from agsrec.export.results import prepare_folder
+
+        self._check()
+        device = resolve_device(self.device)
+        # Loads the model libraries, which takes seconds: only after the options were checked.
+        from agsrec.training.config import load_config
+
+        config = load_config(self.config)
+        prepare_folder(self.output)
+        from agsrec.training.loop import Intervals
+        from agsrec.training.zero123 import train_zero123
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        limit = None if self.minutes is None else 60 * self.minutes
+        with TrainingBar(console) as advance:
+            complete = train_zero123(
+                config,
+                self.output,
+                seed=self.seed,
+                workers=self.workers,
+                device=device,
+                intervals=Intervals(stop_after_seconds=limit),
+                start=self.start,
+                progress=advance,
+            )
+        self._print_outcome(console, complete)
+
+    def _check(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise OptionError(f"--seed must be between 0 and 2**31 - 1, not {self.seed}")
+        if self.workers < 0:
+            raise OptionError(f"--workers must be at least 0, not {self.workers}")
+        if self.threads is not None and self.threads < 1:
+            raise OptionError(f"--threads must be at least 1, not {self.threads}")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise OptionError(f"--minutes must be a positive number, not {self.minutes}")
+        if self.start is not None and not self.start.is_dir():
+            raise OptionError(f"--start: {self.start} is not a folder; give that of a model")
+
+    def _print_outcome(self, console: Console, complete: bool) -> None:
+        from agsrec.export.tables import rich_table
+        from agsrec.training.loop import read_log
+
+        rows = validation_rows(read_log(self.output))
+        if rows:
+            console.print(rich_table(rows))
+        if (self.output / "model").is_dir():
+            say(console, f"The model is in {self.output / 'model'}")
+        if not complete:
+            say(console, "Stopped before the end; the same command goes on")
+
+
+def validation_rows(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Table rows of every phase's last validation."""
+    latest = {record["phase"]: record for record in log if "loss" not in record}
+    return [
+        {"phase": name, "step": record["step"], "figure": figure, "value": f"{value:.3f}"}
+        for name, record in latest.items()
+        for figure, value in record.items()
+        if figure not in ("phase", "step", "steps")
+    ]

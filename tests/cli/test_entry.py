@@ -1,0 +1,67 @@
+"""What is the same for every command: help, and command lines that are not complete."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agsrec.cli import main
+from tests.cli.helpers import refused
+
+HELP = {
+    "process": "--border-ratio",
+    "run": "--num-views",
+    "eval": "--noise",
+    "novel-view": "--azimuth",
+    "train": "--workers",
+    "convert": "--all-weights",
+}
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in HELP)])
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr()
+    words = [HELP[command[0]]] if command else list(HELP)
+    assert all(word in printed.out for word in words)
+    assert printed.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["process", "run", "eval", "novel-view", "train", "convert"]),
+        (["dance"], ["dance"]),
+        (["run"], ["--category"]),
+        (["process"], ["PATH"]),
+        (["process", "nowhere.png"], ["nowhere.png"]),
+        (["eval"], ["folder"]),
+        (["eval", "nowhere", "--prior", "none"], ["nowhere", "transforms.json"]),
+        (["novel-view"], ["PATH"]),
+        (["train", "zero123"], ["--output"]),
+        (["train", "--output", "out"], ["zero123"]),
+        (["convert", "a.ckpt", "--base", "b"], ["--output"]),
+    ],
+)
+def test_incomplete_commands(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = refused(capsys, *arguments)
+    assert all(word.lower() in message.lower() for word in words), message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "agsrec.cli", "convert", "nowhere.ckpt"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and "--base" in done.stderr
