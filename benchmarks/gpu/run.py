@@ -3,7 +3,8 @@
 python benchmarks/gpu/run.py [--output output/gpu]
 
 Runs the tests marked `gpu`, compares gsplat with the CPU kernels in values and gradients, times the
-rasterizer and whole fits on CUDA, and writes `gpu.json` and `gpu.md`. Exits with 2 where there is no CUDA.
+rasterizer, whole fits and fits guided by a prior of published size, and writes `gpu.json` and `gpu.md`. Exits
+with 2 where there is no CUDA.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from prior import guided_fits
 
 from agsrec import PRESETS, load_scene, reconstruct
 from agsrec.config import FitConfig, Stage
@@ -141,6 +143,8 @@ def main() -> None:
     measured = rasterizer(options.output, options.seconds)
     tables = {table["title"]: table["rows"] for table in measured["benchmarks"]}
     tables[f"Whole fits of {options.scene}, 8 views of 256 px"] = fits(options.scene, options.repeats)
+    title = "The published schedule with a prior of published size (random weights, half precision)"
+    tables[title] = guided_fits(load_scene(ROOT / "data/demo", options.scene), options.repeats)
     content = {**{k: v for k, v in measured.items() if k != "benchmarks"}, "tests": tests, "tables": tables}
     atomic_write(options.output / "gpu.json", json.dumps(content, indent=2) + "\n")
     page = markdown(measured, tests, tables)

@@ -1,0 +1,166 @@
+"""What a prior imagines of unseen objects, against showing the photo again and against the average picture.
+
+python benchmarks/novel_views.py [--model checkpoints/zero123-6dof-mini] [--objects 32] [--steps 20]
+    [--guidance 3] [--json FILE] [--picture FILE]
+
+Objects are random ones that no training sees; one photo is shown, views at other azimuths are asked for.
+Two predictors know nothing of cameras: a copy of the photo, and the mean of many training pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import Timing, description, heading, timed
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from agsrec.device import resolve_device
+from agsrec.errors import AgsrecError
+from agsrec.files import atomic_write
+from agsrec.prior.zero123 import Zero123
+from agsrec.training.object_stream import ObjectStream
+from agsrec.training.validation import (
+    ANGLES_DEG,
+    novel_views,
+    quality_by_angle,
+    unseen_objects,
+    write_grid,
+)
+
+VIEWS_PER_OBJECT = 10
+PICTURE_ROWS = 6
+
+
+def mean_picture(objects: int, size: int) -> Tensor:  # [size, size, 3]
+    """Mean over white of the views of the first training objects."""
+    total = torch.zeros(size, size, 3, dtype=torch.float64)
+    with ObjectStream(0, VIEWS_PER_OBJECT, size, workers=0) as stream:
+        for _ in range(objects):
+            rgba = torch.from_numpy(next(stream).images).double() / 255
+            total += (rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]).mean(0)
+    return (total / objects).float()
+
+
+def predictions(model: Zero123, options: argparse.Namespace) -> tuple[Tensor, dict[str, Tensor]]:
+    """Truth [K, A, S, S, 3], and what every predictor makes of its first column."""
+    truth, cameras = unseen_objects(options.objects, model.image_size)
+    sampled = novel_views(model, truth, cameras, steps=options.steps, guidance_scale=options.guidance)
+    mean = mean_picture(options.mean_objects, model.image_size)
+    return truth, {
+        "model": sampled.cpu(),
+        "copy of the photo": truth[:, :1].expand_as(truth),
+        "mean picture": mean.expand_as(truth),
+    }
+
+
+def speed(model: Zero123, seconds: float) -> dict[str, Timing]:
+    """Milliseconds of what a guidance does in every step, for a batch of four."""
+    side, device = model.latent_size, model.device
+    generator = torch.Generator().manual_seed(0)
+    noisy, latents = (torch.randn(4, 4, side, side, generator=generator).to(device) for _ in range(2))
+    token = torch.randn(4, 1, model.camera_projection.embedding_dim, generator=generator).to(device)
+    t = torch.full((4,), 500, device=device)
+    images = torch.rand(4, model.image_size, model.image_size, 3, generator=generator).to(device)
+    images.requires_grad_(True)
+
+    def denoise() -> None:
+        with torch.no_grad():
+            model.predict_from_context(noisy, t, latents, token, 3.0)
+
+    def encode() -> None:
+        torch.autograd.grad(model.encode_image(images).sum(), images)
+
+    return {
+        "guided denoising (ms)": timed(denoise, seconds=seconds),
+        "encoding with gradient (ms)": timed(encode, seconds=seconds),
+    }
+
+
+def show(console: Console, quality: dict[str, dict[str, float]]) -> None:
+    """Print PSNR and SSIM by predictor and angle."""
+    table = Table()
+    table.add_column("PSNR (dB) / SSIM at")
+    for angle in ANGLES_DEG[1:]:
+        table.add_column(f"{angle:.0f} deg", justify="right")
+    for name, values in quality.items():
+        cells = [f"{values[f'psnr_{a:.0f}']:.2f} / {values[f'ssim_{a:.0f}']:.3f}" for a in ANGLES_DEG[1:]]
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def write_picture(path: Path, truth: Tensor, predicted: dict[str, Tensor]) -> None:
+    """One row per object: the photo, then truth, sample and copy for every angle."""
+    columns = [truth[:, 0]]
+    for a in range(1, len(ANGLES_DEG)):
+        columns += [truth[:, a], predicted["model"][:, a], predicted["copy of the photo"][:, a]]
+    write_grid(path, torch.stack(columns, dim=1)[:PICTURE_ROWS])
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="checkpoints/zero123-6dof-mini", help="model folder or hub id")
+    parser.add_argument("--objects", type=int, default=32, help="unseen objects")
+    parser.add_argument("--mean-objects", type=int, default=200, help="training objects in the mean picture")
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument("--guidance", type=float, default=3.0, help="classifier-free guidance")
+    parser.add_argument("--seconds", type=float, default=1.5, help="time spent on each timing")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--json", type=Path, help="write every figure here")
+    parser.add_argument(
+        "--picture", type=Path, help="write the first objects here: photo; truth, sample, copy"
+    )
+    options = parser.parse_args()
+    if options.objects < 1 or options.mean_objects < 1:
+        parser.error("--objects and --mean-objects must be at least 1")
+    return options
+
+
+def main() -> None:
+    """Measure, print, and write files where asked."""
+    options = parsed()
+    console = Console(highlight=False, width=max(120, Console().width))
+    about: dict[str, Any] = description()
+    console.print(heading(about), soft_wrap=True)
+    try:
+        model = Zero123.from_pretrained(options.model, device=resolve_device(options.device))
+        start = time.perf_counter()
+        truth, predicted = predictions(model, options)
+        quality = {name: quality_by_angle(images, truth) for name, images in predicted.items()}
+        drawing = time.perf_counter() - start
+        if options.picture is not None:
+            write_picture(options.picture, truth, predicted)
+        show(console, quality)
+        timings = speed(model, options.seconds)
+        line = ", ".join(f"{name[:-5]} {timing} ms" for name, timing in timings.items())
+        console.print(f"batch of 4 on {model.device.type}, {torch.get_num_threads()} threads: {line}")
+        if options.json is not None:
+            content = {
+                **about,
+                "model": options.model,
+                "image_size": model.image_size,
+                "objects": options.objects,
+                "mean_objects": options.mean_objects,
+                "steps": options.steps,
+                "guidance": options.guidance,
+                "seconds": drawing,
+                "quality": quality,
+                "timings": {name: asdict(timing) for name, timing in timings.items()},
+            }
+            atomic_write(options.json, json.dumps(content, indent=2) + "\n")
+    except AgsrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main()
