@@ -1,4 +1,4 @@
-"""Reconstruct one object: `python run.py --category jordan --num_views 8`."""
+"""Reconstruct one object: `python run.py --category jordan --num_views 8`, or `--category photo.jpg`."""
 
 import sys
 
