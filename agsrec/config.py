@@ -216,6 +216,9 @@ class GuidanceConfig:
     """Photos shown to the prior per novel view, the nearest by angle; 0 shows all, with equal weight."""
     angle_scale: float = 20.0
     """Of the photos shown, one this much farther in degrees counts 1/e of another."""
+    full_angle: float = 60.0
+    """Views at least so many degrees from the nearest photo count fully, nearer ones by the square of their
+    share of it; 0 counts all fully."""
     scale: float = 3.0
     """Strength of classifier-free guidance; 1 is without."""
     noise_start: float = 0.98
@@ -226,7 +229,7 @@ class GuidanceConfig:
     """Show the photos cropped to the object's box, as the prior was trained, not as they are."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, 0, math.inf, "weight", "nearest", "scale")
+        _check_numbers(self, 0, math.inf, "weight", "nearest", "full_angle", "scale")
         _check_numbers(self, 1, math.inf, "interval", "views")
         _check_numbers(self, 8, math.inf, "size")
         _check_positive(self, "angle_scale")
@@ -339,7 +342,9 @@ PAPER = FitConfig(
     ),
     loss=LossConfig(l1_ssim=0.0, mse=10_000.0, mask=1000.0, ramp=True, background="white"),
     densify=DensifyConfig(interval=100, start=0.2, stop=1.0),
-    guidance=GuidanceConfig(interval=1, views=1, nearest=0, scale=5.0, size=256, recrop=False),
+    guidance=GuidanceConfig(
+        interval=1, views=1, nearest=0, full_angle=0.0, scale=5.0, size=256, recrop=False
+    ),
 )
 
 PRESETS: dict[PresetName, FitConfig] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}

@@ -1,7 +1,7 @@
 """Make an embedded checkpoint of a finished training: weights, measured quality, model card.
 
 python scripts/make_checkpoint.py RUN --name zero123-6dof-mini --hardware "4 cores of ..."
-    [--config mini] [--seed 0] [--objects 32]
+    [--notes "..."] [--config mini] [--seed 0] [--objects 32]
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of the training")
     parser.add_argument("--name", required=True, help="name of the checkpoint")
     parser.add_argument("--hardware", required=True, help="what the training ran on, for the card")
+    parser.add_argument("--notes", default="", help="what else the card says about the training")
     parser.add_argument("--config", help="settings of the training; those in its folder by default")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training")
     parser.add_argument("--objects", type=int, default=32, help="unseen objects to measure on")
@@ -71,7 +72,8 @@ def main() -> None:
         size = copied(options.run, folder)
         quality = measured(folder, options.objects)
         name = options.config or f"{options.name}.json"
-        write_card(folder, Making(config, name, options.seed, records, options.hardware, quality))
+        making = Making(config, name, options.seed, records, options.hardware, quality, options.notes)
+        write_card(folder, making)
     except AgsrecError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error

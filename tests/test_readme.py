@@ -65,11 +65,11 @@ def agsrec_arguments(command: list[str]) -> list[str] | None:
             return None
 
 
-def help_text(subcommand: str) -> str:
+def help_text(*subcommand: str) -> str:
     """What `agsrec SUBCOMMAND --help` prints."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as exit_:
-        main([subcommand, "--help"])
+        main([*subcommand, "--help"])
     assert exit_.value.code in (0, None)
     return out.getvalue()
 
@@ -78,7 +78,7 @@ def test_sections_in_order() -> None:
     titles = re.findall(r"^## (.*)$", README, re.MULTILINE)
     assert titles == [
         "Install",
-        "Three commands",
+        "Commands",
         "Ten lines of Python",
         "What comes out",
         "How good, how fast",
@@ -91,8 +91,9 @@ def test_sections_in_order() -> None:
 
 def test_the_commands_options_exist() -> None:
     ours = [arguments for c in commands() if (arguments := agsrec_arguments(c)) is not None]
-    assert {arguments[0] for arguments in ours} == {"run", "process", "eval"}
-    texts = {name: help_text(name) for name in ("run", "process", "eval")}
+    shown = {"run", "process", "eval", "novel-view", "train", "convert"}
+    assert {arguments[0] for arguments in ours} == shown
+    texts = {name: help_text(name) for name in shown - {"train"}} | {"train": help_text("train", "zero123")}
     for name, *rest in ours:
         for option in (word for word in rest if word.startswith("--")):
             assert re.search(rf"{option.replace('_', '-')}\b", texts[name]), f"{name} has no {option}"

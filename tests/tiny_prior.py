@@ -44,6 +44,7 @@ def tiny_config(**changes: Any) -> TrainConfig:
         "autoencoder_crop": 16,
         "kl_weight": 1e-4,
         "condition_dropout": 0.1,
+        "noise_bias": 0.5,
         "snr_clip": 5.0,
     }
     return TrainConfig(**settings | changes)

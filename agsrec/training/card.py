@@ -37,11 +37,12 @@ class Making:
 
     Attributes:
         config: Settings of the training.
-        config_name: How `agsrec train --config` knows them.
+        config_name: How `agsrec train zero123 --config` knows them.
         seed: Seed of the training.
         records: Its log, from `read_log`.
         hardware: What it ran on, in words.
         quality: What benchmarks/novel_views.py wrote with --json.
+        notes: What else there is to know about the training, in sentences.
     """
 
     config: TrainConfig
@@ -50,6 +51,7 @@ class Making:
     records: list[Record]
     hardware: str
     quality: dict[str, Any]
+    notes: str = ""
 
 
 def write_card(folder: Path, making: Making) -> Path:
@@ -144,7 +146,8 @@ def _training(making: Making) -> str:
             f"| {name} | {_steps(last, phase)} | {phase.batch_size} | {phase.learning_rate:g} | {seen:,} | "
             f"{last['loss']:.4f} | {last['seconds'] / 3600:.1f} |"
         )
-    return f"{data}\n\n" + "\n".join(rows) + f"\n\nHardware: {making.hardware}."
+    notes = f"\n\n{making.notes}" if making.notes else ""
+    return f"{data}\n\n" + "\n".join(rows) + f"\n\nHardware: {making.hardware}.{notes}"
 
 
 def _steps(last: Record, phase: PhaseConfig) -> str:
@@ -173,7 +176,7 @@ def _quality(quality: dict[str, Any]) -> str:
 
 def _reproduce(name: str, making: Making) -> str:
     commands = [
-        f"agsrec train --config {making.config_name} --seed {making.seed} --output output/{name}",
+        f"agsrec train zero123 --config {making.config_name} --seed {making.seed} --output output/{name}",
         f'python scripts/make_checkpoint.py output/{name} --name {name} --hardware "..."',
     ]
     return (

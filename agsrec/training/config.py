@@ -78,6 +78,9 @@ class TrainConfig:
     """Weight of the autoencoder's KL divergence, mean over latent elements."""
     condition_dropout: float
     """Share of pairs that are trained without the photo, for classifier-free guidance."""
+    noise_bias: float
+    """Density of the diffusion steps trained, as a power of the step: 0 is uniform, 1 favours noisy ones,
+    which decide what the view shows."""
     snr_clip: float | None
     """Upper limit of the signal-to-noise ratio in the loss weight (min-SNR); no weighting without."""
 

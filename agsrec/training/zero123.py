@@ -248,7 +248,8 @@ def _pair_inputs(
     target = pool.latents[objects, wanted] * model.scaling_factor
     pixels = clip_pixels(model, pool.images_at(objects, shown))
     vectors = model.encode_cameras(pool.cameras_at(objects, wanted), pool.cameras_at(objects, shown))
-    t = torch.randint(model.scheduler.config["num_train_timesteps"], (count,), generator=generator)
+    share = torch.rand(count, generator=generator) ** (1 / (1 + config.noise_bias))
+    t = (share * model.scheduler.config["num_train_timesteps"]).long()
     noise = torch.randn(target.shape, generator=generator)
     dropped = torch.rand(count, generator=generator) < config.condition_dropout
     device = target.device

@@ -50,7 +50,7 @@ def test_card(tmp_path: Path) -> None:
     assert "Hardware: one small machine." in text
     assert "| model | 21.23 / 0.800 | 15.00 / 0.500 |" in text
     assert "guided denoising 42 ms (Some CPU, threads: 2; 2026-01-02 03:04 UTC)" in text
-    assert "agsrec train --config mini --seed 7 --output output/some-name" in text
+    assert "agsrec train zero123 --config mini --seed 7 --output output/some-name" in text
     weights = (folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
     assert f"{len(weights):,} | `{hashlib.sha256(weights).hexdigest()}`" in text
     assert text.count("safetensors |") == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,15 @@ def test_one_object_is_learnt_by_heart() -> None:
         losses.append(float(value.detach()))
     start, end = np.mean(losses[:5]), np.mean(losses[-20:])
     assert end < 0.5 * start, (start, end)
+
+
+def test_noisy_steps_are_favoured() -> None:
+    phase = replace(tiny_config().diffusion, batch_size=1500)
+    for bias, mean in ((0.0, 1 / 2), (1.0, 2 / 3)):
+        config, model = tiny_config(diffusion=phase, noise_bias=bias), tiny_zero123()
+        with ObjectStream(0, config.data.views_per_object, config.image_size, workers=0) as stream:
+            pool = Pool(stream, config.data, config.image_size, CPU, encode=model.encode_image)
+            pool.advance(0)
+        t = training._pair_inputs(model, pool, config, step_generator(0, "test", 0, 0))[4]
+        assert abs(float(t.float().mean()) / 1000 - mean) < 0.025
+        assert int(t.min()) >= 0 and int(t.max()) <= 999
