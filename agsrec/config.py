@@ -208,6 +208,8 @@ class GuidanceConfig:
     """Weight of its loss, which is a mean over latent elements."""
     interval: int = 2
     """Steps between two guided ones."""
+    stop: float = 0.6
+    """Share of a round after which the photos alone count, so that they have the last word where they see."""
     views: int = 1
     """Novel views per guided step."""
     size: int = 128
@@ -234,6 +236,7 @@ class GuidanceConfig:
         _check_numbers(self, 8, math.inf, "size")
         _check_positive(self, "angle_scale")
         _check_numbers(self, 0, 1, "noise_start", "noise_end")
+        _require(0 < self.stop <= 1, f"stop must be above 0 and at most 1, not {self.stop}")
 
 
 @dataclass(frozen=True)
@@ -343,7 +346,7 @@ PAPER = FitConfig(
     loss=LossConfig(l1_ssim=0.0, mse=10_000.0, mask=1000.0, ramp=True, background="white"),
     densify=DensifyConfig(interval=100, start=0.2, stop=1.0),
     guidance=GuidanceConfig(
-        interval=1, views=1, nearest=0, full_angle=0.0, scale=5.0, size=256, recrop=False
+        interval=1, stop=1.0, nearest=0, full_angle=0.0, scale=5.0, size=256, recrop=False
     ),
 )
 

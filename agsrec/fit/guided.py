@@ -29,7 +29,7 @@ class NovelViews:
         cameras: Their cameras.
         inputs: The photos' cameras as optimised so far, without gradient.
         center: Centre of the object [3], world units.
-        progress: How far the round is, in [0, 1).
+        progress: How far the guided part of the round is, in [0, 1).
         generator: Source of all randomness.
     """
 

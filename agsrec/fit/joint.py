@@ -228,9 +228,11 @@ def _step(
     loss = data_loss(rendered, wanted, target.alpha, config.loss)
     if config.loss.ramp:
         loss = loss * progress
-    if guidance is not None and plan.guided and state.iteration % config.guidance.interval == 0:
+    guided = plan.guided and progress < config.guidance.stop
+    if guidance is not None and guided and state.iteration % config.guidance.interval == 0:
+        share = progress / config.guidance.stop
         judged = guidance_loss(
-            guidance, config.guidance, gaussians, state.current(), state.center, progress, state.generator
+            guidance, config.guidance, gaussians, state.current(), state.center, share, state.generator
         )
         state.guidance_loss = float(judged.detach())
         loss = loss + judged

@@ -40,7 +40,7 @@ class Glimpse:
     """What the prior made of one render.
 
     Attributes:
-        progress: How far the round was, in [0, 1).
+        progress: How far the guided part of the round was, in [0, 1).
         timestep: Diffusion step.
         render: The judged render [S, S, 3].
         noisy: The render as the prior saw it, noise and all [S, S, 3].

@@ -185,7 +185,7 @@ def test_guidance_sees_novel_views() -> None:
         assert len(novel.inputs) == len(views) and not novel.inputs.viewmats.requires_grad
         return novel.images.sum() * 0
 
-    guidance = GuidanceConfig(interval=2, views=2, size=24)
+    guidance = GuidanceConfig(interval=2, stop=1.0, views=2, size=24)
     fit(views, truth, tiny_config(6, guidance=guidance), guidance=judge)
     assert calls == [((2, 24, 24, 3), 2, 24, i / 6) for i in (0, 2, 4)]
 
@@ -294,3 +294,15 @@ def test_checkpoint_that_cannot_be_written(tmp_path: Path) -> None:
     views, truth = tiny_scene()
     with pytest.raises(OutputError, match="cannot write"):
         fit(views, truth, tiny_config(8), checkpointing=Checkpointing(tmp_path / "file" / "c.pt", "k"))
+
+
+def test_photos_have_the_last_word() -> None:
+    views, truth = tiny_scene()
+    seen: list[float] = []
+
+    def judge(novel: NovelViews) -> torch.Tensor:
+        seen.append(novel.progress)
+        return novel.images.mean()
+
+    fit(views, truth, tiny_config(8, guidance=GuidanceConfig(interval=1, stop=0.5, size=24)), guidance=judge)
+    assert seen == [0, 0.25, 0.5, 0.75]

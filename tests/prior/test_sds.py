@@ -211,7 +211,9 @@ def test_prior_pulls_an_unseen_colour_towards_the_truth() -> None:
 
     def redness_behind(weight: float) -> float:
         poses = PoseConfig(optimize=False)
-        judge = GuidanceConfig(interval=1, size=32, weight=weight, scale=1.0, noise_start=0.6, noise_end=0.3)
+        judge = GuidanceConfig(
+            interval=1, stop=1.0, size=32, weight=weight, scale=1.0, noise_start=0.6, noise_end=0.3
+        )
         prior: Any = Truthful(truth, CAMERA_DISTANCE)
         config = tiny_config(150, size=32, poses=poses, guidance=judge)
         result = fit(views, cameras, config, guidance=ScoreDistillation(prior, views, judge))
