@@ -260,12 +260,22 @@ def save_component(folder: Path, name: str, part: Any, dtype: torch.dtype | None
             new, old = Path(temporary) / "new", Path(temporary) / "old"
             with _silence():
                 stored.save_pretrained(new, safe_serialization=True)
+            _forget_origin(new / "config.json")
             if target.exists():
                 target.rename(old)
             new.rename(target)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"cannot write {target}: {reason}; choose a folder with space left") from error
+
+
+def _forget_origin(settings: Path) -> None:
+    """Drop the folder that a part was loaded from, which diffusers writes down."""
+    if not settings.is_file():
+        return
+    content = json.loads(settings.read_text(encoding="utf-8"))
+    if content.pop("_name_or_path", None) is not None:
+        settings.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _cast_copy(part: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -90,6 +90,15 @@ def test_saving_again_replaces_the_parts_and_nothing_else(folder: Path, cameras:
     assert not [p for p in folder.rglob("*") if p.name.startswith(".")]
 
 
+def test_saved_models_do_not_tell_where_they_came_from(saved: Path, tmp_path: Path) -> None:
+    Zero123.from_pretrained(saved).save_pretrained(tmp_path / "again", dtype=torch.float16)
+    settings = list((tmp_path / "again").rglob("*.json"))
+    assert len(settings) >= 6
+    for file in settings:
+        assert str(saved) not in file.read_text(encoding="utf-8"), file
+    Zero123.from_pretrained(tmp_path / "again")
+
+
 def test_saving_that_fails_leaves_the_old_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tiny_zero123(seed=1)
 
