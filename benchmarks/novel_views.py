@@ -27,7 +27,7 @@ from agsrec.device import resolve_device
 from agsrec.errors import AgsrecError
 from agsrec.files import atomic_write
 from agsrec.prior.zero123 import Zero123
-from agsrec.training.object_stream import ObjectStream
+from agsrec.training.object_stream import object_stream
 from agsrec.training.validation import (
     ANGLES_DEG,
     novel_views,
@@ -43,7 +43,7 @@ PICTURE_ROWS = 6
 def mean_picture(objects: int, size: int) -> Tensor:  # [size, size, 3]
     """Mean over white of the views of the first training objects."""
     total = torch.zeros(size, size, 3, dtype=torch.float64)
-    with ObjectStream(0, VIEWS_PER_OBJECT, size, workers=0) as stream:
+    with object_stream(0, VIEWS_PER_OBJECT, size, workers=0) as stream:
         for _ in range(objects):
             rgba = torch.from_numpy(next(stream).images).double() / 255
             total += (rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]).mean(0)

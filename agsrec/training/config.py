@@ -1,19 +1,17 @@
-"""Settings of a training run, read from JSON files; two sizes come with the package."""
+"""Settings of the training of a Zero123 model, and what all trainings share."""
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from agsrec.errors import OptionError
+from agsrec.training.settings import load_settings
 
-__all__ = ["DataConfig", "PhaseConfig", "TrainConfig", "load_config", "packaged_configs"]
+__all__ = ["DataConfig", "PhaseConfig", "TrainConfig", "load_config"]
 
 _PREDICTIONS = "epsilon", "sample", "v_prediction"
-_FOLDER = Path(__file__).parent / "configs"
 
 
 @dataclass(frozen=True)
@@ -98,62 +96,14 @@ class TrainConfig:
         kind = self.scheduler.get("prediction_type", _PREDICTIONS[0])
         _require(kind in _PREDICTIONS, f"scheduler: prediction_type must be one of {', '.join(_PREDICTIONS)}")
 
-    def to_json(self) -> str:
-        """The settings as `load_config` reads them."""
-        return json.dumps(asdict(self), indent=2) + "\n"
-
-
-def packaged_configs() -> tuple[str, ...]:
-    """Names of the settings that come with the package."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
-
 
 def load_config(name: str | Path) -> TrainConfig:
-    """Settings by their packaged name, or from a JSON file.
+    """Settings by their packaged name (mini, published), or from a JSON file.
 
     Raises:
         OptionError: No such name or file, or the file does not hold such settings.
     """
-    path = _FOLDER / f"{name}.json" if str(name) in packaged_configs() else Path(name)
-    if not path.is_file():
-        known = ", ".join(packaged_configs())
-        raise OptionError(f"--config: {name} is neither a JSON file nor one of {known}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise OptionError(f"--config: {path} is not a readable JSON file: {error}") from error
-    return _built(TrainConfig, content, str(path))
-
-
-def _built(kind: Any, content: Any, where: str) -> Any:
-    """A dataclass from a JSON object with exactly its fields."""
-    if not isinstance(content, dict):
-        raise OptionError(f"--config: {where} must be a JSON object")
-    wanted = {f.name for f in fields(kind)}
-    if wrong := wanted ^ content.keys():
-        verb = "lacks" if wrong <= wanted else "does not know"
-        raise OptionError(f"--config: {where} {verb} {', '.join(sorted(wrong))}")
-    hints = get_type_hints(kind)
-    values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in content.items()}
-    try:
-        return kind(**values)
-    except OptionError as error:
-        raise OptionError(f"--config: {where}: {error}") from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """A value, if it has the type of its field."""
-    if hint in (DataConfig, PhaseConfig):
-        return _built(hint, value, where)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    fits = {
-        int: is_number and isinstance(value, int),
-        float: is_number,
-        float | None: is_number or value is None,
-        dict[str, Any]: isinstance(value, dict),
-    }
-    _require(fits[hint], f"--config: {where}: {value!r} is not of the kind that belongs there")
-    return value
+    return load_settings(TrainConfig, "zero123", name)
 
 
 def _require(condition: bool, message: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from agsrec.errors import CheckpointError, OptionError
 from agsrec.files import atomic_path
@@ -21,9 +22,19 @@ from agsrec.files import atomic_path
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from agsrec.training.config import PhaseConfig, TrainConfig
+    from agsrec.training.config import PhaseConfig
 
-__all__ = ["Intervals", "Phase", "Progress", "Record", "read_log", "step_generator", "training_key"]
+__all__ = [
+    "Intervals",
+    "Phase",
+    "Progress",
+    "Record",
+    "adamw",
+    "muon_with_adamw",
+    "read_log",
+    "step_generator",
+    "training_key",
+]
 
 Record = dict[str, Any]
 """One line of the log: a phase and a step, and what was measured there."""
@@ -57,7 +68,7 @@ def step_generator(seed: int, phase: str, rank: int, step: int) -> torch.Generat
     return torch.Generator().manual_seed(int(mixed[0] >> np.uint64(1)))
 
 
-def training_key(config: TrainConfig, seed: int) -> str:
+def training_key(config: Any, seed: int) -> str:
     """Digest of what a training computes; its state on disk is bound to it."""
     content = json.dumps({"config": asdict(config), "seed": seed}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
@@ -91,9 +102,31 @@ def read_log(folder: Path) -> list[Record]:
     return sorted(every, key=lambda record: (phases.index(record["phase"]), record["step"]))
 
 
+def adamw(module: nn.Module, learning_rate: float) -> list[Optimizer]:
+    """AdamW for everything."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return [torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)]
+
+
+def muon_with_adamw(module: nn.Module, learning_rate: float) -> list[Optimizer]:
+    """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW at half the rate for the rest."""
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    matrices = {name for name, p in trained.items() if "blocks." in name and p.ndim == 2}
+    rest = [p for name, p in trained.items() if name not in matrices]
+    return [
+        torch.optim.Muon(
+            [trained[name] for name in trained if name in matrices],
+            lr=learning_rate,
+            weight_decay=0.02,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(rest, lr=0.5 * learning_rate, betas=(0.9, 0.99), weight_decay=0.01),
+    ]
+
+
 @dataclass
 class Phase:
-    """Adam on one loss module, up to `config.steps`.
+    """The optimisation of one loss module, up to `config.steps`.
 
     Attributes:
         name: Name in the log and of the state file.
@@ -103,6 +136,7 @@ class Phase:
         accelerator: Devices and precision.
         key: What the state on disk is bound to, from `training_key`.
         progress: Called with every record of the log, in the main process.
+        optimizers: Makes what trains the module, from it and the learning rate.
         notes: Numbers that are kept with the state.
 
     Raises:
@@ -116,6 +150,7 @@ class Phase:
     accelerator: Accelerator
     key: str
     progress: Progress | None = None
+    optimizers: Callable[[nn.Module, float], list[Optimizer]] = adamw
     step: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
     notes: dict[str, float] = field(default_factory=dict, init=False)
@@ -123,10 +158,11 @@ class Phase:
 
     def __post_init__(self) -> None:
         self._trained = [p for p in self.loss.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            self._trained, lr=self.config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
-        )
-        self._wrapped, self._optimizer = self.accelerator.prepare(self.loss, optimizer)
+        optimizers = self.optimizers(self.loss, self.config.learning_rate)
+        self._shares = [
+            [group["lr"] / self.config.learning_rate for group in o.param_groups] for o in optimizers
+        ]
+        self._wrapped, *self._optimizers = self.accelerator.prepare(self.loss, *optimizers)
         self._ema = EMAModel(
             self._trained,
             decay=self.config.ema_decay,
@@ -204,7 +240,7 @@ class Phase:
             "step": self.step,
             "seconds": self.seconds,
             "weights": self.loss.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "average": self._ema.state_dict(),
             "key": self.key,
             "notes": self.notes,
@@ -213,14 +249,17 @@ class Phase:
             torch.save(state, temporary)
 
     def _update(self, arguments: tuple[Any, ...]) -> Tensor:
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+        rate = self.learning_rate(self.step)
+        for optimizer, shares in zip(self._optimizers, self._shares, strict=True):
+            for group, share in zip(optimizer.param_groups, shares, strict=True):
+                group["lr"] = share * rate
         with self.accelerator.autocast():
             loss = self._wrapped(*arguments)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self._trained, 1.0)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         self._ema.step(self._trained)
         return loss.detach()
 
@@ -296,7 +335,8 @@ class Phase:
             )
         try:
             self.loss.load_state_dict(state["weights"])
-            self._optimizer.load_state_dict(state["optimizer"])
+            for optimizer, stored in zip(self._optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(stored)
             self._ema.load_state_dict(state["average"])
             self.step, self.seconds = state["step"], state["seconds"]
             self.notes = dict(state.get("notes", {}))

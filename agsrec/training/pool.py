@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from agsrec.cameras import Cameras
-from agsrec.training.object_stream import ObjectStream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agsrec.training.config import DataConfig
+    from agsrec.training.object_stream import TrainingObject
 
 __all__ = ["Pool", "first_object"]
 
@@ -30,7 +32,7 @@ class Pool:
 
     def __init__(
         self,
-        stream: ObjectStream,
+        stream: Iterator[TrainingObject],
         data: DataConfig,
         image_size: int,
         device: torch.device,

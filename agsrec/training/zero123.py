@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from agsrec.errors import OptionError
 from agsrec.files import atomic_write
+from agsrec.training.acceleration import make_accelerator
 from agsrec.training.config import PhaseConfig, TrainConfig
 from agsrec.training.loop import Intervals, Phase, Progress, step_generator, training_key
 from agsrec.training.losses import AutoencoderLoss, DiffusionLoss, clip_pixels
 from agsrec.training.models import build_zero123
-from agsrec.training.object_stream import ObjectStream
+from agsrec.training.object_stream import TrainingObject, object_stream
 from agsrec.training.pool import Pool, first_object
+from agsrec.training.render_stream import RenderStream
+from agsrec.training.settings import settings_json
 from agsrec.training.validation import validate_autoencoder, validate_novel_views
 
 if TYPE_CHECKING:
@@ -50,12 +53,12 @@ class _Run:
         key = training_key(self.config, self.seed)
         phase = Phase(name, loss, settings, self.folder, self.accelerator, key, self.progress)
         if self.accelerator.is_main_process:
-            atomic_write(self.folder / "config.json", self.config.to_json())
+            atomic_write(self.folder / "config.json", settings_json(self.config))
         return phase
 
-    def stream(self, seed: int, first: int) -> ObjectStream:
+    def stream(self, seed: int, first: int) -> RenderStream[TrainingObject]:
         """Objects that no other process trains on."""
-        return ObjectStream(
+        return object_stream(
             seed * 1000 + self.accelerator.process_index,
             self.config.data.views_per_object,
             self.config.image_size,
@@ -103,7 +106,7 @@ def train_zero123(
         OutputError: The folder cannot be written to.
     """
     started = time.perf_counter()
-    run = _Run(config, folder, _accelerator(device), seed, workers, intervals or Intervals(), progress)
+    run = _Run(config, folder, make_accelerator(device), seed, workers, intervals or Intervals(), progress)
     model = _started(config, seed, start).to(run.accelerator.device)
     if start is None and not _train_autoencoder(run, model):
         return False
@@ -120,27 +123,6 @@ def _with_time_left(run: _Run, spent: float) -> _Run:
     if limit is None:
         return run
     return replace(run, intervals=replace(run.intervals, stop_after_seconds=max(0.0, limit - spent)))
-
-
-def _accelerator(device: torch.device | None) -> Accelerator:
-    from accelerate import Accelerator
-
-    on_cpu = (device is not None and device.type == "cpu") or not torch.cuda.is_available()
-    try:
-        return Accelerator(cpu=on_cpu, mixed_precision="bf16" if _has_bf16(on_cpu) else "no")
-    except ValueError as error:
-        raise OptionError(
-            "--device: this process has used accelerate with another device or precision before; "
-            "train in a new process"
-        ) from error
-
-
-def _has_bf16(on_cpu: bool) -> bool:
-    """Whether bfloat16 arithmetic is done by hardware; emulated, it is slower than float32."""
-    if not on_cpu:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = getattr(torch.cpu, "get_capabilities", dict)()  # newer than PyTorch itself must be
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def _started(config: TrainConfig, seed: int, start: Path | None) -> Zero123:

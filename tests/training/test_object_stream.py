@@ -14,25 +14,29 @@ import pytest
 
 from agsrec.cameras import CAMERA_DISTANCE
 from agsrec.errors import OptionError
-from agsrec.training.object_stream import ObjectStream, TrainingObject, render_object
+from agsrec.training.object_stream import TrainingObject, object_stream, render_object
 
 VIEWS, SIZE = 3, 16
 
 
+def rendered(seed: int, index: int) -> TrainingObject:
+    return render_object(seed, index, num_views=VIEWS, size=SIZE)
+
+
 def equal(a: TrainingObject, b: TrainingObject) -> bool:
-    pairs = [(a.images, b.images), (a.cameras.viewmats, b.cameras.viewmats), (a.cameras.Ks, b.cameras.Ks)]
+    pairs = [(a.images, b.images), (a.viewmats, b.viewmats), (a.Ks, b.Ks)]
     return all(np.array_equal(x, y) for x, y in pairs)
 
 
 def test_same_index_same_object() -> None:
-    a, b = render_object(3, 7, VIEWS, SIZE), render_object(3, 7, VIEWS, SIZE)
+    a, b = rendered(3, 7), rendered(3, 7)
     assert equal(a, b)
-    assert not equal(a, render_object(3, 8, VIEWS, SIZE))
-    assert not equal(a, render_object(4, 7, VIEWS, SIZE))
+    assert not equal(a, rendered(3, 8))
+    assert not equal(a, rendered(4, 7))
 
 
 def test_views() -> None:
-    obj = render_object(0, 0, 8, 32)
+    obj = render_object(0, 0, num_views=8, size=32)
     assert obj.images.shape == (8, 32, 32, 4) and obj.images.dtype == np.uint8
     cover = (obj.images[..., 3] > 127).mean(axis=(1, 2))
     assert 0.1 < cover.min() and cover.max() < 0.95  # in every picture, and never all of it
@@ -40,24 +44,24 @@ def test_views() -> None:
 
 
 def test_workers_render_the_same_in_the_same_order() -> None:
-    with ObjectStream(5, VIEWS, SIZE, workers=0, first=2) as alone:
+    with object_stream(5, VIEWS, SIZE, workers=0, first=2) as alone:
         expected = list(islice(alone, 5))
-    with ObjectStream(5, VIEWS, SIZE, workers=2, first=2) as stream:
+    with object_stream(5, VIEWS, SIZE, workers=2, first=2) as stream:
         found = list(islice(stream, 5))
     assert all(equal(a, b) for a, b in zip(expected, found, strict=True))
-    assert equal(expected[0], render_object(5, 2, VIEWS, SIZE))
+    assert equal(expected[0], rendered(5, 2))
 
 
 def test_negative_number_of_workers() -> None:
     with pytest.raises(OptionError, match="--workers must be at least 0, not -1"):
-        ObjectStream(0, VIEWS, SIZE, workers=-1)
+        object_stream(0, VIEWS, SIZE, workers=-1)
 
 
 CODE = """
 import os, time
 from agsrec.errors import OptionError
-from agsrec.training.object_stream import ObjectStream
-with ObjectStream(0, 3, 16, workers=1) as stream:
+from agsrec.training.object_stream import object_stream
+with object_stream(0, 3, 16, workers=1) as stream:
     next(stream)
     print(*stream._workers._processes, flush=True)
     try:

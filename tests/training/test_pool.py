@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from agsrec.cameras import Cameras
 from agsrec.training.config import DataConfig
 from agsrec.training.object_stream import TrainingObject
 from agsrec.training.pool import Pool, first_object
@@ -23,9 +22,9 @@ def numbered(first: int) -> Iterator[TrainingObject]:
     index = first
     while True:
         images = np.random.default_rng(index).integers(0, 256, (VIEWS, SIZE, SIZE, 4), np.uint8)
-        viewmats = torch.eye(4).repeat(VIEWS, 1, 1)
-        viewmats[:, 0, 3] = index + 0.1 * torch.arange(VIEWS)
-        yield TrainingObject(images, Cameras(viewmats, torch.eye(3).repeat(VIEWS, 1, 1), SIZE, SIZE))
+        viewmats = np.tile(np.eye(4, dtype=np.float32), (VIEWS, 1, 1))
+        viewmats[:, 0, 3] = index + 0.1 * np.arange(VIEWS)
+        yield TrainingObject(images, viewmats, np.tile(np.eye(3, dtype=np.float32), (VIEWS, 1, 1)))
         index += 1
 
 

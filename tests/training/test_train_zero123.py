@@ -15,11 +15,12 @@ from torch import Tensor
 
 from agsrec.errors import CheckpointError, OptionError
 from agsrec.prior.zero123 import Zero123
+from agsrec.training import acceleration
 from agsrec.training import zero123 as training
 from agsrec.training.config import PhaseConfig, load_config
 from agsrec.training.loop import Intervals, Record, read_log, step_generator
 from agsrec.training.losses import DiffusionLoss
-from agsrec.training.object_stream import ObjectStream
+from agsrec.training.object_stream import object_stream
 from agsrec.training.pool import Pool
 from agsrec.training.zero123 import train_zero123
 from tests.tiny_prior import tiny_config, tiny_zero123
@@ -167,18 +168,18 @@ def test_half_precision_only_in_hardware(
     found: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
-    assert training._has_bf16(on_cpu=True) is expected
+    assert acceleration._has_bf16(on_cpu=True) is expected
 
 
 def test_another_device_in_the_same_process(tmp_path: Path) -> None:
-    Accelerator(cpu=True, mixed_precision="no" if training._has_bf16(on_cpu=True) else "bf16")
+    Accelerator(cpu=True, mixed_precision="no" if acceleration._has_bf16(on_cpu=True) else "bf16")
     with pytest.raises(OptionError, match="--device: this process has used accelerate with another device"):
         train(tmp_path)
 
 
 def test_half_precision_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert training._has_bf16(on_cpu=True) is False
+    assert acceleration._has_bf16(on_cpu=True) is False
 
 
 def test_one_object_is_learnt_by_heart() -> None:
@@ -194,7 +195,7 @@ def test_one_object_is_learnt_by_heart() -> None:
         with torch.no_grad():
             return 4 * model.encode_image(images) / model.scaling_factor
 
-    with ObjectStream(0, config.data.views_per_object, config.image_size, workers=0) as stream:
+    with object_stream(0, config.data.views_per_object, config.image_size, workers=0) as stream:
         pool = Pool(stream, config.data, config.image_size, CPU, encode=encode)
         pool.advance(0)
     optimizer = torch.optim.Adam(loss.parameters(), lr=1e-2)
@@ -213,7 +214,7 @@ def test_noisy_steps_are_favoured() -> None:
     phase = replace(tiny_config().diffusion, batch_size=1500)
     for bias, mean in ((0.0, 1 / 2), (1.0, 2 / 3)):
         config, model = tiny_config(diffusion=phase, noise_bias=bias), tiny_zero123()
-        with ObjectStream(0, config.data.views_per_object, config.image_size, workers=0) as stream:
+        with object_stream(0, config.data.views_per_object, config.image_size, workers=0) as stream:
             pool = Pool(stream, config.data, config.image_size, CPU, encode=model.encode_image)
             pool.advance(0)
         t = training._pair_inputs(model, pool, config, step_generator(0, "test", 0, 0))[4]

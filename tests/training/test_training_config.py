@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from agsrec.errors import OptionError
-from agsrec.training.config import TrainConfig, load_config, packaged_configs
+from agsrec.training.config import TrainConfig, load_config
 from agsrec.training.models import build_zero123
+from agsrec.training.settings import packaged_settings, settings_json
 from tests.tiny_prior import tiny_config
 
 
 def written(folder: Path, change: Any) -> Path:
-    content = json.loads(tiny_config().to_json())
+    content = json.loads(settings_json(tiny_config()))
     change(content)
     file = folder / "settings.json"
     file.write_text(json.dumps(content), encoding="utf-8")
@@ -25,9 +26,9 @@ def written(folder: Path, change: Any) -> Path:
 @pytest.mark.parametrize("name", ["mini", "published"])
 def test_packaged(name: str, tmp_path: Path) -> None:
     config = load_config(name)
-    assert name in packaged_configs() and isinstance(config, TrainConfig)
+    assert name in packaged_settings("zero123") and isinstance(config, TrainConfig)
     file = tmp_path / "copy.json"
-    file.write_text(config.to_json(), encoding="utf-8")
+    file.write_text(settings_json(config), encoding="utf-8")
     assert load_config(file) == config
 
 
@@ -44,9 +45,9 @@ def test_published_sizes_are_those_of_the_public_model() -> None:
         (lambda c: c.pop("kl_weight"), "lacks kl_weight"),
         (lambda c: c.update(extra=1), "does not know extra"),
         (lambda c: c["diffusion"].pop("steps"), "diffusion lacks steps"),
-        (lambda c: c["diffusion"].update(steps="many"), "diffusion: steps: 'many'"),
-        (lambda c: c["diffusion"].update(steps=2.5), "diffusion: steps: 2.5"),
-        (lambda c: c["diffusion"].update(steps=True), "diffusion: steps: True"),
+        (lambda c: c["diffusion"].update(steps="many"), "diffusion.steps: 'many'"),
+        (lambda c: c["diffusion"].update(steps=2.5), "diffusion.steps: 2.5"),
+        (lambda c: c["diffusion"].update(steps=True), "diffusion.steps: True"),
         (lambda c: c["diffusion"].update(learning_rate=float("nan")), "learning_rate: nan"),
         (lambda c: c["autoencoder"].update(steps=0), "autoencoder: steps and batch_size"),
         (lambda c: c["autoencoder"].update(warmup_steps=5), "warmup_steps must be between 0 and steps"),
