@@ -1,0 +1,215 @@
+"""Training of DUSt3R (Wang et al., CVPR 2024) from nothing but procedural objects."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agsrec.errors import CheckpointError, OptionError
+from agsrec.files import atomic_write
+from agsrec.metrics.poses import rotation_angles, summarize_rotations, umeyama
+from agsrec.pose_init.dust3r.config import DUSt3RConfig
+from agsrec.pose_init.dust3r.model import DUSt3R
+from agsrec.training.acceleration import make_accelerator
+from agsrec.training.config import DataConfig, PhaseConfig
+from agsrec.training.dust3r_data import PairPool, PairTruth, render_point_views, unseen_pairs
+from agsrec.training.loop import Intervals, Phase, Progress, step_generator, training_key
+from agsrec.training.pool import first_object
+from agsrec.training.render_stream import RenderStream
+from agsrec.training.settings import settings_json
+
+__all__ = [
+    "DUSt3RLoss",
+    "DUSt3RTrainConfig",
+    "scale_invariant_error",
+    "train_dust3r",
+    "validate_pairs",
+]
+
+_VALIDATION_OBJECTS = 8
+_VALIDATION_BATCH = 8
+
+
+@dataclass(frozen=True)
+class DUSt3RTrainConfig:
+    """Everything that decides what a training run computes."""
+
+    network: dict[str, Any]
+    """Settings of the network, as in a model's config.json."""
+    data: DataConfig
+    """The objects that pairs are drawn from."""
+    training: PhaseConfig
+    """Schedule; a batch is so many pairs."""
+    confidence_weight: float
+    """Weight of the logarithm that keeps confidences up (alpha in equation 4)."""
+
+    def __post_init__(self) -> None:
+        try:
+            sizes = DUSt3RConfig.from_published(self.network)
+        except CheckpointError as error:
+            raise OptionError(f"network: {error}") from error
+        if sizes.image_size[0] != sizes.image_size[1] or not sizes.square_images:
+            raise OptionError("network: img_size must be square and square_images true")
+        if not 0 < self.confidence_weight < math.inf:
+            raise OptionError(f"confidence_weight must be above 0, not {self.confidence_weight}")
+
+
+# ---------------------------------------------------------------- objective
+
+
+class DUSt3RLoss(nn.Module):
+    """Regression of points, weighted by a confidence that the network has to earn (equation 4)."""
+
+    def __init__(self, model: DUSt3R, confidence_weight: float) -> None:
+        super().__init__()
+        self.model = model
+        self._weight = confidence_weight
+
+    def forward(self, images: Tensor, truth: PairTruth) -> Tensor:
+        """Mean over the seen pixels of images [B, 2, S, S, 3] in [-1, 1], added up for both views."""
+        found = self.model(images[:, 0], images[:, 1])
+        points = torch.stack([found.points1, found.points2], dim=1)
+        confidence = torch.stack([found.confidence1, found.confidence2], dim=1).where(truth.seen, 1.0)
+        error = scale_invariant_error(points, truth.points, truth.seen)
+        loss = confidence * error - self._weight * confidence.log()  # zero where nothing is seen
+        return (loss.sum((0, 2, 3)) / truth.seen.sum((0, 2, 3)).clamp_min(1)).sum()
+
+
+def scale_invariant_error(points: Tensor, truth: Tensor, seen: Tensor) -> Tensor:  # [B, 2, H, W]
+    """Distance of points from the true ones, after both were divided by their mean distance (equations 2-3).
+
+    Args:
+        points: Both views' points in the first camera [B, 2, H, W, 3], at any scale.
+        truth: The true ones, at any scale.
+        seen: Where there is a true one [B, 2, H, W]; nothing else counts, and the error is zero there.
+    """
+    # First of all, so that no gradient passes through pixels that show nothing, whatever is predicted there.
+    points, truth = (torch.where(seen[..., None], x, 0.0) for x in (points, truth))
+    units = [_mean_distance(x, seen) for x in (points, truth)]
+    return (points / units[0] - truth / units[1]).norm(dim=-1)
+
+
+def _mean_distance(points: Tensor, seen: Tensor) -> Tensor:  # [B, 1, 1, 1, 1]
+    """Mean distance from the first camera over both views' seen points (equation 3); the others are zero."""
+    mean = points.norm(dim=-1).sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp_min(1)
+    return mean.clamp_min(1e-8)[:, None, None, None, None]
+
+
+# ---------------------------------------------------------------- validation
+
+
+@torch.no_grad()
+def validate_pairs(model: DUSt3R, count: int = _VALIDATION_OBJECTS) -> dict[str, float]:
+    """Errors on fixed pairs of unseen objects, 30, 60 and 90 degrees apart.
+
+    `point_error` is the median distance of points, as a share of their mean distance from the camera;
+    `rotation_deg` and `within_15`, `within_30` are the median and shares of the relative rotation errors. The
+    rotation is the one that best brings the second view's points from its own frame, which it has when it
+    comes first, to the first camera's.
+    """
+    pairs = unseen_pairs(count, model.config.image_size[0])
+    found = []
+    for part in pairs.images.to(model.device).split(_VALIDATION_BATCH):
+        there, back = model(part[:, 0], part[:, 1]), model(part[:, 1], part[:, 0])
+        found.append(torch.stack([there.points1, there.points2, back.points1], dim=1).cpu())
+    points = torch.cat(found)
+    error = scale_invariant_error(points[:, :2], pairs.truth.points, pairs.truth.seen)[pairs.truth.seen]
+    turns = [
+        umeyama(own[seen], shared[seen]).rotation
+        for own, shared, seen in zip(points[:, 2], points[:, 1], pairs.truth.seen[:, 1], strict=True)
+    ]
+    rotation = summarize_rotations(rotation_angles(torch.stack(turns) @ pairs.rotations.double().mT))
+    return {
+        "point_error": round(float(error.median()), 4),
+        "rotation_deg": round(rotation.median_deg, 2),
+        "within_15": round(rotation.within_15, 3),
+        "within_30": round(rotation.within_30, 3),
+    }
+
+
+# ---------------------------------------------------------------- training
+
+
+def train_dust3r(
+    config: DUSt3RTrainConfig,
+    folder: Path,
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    device: torch.device | None = None,
+    intervals: Intervals | None = None,
+    start: Path | None = None,
+    progress: Progress | None = None,
+) -> bool:
+    """Train, or go on with a training that was interrupted; the model goes to `folder / "model"`.
+
+    Started by `accelerate launch`, every process trains on objects of its own and gradients are averaged.
+
+    Args:
+        config: Sizes and schedule.
+        folder: State and log of the run.
+        seed: Seed of weights, objects and draws. With equal seeds an interrupted run ends bit for bit where
+            an uninterrupted one does, on one machine without a GPU.
+        workers: Processes that render objects; 0 renders in this one.
+        device: Where to train, accelerate's choice by default.
+        intervals: When to log, save, validate and stop.
+        start: Model folder, published file or hub id whose weights to start from instead of random ones.
+        progress: Called with every record that is written to the log.
+
+    Returns:
+        Whether the training is complete; otherwise the same call goes on with it.
+
+    Raises:
+        CheckpointError: The folder holds the state of another training, or `start` cannot be used.
+        OptionError: The settings cannot be trained, or the training diverges.
+        OutputError: The folder cannot be written to.
+    """
+    accelerator = make_accelerator(device)
+    rank = accelerator.process_index
+    model = _started(config, seed, start).to(accelerator.device)
+    loss, key = DUSt3RLoss(model, config.confidence_weight), training_key(config, seed)
+    phase = Phase("dust3r", loss, config.training, folder, accelerator, key, progress)
+    if accelerator.is_main_process:
+        atomic_write(folder / "config.json", settings_json(config))
+    if not phase.done:
+        size, data, rate = model.config.image_size[0], config.data, config.training.objects_per_step
+        pool = PairPool.empty(data.pool_objects, data.views_per_object, size, accelerator.device)
+        loaded = first_object(phase.step, rate)
+        render = partial(render_point_views, seed * 1000 + rank, data.views_per_object, size)
+        with RenderStream(render, workers=workers, first=loaded) as stream:
+
+            def inputs(step: int) -> tuple[Tensor, PairTruth]:
+                nonlocal loaded
+                while loaded < first_object(step, rate) + data.pool_objects:
+                    pool.insert(loaded % data.pool_objects, next(stream))
+                    loaded += 1
+                generator = step_generator(seed, phase.name, rank, step)
+                return pool.draw(config.training.batch_size, generator)
+
+            phase.run(inputs, intervals or Intervals(), lambda _step: validate_pairs(model))
+    phase.use_average()
+    if accelerator.is_main_process:
+        model.save_pretrained(folder / "model", dtype=torch.float16)
+    accelerator.wait_for_everyone()
+    return phase.done
+
+
+def _started(config: DUSt3RTrainConfig, seed: int, start: Path | None) -> DUSt3R:
+    model = DUSt3R(DUSt3RConfig.from_published(config.network))
+    if start is None:
+        return model.initialize(torch.Generator().manual_seed(seed))
+    given = DUSt3R.from_pretrained(start)
+    if given.config != model.config:
+        raise OptionError(
+            f"--start: {start} has other settings than the network of the --config; change that to "
+            f"{json.dumps(given.config.to_published())}"
+        )
+    model.load_state_dict(given.state_dict())
+    return model
