@@ -17,6 +17,11 @@ __all__ = ["EMBEDDED_PRIOR", "find_checkpoint", "load_prior"]
 EMBEDDED_PRIOR = "zero123-6dof-mini"
 """The model that comes with the project."""
 
+# The models that come with the project, and what to do without them.
+_EMBEDDED = {
+    EMBEDDED_PRIOR: "go without with --prior none",
+    "nview-mini": "name another initialiser with --init",
+}
 _REPOSITORY = Path(__file__).parents[2]
 
 
@@ -25,10 +30,10 @@ def find_checkpoint(name: str | Path) -> str | Path:
     for folder in (Path(name), Path("checkpoints", name), _REPOSITORY / "checkpoints" / name):
         if folder.is_dir():
             return folder
-    if str(name) == EMBEDDED_PRIOR:
+    if str(name) in _EMBEDDED:
         raise CheckpointError(
             f"the embedded model {name} is missing: no checkpoints/{name} here or beside the package; "
-            "fetch it from the project's repository, or go without with --prior none"
+            f"fetch it from the project's repository, or {_EMBEDDED[str(name)]}"
         )
     return name
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numba import njit
@@ -24,10 +26,11 @@ def random_cameras(
     elevation_range_deg: tuple[float, float] = (-15.0, 70.0),
     fov_range_deg: tuple[float, float] = (25.0, 55.0),
     roll_sigma_deg: float = 6.0,
+    layout: Literal["ring", "scattered"] | None = None,
 ) -> Cameras:
     """Cameras around an object, each cropped to the object's box with jitter.
 
-    Half of the sets are rings (azimuths all around, heights within a band), half are scattered at random.
+    A set is a ring (azimuths all around, heights within a band) or scattered at random.
 
     Args:
         vertices: what has to be in the picture.
@@ -37,9 +40,10 @@ def random_cameras(
         elevation_range_deg: degrees ABOVE the object's horizon (the sign is turned for `Cameras.orbit`).
         fov_range_deg: field of view that an object-filling picture has; decides the distance.
         roll_sigma_deg: standard deviation of the in-plane rotation.
+        layout: kind of set; either with equal chances by default.
     """
     low, high = elevation_range_deg
-    if rng.random() < 0.5:
+    if layout == "ring" or (layout is None and rng.random() < 0.5):
         azimuth = (
             rng.uniform(0, 360)
             + 360.0 * (np.arange(num_views) + rng.uniform(-0.3, 0.3, num_views)) / num_views

@@ -1,0 +1,185 @@
+"""A small transformer that sees all views of an object at once and says where each was taken from.
+
+Tokens of a view attend to each other and, in every second block, to those of all other views. Three things
+are read off: the surface point under every pixel, in a frame shared by all views and in the camera's own
+axes; how the azimuths of any two views differ, as a distribution; elevation and roll of each view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["NView", "NViewConfig", "NViewOutput"]
+
+AZIMUTH_BINS = 72
+"""Bins of the difference of two azimuths, over the whole circle."""
+ELEVATION_BINS = 36
+"""Bins of the elevation, from -90 to 90 degrees."""
+POINTS_PER_TOKEN = 4
+"""Surface points along each side of a token's patch."""
+
+
+@dataclass(frozen=True)
+class NViewConfig:
+    """Sizes of the network."""
+
+    image_size: int = 64
+    """Side of the square crops in pixels."""
+    tokens: int = 40
+    """Tokens kept per view: those that show most of the object."""
+    width: int = 256
+    """Channels."""
+    heads: int = 4
+    """Attention heads."""
+    blocks: str = "FFGFGFGFG"
+    """One letter per block: F attends within a view, G across all views."""
+    match_after: int = 2
+    """Block after which tokens are described for matching."""
+    match_channels: int = 64
+    """Channels of those descriptions."""
+
+    def __post_init__(self) -> None:
+        sizes = self.image_size, self.tokens, self.width, self.heads, self.match_channels
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise ValueError("sizes must be whole numbers above 0")
+        if self.image_size % 8 or not 0 < self.tokens <= self.grid**2 or self.width % self.heads:
+            raise ValueError("image_size must be a multiple of 8, tokens at most its patches, width of heads")
+        if not self.blocks or set(self.blocks) - set("FG") or not 0 <= self.match_after < len(self.blocks):
+            raise ValueError("blocks must be letters F and G, and match_after one of them")
+
+    @property
+    def grid(self) -> int:
+        """Tokens along a side of the picture."""
+        return self.image_size // 8
+
+
+@dataclass(frozen=True)
+class NViewOutput:
+    """What the network says of B objects with V views each.
+
+    Attributes:
+        pair_logits: [B, V, V, AZIMUTH_BINS], of the azimuth of view j less that of view i at [:, i, j].
+        elevation_logits: [B, V, ELEVATION_BINS].
+        roll: Cosine and sine [B, V, 2], not normalised.
+        points: World frame [B, V, T, P, P, 3], whose azimuth 0 is the first view's.
+        local_points: The same points in each camera's axes [B, V, T, P, P, 3], origin as in `points`.
+        log_confidence: [B, V, T, P, P], of the points.
+        tokens: Index of each kept token in its picture, row by row [B, V, T].
+        descriptions: For matching [B, V, T, C], unit length.
+    """
+
+    pair_logits: Tensor
+    elevation_logits: Tensor
+    roll: Tensor
+    points: Tensor
+    local_points: Tensor
+    log_confidence: Tensor
+    tokens: Tensor
+    descriptions: Tensor
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm_q = nn.LayerNorm(width // heads, bias=False)
+        self.norm_k = nn.LayerNorm(width // heads, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # [G, N, C]
+        groups, count, width = x.shape
+        q, k, v = self.qkv(x).view(groups, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = self.norm_q(q).to(v.dtype), self.norm_k(k).to(v.dtype)
+        # Not the fused attention: its bfloat16 backward pass is slow on CPUs.
+        weights = (q @ k.mT * (width // self.heads) ** -0.5).softmax(-1)
+        return self.out((weights.to(v.dtype) @ v).transpose(1, 2).reshape(groups, count, width))
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = _Attention(width, heads)
+        self.rise = nn.Linear(width, 4 * width)
+        self.fall = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.fall(F.relu(self.rise(self.norm2(x))).square())
+
+
+class NView(nn.Module):
+    """The network; see the module's description."""
+
+    def __init__(self, config: NViewConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = NViewConfig() if config is None else config
+        width = config.width
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(16, 96, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(96, width, 3, stride=2, padding=1),
+        )
+        self.position = nn.Parameter(0.02 * torch.randn(config.grid**2, width))
+        self.camera_token = nn.Parameter(0.02 * torch.randn(width))
+        self.reference = nn.Parameter(0.02 * torch.randn(width))
+        self.blocks = nn.ModuleList(_Block(width, config.heads) for _ in config.blocks)
+        self.describe = nn.Linear(width, config.match_channels)
+        self.norm = nn.LayerNorm(width)
+        self.point_head = nn.Linear(width, 7 * POINTS_PER_TOKEN**2)
+        self.view_head = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, ELEVATION_BINS + 2)
+        )
+        self.pair_from, self.pair_to = nn.Linear(width, width), nn.Linear(width, width)
+        self.pair_head = nn.Linear(width, AZIMUTH_BINS)
+
+    def forward(self, images: Tensor) -> NViewOutput:
+        """Look at B objects.
+
+        Args:
+            images: Cut-outs [B, V, 4, S, S]: RGB times alpha, and alpha; the object nearly fills the picture.
+        """
+        count, views = images.shape[:2]
+        x, tokens = self._embed(images)
+        descriptions = x.new_zeros(0)
+        for index, (block, kind) in enumerate(zip(self.blocks, self.config.blocks, strict=True)):
+            if index == self.config.match_after:
+                descriptions = F.normalize(self.describe(x[:, :, 1:]).float(), dim=-1)
+            shape = (count * views, -1) if kind == "F" else (count, -1)
+            x = block(x.reshape(*shape, self.config.width)).reshape(x.shape)
+        x = self.norm(x)
+        cameras, surface = x[:, :, 0], x[:, :, 1:]
+        view = self.view_head(cameras).float()
+        pairs = self.pair_from(cameras)[:, :, None] + self.pair_to(cameras)[:, None]
+        points = self.point_head(surface).float()
+        points = points.view(*points.shape[:3], POINTS_PER_TOKEN, POINTS_PER_TOKEN, 7)
+        return NViewOutput(
+            pair_logits=self.pair_head(F.relu(pairs)).float(),
+            elevation_logits=view[..., :ELEVATION_BINS],
+            roll=view[..., ELEVATION_BINS:],
+            points=points[..., :3],
+            local_points=points[..., 3:6],
+            log_confidence=points[..., 6],
+            tokens=tokens,
+            descriptions=descriptions,
+        )
+
+    def _embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [B, V, 1 + T, C], the camera's first, and the indices of the others [B, V, T]."""
+        count, views = images.shape[:2]
+        flat = images.flatten(0, 1)
+        seen = F.avg_pool2d(flat[:, 3:], 8).flatten(1)  # share of a patch that shows the object
+        kept = seen.topk(self.config.tokens, dim=1).indices
+        patches = self.stem(flat - 0.5 * flat[:, 3:]).flatten(2).mT + self.position
+        patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))
+        camera = self.camera_token.expand(len(flat), 1, -1)
+        x = torch.cat([camera, patches], 1).view(count, views, -1, self.config.width)
+        is_first = torch.zeros(views, 1, 1, device=x.device, dtype=x.dtype)
+        is_first[0] = 1
+        return x + is_first * self.reference, kept.view(count, views, -1)
