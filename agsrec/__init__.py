@@ -1,9 +1,9 @@
 """agsrec: camera poses and a complete 3D model from a few photos of one object.
 
 views = agsrec.load_views("photos/")
-scene = agsrec.load_scene("data/demo", "jordan")
-result = agsrec.reconstruct(scene.views, scene.cameras)
-result.save("output/jordan", scene)
+estimate = agsrec.initialize(views)
+result = agsrec.reconstruct(views[estimate.indices], estimate.cameras)
+result.save("output/mug")
 """
 
 from agsrec.cameras import Cameras
@@ -12,6 +12,7 @@ from agsrec.dataset import Scene, load_gt_scene, load_scene, load_views
 from agsrec.errors import AgsrecError
 from agsrec.gaussians import Gaussians
 from agsrec.ply import read_ply, write_ply
+from agsrec.pose_init import PoseEstimate, initialize
 from agsrec.reconstruction import Reconstruction, reconstruct
 from agsrec.render import Render, rasterize
 from agsrec.views import Views
@@ -24,10 +25,12 @@ __all__ = [
     "Cameras",
     "FitConfig",
     "Gaussians",
+    "PoseEstimate",
     "Reconstruction",
     "Render",
     "Scene",
     "Views",
+    "initialize",
     "load_gt_scene",
     "load_scene",
     "load_views",

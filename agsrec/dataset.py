@@ -26,7 +26,15 @@ from agsrec.files import folder_entries
 from agsrec.images import load_image
 from agsrec.views import Views
 
-__all__ = ["GT_INPUT_VIEWS", "Scene", "load_gt_scene", "load_scene", "load_views"]
+__all__ = [
+    "GT_INPUT_VIEWS",
+    "Scene",
+    "load_gt_scene",
+    "load_scene",
+    "load_unposed_views",
+    "load_views",
+    "posed_scene",
+]
 
 GT_INPUT_VIEWS = 8
 """In a ground-truth folder the first views are inputs, all later ones are test views."""
@@ -65,12 +73,18 @@ class Scene:
 # ---------------------------------------------------------------- views
 
 
-def load_views(source: str | Path | Sequence[str | Path], names: Sequence[str] | None = None) -> Views:
+def load_views(
+    source: str | Path | Sequence[str | Path],
+    names: Sequence[str] | None = None,
+    *,
+    allow_blank: bool = False,
+) -> Views:
     """Cut-out photos from a folder (its `*_rgba.png`, or those in its `processed/`) or from given files.
 
     Args:
         source: Folder, or image files in the order wanted.
         names: Views to pick, in that order; all by default, in the order of their names.
+        allow_blank: Take images without an object too.
 
     Raises:
         ImageError: No image, an unusable image, one without an object, or different sizes.
@@ -88,7 +102,7 @@ def load_views(source: str | Path | Sequence[str | Path], names: Sequence[str] |
         by_name[view_name(file.name)] = file
     names = tuple(by_name) if names is None else tuple(names)
     _check_names("names", names, by_name, Path(files[0]).parent)
-    return _load_files([by_name[n] for n in names], names)
+    return _load_files([by_name[n] for n in names], names, allow_blank=allow_blank)
 
 
 def _find_views(folder: Path) -> list[Path]:
@@ -108,7 +122,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _load_files(files: Sequence[Path], names: Sequence[str]) -> Views:
+def _load_files(files: Sequence[Path], names: Sequence[str], *, allow_blank: bool = False) -> Views:
     """Image files of one size, each with an object cut out."""
     images: list[np.ndarray] = []
     for file in files:
@@ -117,7 +131,7 @@ def _load_files(files: Sequence[Path], names: Sequence[str]) -> Views:
             raise ImageError(
                 f"{file} has no transparent background; cut the object out with: agsrec process {file}"
             )
-        if (rgba[..., 3] >= 128).sum() < _MIN_OBJECT_PIXELS:
+        if not allow_blank and (rgba[..., 3] >= 128).sum() < _MIN_OBJECT_PIXELS:
             raise ImageError(
                 f"{file} has no object: its mask is empty; cut it out again or leave the view out"
             )
@@ -158,7 +172,7 @@ def load_scene(
     if not os.path.isfile(path):
         raise CameraError(
             f"{path} is missing: rough camera poses are needed to start from; "
-            "put a cameras.json in SparseAGS format there, or estimate one with a pose initialiser"
+            f"put a cameras.json in SparseAGS format there, or estimate it with: agsrec poses {folder}"
         )
     listed = read_cameras_json(path, FORMAT_SIZE, FORMAT_SIZE)
     names = _choose(folder, listed, num_views, views)
@@ -174,6 +188,59 @@ def load_scene(
         test_views=test_views,
         test_cameras=test_cameras,
         extras={n: listed.extras[n] for n in names},
+    )
+
+
+def load_unposed_views(
+    folder: str | Path, *, num_views: int | None = None, views: Sequence[str] | None = None
+) -> Views:
+    """The views of a folder in the demo layout whose cameras are still to be found.
+
+    With a `cameras.json`, the views it calls usable, in its order; else all, in the order of their names.
+    Images without an object are among them.
+
+    Args:
+        folder: Folder with `*_rgba.png`, or with a `processed/` that has them.
+        num_views: Use the first this many; all by default.
+        views: Use exactly these.
+
+    Raises:
+        OptionError: Unknown views, or a number of views that does not work.
+        ImageError, CameraError: A file is missing or unusable.
+    """
+    folder = Path(folder)
+    path = folder / "cameras.json"
+    if os.path.isfile(path):
+        listed = read_cameras_json(path, FORMAT_SIZE, FORMAT_SIZE)
+        names = _choose(folder, listed, num_views, views)
+        files = [_image_path(folder / "processed", listed, listed.names.index(n)) for n in names]
+        return _load_files(files, names, allow_blank=True)
+    if views is not None:
+        if num_views is not None and num_views != len(views):
+            raise OptionError(f"num_views is {num_views} but views names {len(views)}; give one of the two")
+        return load_views(folder, views, allow_blank=True)
+    known = [view_name(file.name) for file in _find_views(folder)]
+    num_views = len(known) if num_views is None else num_views
+    if not 1 <= num_views <= len(known):
+        raise OptionError(f"{num_views} views asked for, but {folder} has 1 to {len(known)}")
+    return load_views(folder, known[:num_views], allow_blank=True)
+
+
+def posed_scene(folder: str | Path, views: Views, cameras: Cameras) -> Scene:
+    """The scene of views whose cameras come from elsewhere, with whatever truth its folder holds.
+
+    Raises:
+        CameraError, ImageError: A file of the truth or of the test views is unusable.
+    """
+    folder = Path(folder)
+    test_views, test_cameras = _test_set(folder)
+    return Scene(
+        name=folder.absolute().name,
+        views=views,
+        cameras=cameras,
+        truth=_truth(folder / "cameras_gt.json", views),
+        test_views=test_views,
+        test_cameras=test_cameras,
     )
 
 

@@ -1,4 +1,7 @@
-"""`agsrec eval`: the whole method on scenes with ground truth, against the same fit from the true poses."""
+"""`agsrec eval`: the whole method on scenes with ground truth, against the same fit from the true poses.
+
+Every view pair counts: one with a view that an initialiser could not place is 180 degrees off.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -20,12 +23,15 @@ from agsrec.fit.refine import refine_poses
 from agsrec.metrics.evaluation import evaluate, input_quality
 from agsrec.metrics.images import load_lpips
 from agsrec.metrics.poses import align_cameras, pairwise_rotation_errors, summarize_rotations
+from agsrec.pose_init import PlacementError, initialize
 from agsrec.prior import load_prior
 from agsrec.reconstruction import reconstruct
 
 if TYPE_CHECKING:
+    from agsrec.cameras import Cameras
     from agsrec.config import FitConfig, PresetName
     from agsrec.dataset import Scene
+    from agsrec.pose_init import MethodName
     from agsrec.prior.zero123 import Zero123
 
 __all__ = ["EvalResult", "evaluate_folders", "leave_one_out"]
@@ -33,13 +39,16 @@ __all__ = ["EvalResult", "evaluate_folders", "leave_one_out"]
 # Seeds of the pose noise stand apart from those of the fit.
 _NOISE_SEED = 1000
 
+_NOT_PLACED_DEG = 180.0
+
 
 @dataclass(frozen=True)
 class EvalResult:
     """Outcome of an evaluation.
 
     Attributes:
-        runs: One record per folder, seed and start, with every measured figure.
+        runs: One record per folder, seed and start, with every measured figure: `pair_errors_before_deg` and
+            `pair_errors_deg` of all view pairs at the start and at the end, and what `Evaluation` says.
         rows: Table rows per folder and over all folders.
     """
 
@@ -54,6 +63,9 @@ def evaluate_folders(
     config: FitConfig | None = None,
     prior: str | Path | None = None,
     noise_deg: float = 8.0,
+    init: MethodName | None = None,
+    init_model: Any = None,
+    init_only: bool = False,
     num_views: int | None = None,
     seeds: Sequence[int] = (0,),
     oracle: bool = True,
@@ -68,44 +80,126 @@ def evaluate_folders(
         config: Schedule to use instead of the preset's.
         prior: Diffusion model that judges views nobody photographed; see `reconstruct`.
         noise_deg: r.m.s. rotation error of the start, degrees; see `Cameras.perturbed`.
+        init: Start from what this initialiser makes of the cut-out photos instead.
+        init_model: Its model; see `agsrec.pose_init.initialize`.
+        init_only: Measure the initialiser alone, without a fit.
         num_views: Use the first so many input views; all by default.
         seeds: One run per seed.
         oracle: Also run from the true poses.
         device: "auto", "cpu" or "cuda".
         on_run: Called with the record of every finished run.
     """
+    if init_only and init is None:
+        raise OptionError("--init-only measures an initialiser; name it with --init")
     scenes = [load_gt_scene(folder, num_views) for folder in folders]
-    lpips = load_lpips()
-    options = {"preset": preset, "config": config, "device": device, "prior": _loaded(prior, device)}
+    lpips = None if init_only else load_lpips()
+    options: dict[str, Any] = {"preset": preset, "config": config, "device": device}
+    options["prior"] = None if init_only else _loaded(prior, device)
+    rough = "rough" if init is None else init
     runs = []
     for scene in scenes:
         for seed in seeds:
-            for start in ("oracle", "rough") if oracle else ("rough",):
-                noise = 0.0 if start == "oracle" else noise_deg
-                run = _run(scene, start, seed, noise, options, lpips)
+            for name in ("oracle", rough) if oracle and not init_only else (rough,):
+                if init is not None and name == init:
+                    start = _initialized(scene, init, init_model, device, seed)
+                else:
+                    start = _disturbed(scene, name, 0.0 if name == "oracle" else noise_deg, seed)
+                run = _start_record(scene, start, seed)
+                if not init_only:
+                    run |= _fit_record(scene, start, seed, options, lpips)
                 runs.append(run)
                 if on_run is not None:
                     on_run(run)
     return EvalResult(runs, _rows(runs))
 
 
-def _run(
+# -------------------------------------------------------------------- starts
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where a run starts.
+
+    Attributes:
+        name: What the table calls it.
+        cameras: Of the P views that have one; None if there are fewer than two.
+        indices: Those views.
+        noise_deg: Rotation error that was added, where it was.
+        seconds: Time that finding the cameras took.
+    """
+
+    name: str
+    cameras: Cameras | None
+    indices: list[int]
+    noise_deg: float | None = None
+    seconds: float = 0.0
+
+
+def _disturbed(scene: Scene, name: str, noise_deg: float, seed: int) -> _Start:
+    assert scene.truth is not None
+    generator = torch.Generator().manual_seed(_NOISE_SEED + seed)
+    return _Start(name, scene.truth.perturbed(noise_deg, generator), [*range(len(scene.views))], noise_deg)
+
+
+def _initialized(scene: Scene, method: MethodName, model: Any, device: str, seed: int) -> _Start:
+    clock = time.perf_counter()
+    try:
+        estimate = initialize(scene.views, method, model=model, device=device, seed=seed)
+    except PlacementError:  # a figure like any other: nothing placed
+        return _Start(method, None, [], seconds=time.perf_counter() - clock)
+    seconds = time.perf_counter() - clock
+    return _Start(method, estimate.cameras, estimate.indices, seconds=seconds)
+
+
+def _start_record(scene: Scene, start: _Start, seed: int) -> dict[str, Any]:
+    """What can be said of a start before any fit."""
+    assert scene.truth is not None
+    errors = _pair_errors(start.cameras, scene.truth, start.indices)
+    record: dict[str, Any] = {"scene": scene.name, "start": start.name, "seed": seed}
+    record |= {} if start.noise_deg is None else {"noise_deg": start.noise_deg}
+    record |= {
+        "views": len(scene.views),
+        "placed": len(start.indices),
+        "init_seconds": start.seconds,
+        "pair_errors_before_deg": errors.tolist(),
+        "seconds": start.seconds,
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+    return record
+
+
+def _pair_errors(cameras: Cameras | None, truth: Cameras, indices: list[int]) -> torch.Tensor:
+    """Relative rotation errors of all view pairs, those of the cameras' views from the cameras."""
+    errors = torch.full((len(truth), len(truth)), _NOT_PLACED_DEG, dtype=torch.float64)
+    if cameras is not None:
+        i, j = torch.triu_indices(len(indices), len(indices), offset=1).unbind(0)
+        index = torch.tensor(indices)
+        errors[index[i], index[j]] = pairwise_rotation_errors(cameras, truth[indices])
+    i, j = torch.triu_indices(len(truth), len(truth), offset=1).unbind(0)
+    return errors[i, j]
+
+
+# -------------------------------------------------------------------- one run
+
+
+def _fit_record(
     scene: Scene,
-    start: str,
+    start: _Start,
     seed: int,
-    noise_deg: float,
     options: dict[str, Any],
     lpips: Any,
 ) -> dict[str, Any]:
+    """What can be said of a start after the fit from it, over the views that have a camera."""
     assert scene.truth is not None
-    generator = torch.Generator().manual_seed(_NOISE_SEED + seed)
-    initial = scene.truth.perturbed(noise_deg, generator)
+    if start.cameras is None:
+        return {}
+    kept = start.indices
+    seen = replace(scene, views=scene.views[kept], truth=scene.truth[kept], cameras=start.cameras)
     clock = time.perf_counter()
-    result = reconstruct(scene.views, initial, seed=seed, **options)
-    seconds = time.perf_counter() - clock
-    record = {"scene": scene.name, "start": start, "seed": seed, "noise_deg": noise_deg, "seconds": seconds}
-    record |= evaluate(result.gaussians, result.cameras, initial, scene, lpips).as_dict()
-    record["pair_errors_deg"] = pairwise_rotation_errors(result.cameras, scene.truth).tolist()
+    result = reconstruct(seen.views, start.cameras, seed=seed, **options)
+    record: dict[str, Any] = {"seconds": start.seconds + time.perf_counter() - clock}
+    record |= evaluate(result.gaussians, result.cameras, start.cameras, seen, lpips).as_dict()
+    record["pair_errors_deg"] = _pair_errors(result.cameras, scene.truth, kept).tolist()
     record["peak_memory_mb"] = _peak_memory_mb()
     return record
 
@@ -134,26 +228,40 @@ def _rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _row(scene: str, start: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """One table row over several runs: pooled view pairs and views, means of everything else."""
-    pairs = summarize_rotations(torch.tensor([e for r in runs for e in r["pair_errors_deg"]]))
-    views = torch.tensor([e for r in runs for e in r["poses_after"]["view_errors_deg"]])
+    fitted = [r for r in runs if "poses_after" in r]
 
     def mean(section: str, name: str) -> float | None:
-        values = [r[section][name] for r in runs if name in r.get(section, {})]
+        values = [r[section][name] for r in fitted if name in r.get(section, {})]
         return fmean(values) if values else None
 
-    row = {
-        "Scene": scene,
-        "Start": start,
-        "Pair error (°)": pairs.median_deg,
-        "Pairs < 5° (%)": 100 * pairs.within_5,
-        "Pairs < 15° (%)": 100 * pairs.within_15,
-        "Views < 5° (%)": 100 * float((views <= 5).double().mean()),
-        "Centres (%)": 100 * fmean(r["poses_after"]["center_accuracy"] for r in runs),
-        "PSNR (dB)": mean("novel", "psnr"),
-        "SSIM": mean("novel", "ssim"),
-        "LPIPS": mean("novel", "lpips"),
-        "Chamfer": mean("surface", "chamfer"),
-        "F1": mean("surface", "f1"),
+    row: dict[str, Any] = {"Scene": scene, "Start": start}
+    if "noise_deg" not in runs[0]:
+        before = summarize_rotations(torch.tensor([e for r in runs for e in r["pair_errors_before_deg"]]))
+        row |= {
+            "Placed (%)": 100 * sum(r["placed"] for r in runs) / sum(r["views"] for r in runs),
+            "Init error (°)": before.median_deg,
+            "Init < 15° (%)": 100 * before.within_15,
+            "Init < 30° (%)": 100 * before.within_30,
+            "Init (s)": fmean(r["init_seconds"] for r in runs),
+        }
+    if fitted:
+        # Where a start had no cameras to fit, it counts as it was.
+        errors = [e for r in runs for e in r.get("pair_errors_deg", r["pair_errors_before_deg"])]
+        pairs = summarize_rotations(torch.tensor(errors))
+        close = sum(e <= 5 for r in fitted for e in r["poses_after"]["view_errors_deg"])
+        row |= {
+            "Pair error (°)": pairs.median_deg,
+            "Pairs < 5° (%)": 100 * pairs.within_5,
+            "Pairs < 15° (%)": 100 * pairs.within_15,
+            "Views < 5° (%)": 100 * close / sum(r["views"] for r in runs),
+            "Centres (%)": 100 * fmean(r["poses_after"]["center_accuracy"] for r in fitted),
+            "PSNR (dB)": mean("novel", "psnr"),
+            "SSIM": mean("novel", "ssim"),
+            "LPIPS": mean("novel", "lpips"),
+            "Chamfer": mean("surface", "chamfer"),
+            "F1": mean("surface", "f1"),
+        }
+    row |= {
         "Seconds": fmean(r["seconds"] for r in runs),
         "Peak (MB)": max(r["peak_memory_mb"] for r in runs),
     }

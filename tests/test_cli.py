@@ -204,10 +204,6 @@ def bomb(_: bytes = b"") -> bytes:
 TURN = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 SHEARED = [[1.0, 0.2, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 BAD_SCENES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
-    "no cameras": (
-        lambda s: (s / "cameras.json").unlink(),
-        ["blob/cameras.json", "missing", "put a cameras.json"],
-    ),
     "not JSON": (lambda s: (s / "cameras.json").write_text("{"), ["cameras.json", "not valid JSON"]),
     "no views": (lambda s: (s / "cameras.json").write_text("{}"), ["cameras.json", "no views"]),
     "no R": (lacking("002", "R"), ["cameras.json", "'002'", "lacks R"]),
@@ -254,6 +250,9 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "unknown view": (["--views", "000", "x"], ["views", "'x'", "there are: 000, 001"]),
     "view twice": (["--views", "000", "000"], ["'000'", "given twice"]),
     "one named view": (["--views", "000"], ["without a prior", "at least 2 views, not 1"]),
+    "folder and category": (["blob"], ["not both"]),
+    "model without initialiser": (["--init-model", "x"], ["--init-model", "there is a cameras.json"]),
+    "unknown initialiser": (["--init", "magic"], ["--init", "'magic'", "nview", "colmap"]),
     "field of view beside cameras": (["--fov", "40"], ["--fov", "without cameras.json"]),
     "elevation beside cameras": (["--elevation", "10"], ["--elevation", "without cameras.json"]),
     "no such prior": (["--prior", "nowhere"], ["nowhere", "no such model folder"]),

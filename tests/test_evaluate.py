@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from agsrec.dataset import load_gt_scene
 from agsrec.errors import CameraError, OptionError
 from agsrec.evaluate import EvalResult, evaluate_folders
-from tests.tiny import tiny_config, write_scene
+from tests.pose_init.fakes import install, knowing
+from tests.tiny import NAMES, rough, tiny_config, write_scene
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,57 @@ def test_rows_pool_the_runs(outcome: tuple[EvalResult, list[dict[str, Any]]]) ->
     assert rough["Pairs < 5° (%)"] == pytest.approx(100 * sum(e <= 5 for e in pooled) / len(pooled))
     assert rough["Pairs < 15° (%)"] >= rough["Pairs < 5° (%)"]
     assert "Chamfer" not in rough, "there are no surface points"
+
+
+@pytest.fixture
+def blob(tmp_path: Path) -> Path:
+    write_scene(tmp_path / "blob")
+    return tmp_path / "blob"
+
+
+def test_from_an_initialiser(blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = load_gt_scene(blob).cameras
+    install(monkeypatch, knowing(rough(truth, 10), NAMES, lost=["003"]))
+    result = evaluate_folders([blob], init="nview", config=tiny_config(30, size=32))
+    assert [(r["start"], r["placed"], r["views"]) for r in result.runs] == [("oracle", 6, 6), ("nview", 5, 6)]
+    run, row = result.runs[1], result.rows[1]
+    before, after = run["pair_errors_before_deg"], run["pair_errors_deg"]
+    assert len(before) == len(after) == 15 and "noise_deg" not in run
+    # Pairs with view 3, in the order (0, 1), (0, 2), (0, 3), ..., count as wrong.
+    lost = [2, 6, 9, 12, 13]
+    assert [i for i, e in enumerate(before) if e == 180] == lost
+    assert [i for i, e in enumerate(after) if e == 180] == lost
+    assert row["Placed (%)"] == pytest.approx(100 * 5 / 6)
+    assert row["Init < 15° (%)"] == pytest.approx(100 * sum(e <= 15 for e in before) / 15)
+    assert row["Init < 30° (%)"] == pytest.approx(100 * 10 / 15)
+    assert row["Init error (°)"] == pytest.approx(sorted(before)[7], abs=1e-4)
+    assert row["Pairs < 15° (%)"] <= 100 * 10 / 15 + 1e-6 and row["Views < 5° (%)"] <= 100 * 5 / 6 + 1e-6
+    assert row["PSNR (dB)"] > 10 and run["seconds"] >= run["init_seconds"] >= 0
+    assert "Placed (%)" not in result.rows[0]
+    json.dumps(result.runs, allow_nan=False)
+
+
+def test_an_initialiser_alone(blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = load_gt_scene(blob).cameras
+    monkeypatch.setattr("agsrec.evaluate.reconstruct", lambda *_, **__: pytest.fail("a fit was done"))
+    install(monkeypatch, knowing(truth, NAMES))
+    result = evaluate_folders([blob], init="nview", init_only=True, num_views=4, seeds=(0, 1))
+    assert [(r["start"], r["placed"]) for r in result.runs] == [("nview", 4)] * 2
+    assert result.rows[0]["Init < 15° (%)"] == 100 and "PSNR (dB)" not in result.rows[0]
+    assert result.rows[0]["Init error (°)"] < 0.1
+
+
+def test_an_initialiser_that_finds_nothing_is_a_figure_too(
+    blob: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = load_gt_scene(blob).cameras
+    install(monkeypatch, knowing(truth, NAMES, lost=NAMES))
+    result = evaluate_folders([blob], init="nview", oracle=False)
+    (run,) = result.runs
+    assert run["placed"] == 0 and run["pair_errors_before_deg"] == [180.0] * 15 and "novel" not in run
+    assert result.rows[0]["Placed (%)"] == 0 and result.rows[0]["Init < 30° (%)"] == 0
+    with pytest.raises(OptionError, match="--init"):
+        evaluate_folders([blob], init_only=True)
 
 
 def test_bad_folders_are_named_before_any_work(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from rich.console import Console
 from agsrec.cli.convert import Convert
 from agsrec.cli.evaluate import Eval
 from agsrec.cli.novel_view import NovelView
+from agsrec.cli.poses import Poses
 from agsrec.cli.process import Process
 from agsrec.cli.run import Run
 from agsrec.cli.train import Train
@@ -43,10 +44,11 @@ def _commands(argv: Sequence[str]) -> Any:
     """The union of all commands, with the defaults of the preset named in `argv`."""
     preset = _named_preset(argv)
     fit = PRESETS[preset]
-    run = Run(category=tyro.MISSING, preset=preset, fit=fit)
+    run = Run(preset=preset, fit=fit)
     evaluation = Eval(folders=tyro.MISSING, preset=preset, fit=fit)
     return (
         Annotated[Process, tyro.conf.subcommand("process", prefix_name=False)]
+        | Annotated[Poses, tyro.conf.subcommand("poses", prefix_name=False)]
         | Annotated[Run, tyro.conf.subcommand("run", default=run, prefix_name=False)]
         | Annotated[Eval, tyro.conf.subcommand("eval", default=evaluation, prefix_name=False)]
         | Annotated[NovelView, tyro.conf.subcommand("novel-view", prefix_name=False)]

@@ -15,6 +15,7 @@ from agsrec.cli.printing import print_run, say
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.device import DeviceName
 from agsrec.errors import OptionError
+from agsrec.pose_init import MethodName
 from agsrec.prior import EMBEDDED_PRIOR
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ class Eval:
     """Folders with images, true cameras and, where known, surface points."""
     noise: float = 8.0
     """r.m.s. rotation error of the start, degrees."""
+    init: MethodName | None = None
+    """Start from what this initialiser makes of the photos, instead of from disturbed true poses."""
+    init_model: str | None = None
+    """Checkpoint of the initialiser: a folder, a name in checkpoints/, or a hub id."""
+    init_only: bool = False
+    """Measure the initialiser alone, without a fit."""
     num_views: int | None = None
     """Use the first so many views; all by default."""
     seeds: tuple[int, ...] = (0,)
@@ -60,6 +67,12 @@ class Eval:
             raise OptionError("name at least one folder with ground truth")
         if not 0 <= self.noise < math.inf:
             raise OptionError(f"--noise must be a finite number of degrees, at least 0, not {self.noise}")
+        if self.init is None and (self.init_model is not None or self.init_only):
+            raise OptionError("--init-model and --init-only are about an initialiser; name it with --init")
+        if self.init == "file":
+            raise OptionError("--init file has nothing to measure; name another initialiser")
+        if self.leave_one_out and self.init is not None:
+            raise OptionError("--leave-one-out starts from cameras.json; leave --init out")
         if self.json is not None:
             if self.json.is_dir():
                 raise OptionError(f"--json: {self.json} is a folder; give the name of a file")
@@ -78,6 +91,9 @@ class Eval:
             config=self.fit,
             prior=prior_or_none(self.prior),
             noise_deg=self.noise,
+            init=self.init,
+            init_model=self.init_model,
+            init_only=self.init_only,
             num_views=self.num_views,
             seeds=self.seeds,
             oracle=self.oracle,

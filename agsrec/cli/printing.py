@@ -111,10 +111,20 @@ def print_metrics(console: Console, metrics: dict[str, Any]) -> None:
 
 def print_run(console: Console, run: dict[str, Any]) -> None:
     """The figures of one run of an evaluation, in one line."""
+    head = f"{run['scene']} seed {run['seed']} {run['start']}: "
+    if "poses_after" not in run:  # an initialiser alone, or one that placed nothing
+        errors = sorted(run["pair_errors_before_deg"])
+        within = 100 * sum(e <= 15 for e in errors) / len(errors)
+        say(
+            console,
+            f"{head}{run['placed']} of {run['views']} views placed, pairs {errors[len(errors) // 2]:.1f}°, "
+            f"{within:.0f} % within 15°, {run['seconds']:.1f} s",
+        )
+        return
     after = run["poses_after"]
     novel = f", new views {run['novel']['psnr']:.2f} dB" if "novel" in run else ""
     say(
         console,
-        f"{run['scene']} seed {run['seed']} {run['start']}: pairs {after['pairs']['median_deg']:.2f}°, "
+        f"{head}pairs {after['pairs']['median_deg']:.2f}°, "
         f"worst view {max(after['view_errors_deg']):.1f}°{novel}, {run['seconds']:.0f} s",
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +18,9 @@ from agsrec.errors import OptionError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from agsrec.cameras import Cameras
+    from agsrec.views import Views
+
 __all__ = ["Train"]
 
 
@@ -23,12 +28,13 @@ __all__ = ["Train"]
 class Train:
     """Train a model on procedural objects; the same command again goes on where it stopped."""
 
-    what: tyro.conf.Positional[Literal["zero123"]]
-    """Which model: zero123, the diffusion model behind --prior."""
+    what: tyro.conf.Positional[Literal["zero123", "nview", "dust3r"]]
+    """Which model: zero123, the diffusion model behind --prior, or nview or dust3r, initialisers of poses."""
     output: Path
     """Folder of the run: state, log, validation pictures, and the model in model/."""
     config: str = "mini"
-    """Settings that come with the package (mini, published), or a JSON file of your own."""
+    """Settings that come with the package (mini; for zero123 also published, for dust3r also 224), or a JSON
+    file of your own."""
     seed: int = 0
     """Seed of weights, objects and draws."""
     workers: int = 2
@@ -40,7 +46,9 @@ class Train:
     minutes: float | None = None
     """Stop after this time, with everything on disk to go on from."""
     start: Path | None = None
-    """Model folder to start from instead of random weights; its autoencoder is kept."""
+    """Model folder to start from instead of random weights; an autoencoder in it is kept."""
+    scenes: tuple[Path, ...] = ()
+    """For nview: folders with ground truth to validate on, besides random objects."""
 
     def main(self, console: Console) -> None:
         """Train, then print what the last validations measured."""
@@ -51,20 +59,15 @@ class Train:
 
         self._check()
         device = resolve_device(self.device)
-        # Loads the model libraries, which takes seconds: only after the options were checked.
-        from agsrec.training.config import load_config
-
-        config = load_config(self.config)
+        train, extra = self._training()
         prepare_folder(self.output)
         from agsrec.training.loop import Intervals
-        from agsrec.training.zero123 import train_zero123
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         limit = None if self.minutes is None else 60 * self.minutes
         with TrainingBar(console) as advance:
-            complete = train_zero123(
-                config,
+            complete = train(
                 self.output,
                 seed=self.seed,
                 workers=self.workers,
@@ -72,8 +75,28 @@ class Train:
                 intervals=Intervals(stop_after_seconds=limit),
                 start=self.start,
                 progress=advance,
+                **extra,
             )
         self._print_outcome(console, complete)
+
+    def _training(self) -> tuple[Callable[..., bool], dict[str, Any]]:
+        """The training with its settings, and the options that it alone takes."""
+        # Loads the model libraries, which takes seconds: only after the options were checked.
+        from agsrec.training.settings import load_settings
+
+        if self.what == "zero123":
+            from agsrec.training.config import TrainConfig
+            from agsrec.training.zero123 import train_zero123
+
+            return partial(train_zero123, load_settings(TrainConfig, self.what, self.config)), {}
+        if self.what == "nview":
+            from agsrec.training.nview import NViewTrainConfig, train_nview
+
+            config = load_settings(NViewTrainConfig, self.what, self.config)
+            return partial(train_nview, config), {"scenes": _scenes(self.scenes)}
+        from agsrec.training.dust3r import DUSt3RTrainConfig, train_dust3r
+
+        return partial(train_dust3r, load_settings(DUSt3RTrainConfig, self.what, self.config)), {}
 
     def _check(self) -> None:
         if not 0 <= self.seed < 2**31:
@@ -84,6 +107,8 @@ class Train:
             raise OptionError(f"--threads must be at least 1, not {self.threads}")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise OptionError(f"--minutes must be a positive number, not {self.minutes}")
+        if self.scenes and self.what != "nview":
+            raise OptionError(f"--scenes is for nview alone; leave it out for {self.what}")
         if self.start is not None and not self.start.is_dir():
             raise OptionError(f"--start: {self.start} is not a folder; give that of a model")
 
@@ -98,6 +123,14 @@ class Train:
             say(console, f"The model is in {self.output / 'model'}")
         if not complete:
             say(console, "Stopped before the end; the same command goes on")
+
+
+def _scenes(folders: Sequence[Path]) -> dict[str, tuple[Views, Cameras]]:
+    """Views and true cameras of folders, by name."""
+    from agsrec.dataset import load_gt_scene
+
+    loaded = [load_gt_scene(folder) for folder in folders]
+    return {scene.name: (scene.views, scene.cameras) for scene in loaded}
 
 
 def validation_rows(log: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Picture of the cameras around the object, before and after the fit.
+"""Picture of the cameras around the object: as estimated, or before and after the fit.
 
 Drawn in parallel projection with two-dimensional primitives: a photo on its image plane is then an affine
 image, and nothing but the cameras is in the picture.
@@ -44,6 +44,7 @@ _TITLE = 56
 _LEGEND = 56
 _PLANE_WIDTH = 0.3  # of the mean camera distance, for up to 8 cameras
 _ROOM = np.array([0.34, 0.13])  # of the mean camera distance: for names beside and above the drawing
+_PORTRAIT = 0.3  # of the mean camera distance, for up to 8 cameras: side of a photo beside its camera
 _MAX_DEPTH = 0.36  # of the mean camera distance: a long lens keeps its angle, with a smaller image plane
 
 
@@ -91,12 +92,13 @@ class _Style:
 _STYLES = {
     "initial": _Style("initial", INITIAL, 1.4, "-", 1, 0.0),
     "final": _Style("final", FINAL, 2.2, "-", 2, 0.12),
+    "estimated": _Style("estimated", FINAL, 2.2, "-", 2, 0.12),
     "truth": _Style("true", TRUTH, 1.6, (0, (3, 2)), 3, 0.0),
 }
 
 
 def cameras_figure(
-    initial: Cameras,
+    initial: Cameras | None,
     final: Cameras,
     truth: Cameras | None = None,
     *,
@@ -108,22 +110,28 @@ def cameras_figure(
     Only relative poses mean anything: all sets are first aligned to the true cameras, else to the final ones.
 
     Args:
-        initial: Cameras the fit started from.
-        final: The same cameras after the fit.
+        initial: Cameras the fit started from; None where there was no fit.
+        final: The same cameras after the fit, or as they are.
         truth: The true cameras, where known.
         names: View names; numbers from 0 by default.
-        thumbnails: Photos in [0, 1], shown on the final cameras' image planes.
+        thumbnails: Photos in [0, 1], shown on the final cameras' image planes; without `initial`, also
+            upright beside the cameras seen from above.
     """
     names = [str(i) for i in range(len(final))] if names is None else names
     if len(names) != len(final) or (thumbnails is not None and len(thumbnails) != len(final)):
         raise ShapeError(f"{len(final)} cameras need as many names and thumbnails")
     reference = final if truth is None else truth
-    sets = {"initial": initial, "final": final} | ({} if truth is None else {"truth": truth})
-    frusta = {k: _frusta(align_cameras(c, reference).cameras(c)) for k, c in sets.items()}
+    main = "estimated" if initial is None else "final"
+    sets = {"initial": initial, main: final, "truth": truth}
+    frusta = {k: _frusta(align_cameras(c, reference).cameras(c)) for k, c in sets.items() if c is not None}
     photos = None if thumbnails is None else thumbnails.detach().cpu().float().clamp(0, 1).numpy()
-    distance = float(np.linalg.norm(frusta["final"][:, 0], axis=-1).mean())
+    distance = float(np.linalg.norm(frusta[main][:, 0], axis=-1).mean())
 
+    portrait = _PORTRAIT * distance * min(1.0, math.sqrt(8 / len(final)))
+    beside = photos if initial is None else None
     boxes = [_bounds(projection, frusta, distance) for _, projection in _VIEWPOINTS]
+    if beside is not None:
+        boxes = [(low - 1.1 * portrait, high + 1.1 * portrait) for low, high in boxes]
     size = np.max([high - low for low, high in boxes], axis=0)  # both panels have one scale
     panel_h = round(_PANEL * size[1] / size[0])
     height = _TITLE + panel_h + _LEGEND
@@ -134,7 +142,13 @@ def cameras_figure(
         (left, bottom), (right, top) = (low + high - size) / 2, (low + high + size) / 2
         axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
         _draw_ground(axes, projection, distance)
-        _draw_cameras(axes, projection, frusta, names, photos, distance)
+        _draw_cameras(axes, projection, frusta, main, photos)
+        apexes = projection(frusta[main][:, 0])[:, :2]
+        for view, name in enumerate(names):
+            if beside is not None and k == len(_VIEWPOINTS) - 1:
+                _draw_portrait(axes, apexes[view], name, beside[view], portrait)
+            else:
+                _draw_name(axes, apexes[view], name, 0.06 * distance)
         draw_text(figure, k * _PANEL + 32, 36, title, size=18, weight="bold")
     _draw_legend(figure, [style for key, style in _STYLES.items() if key in frusta])
     return rasterized(figure)
@@ -195,11 +209,10 @@ def _draw_cameras(
     axes: Axes,
     projection: _Projection,
     frusta: dict[str, np.ndarray],
-    names: Sequence[str],
+    main: str,
     photos: np.ndarray | None,
-    distance: float,
 ) -> None:
-    """All frusta, far ones first; how far each camera moved; names beside the final ones."""
+    """All frusta, far ones first; how far each camera moved; photos and feet with the set `main`."""
     flat = {key: projection(f) for key, f in frusta.items()}
     nearest = max(float(np.abs(f[..., 2]).max()) for f in flat.values())
     for key, corners in flat.items():
@@ -207,15 +220,16 @@ def _draw_cameras(
         for view, points in enumerate(corners):
             zorder = 10 + 4 * points[0, 2] / nearest + 0.1 * style.layer
             _draw_frustum(axes, points[:, :2], style, zorder)
-            if key == "final" and photos is not None:
+            if key == main and photos is not None:
                 _draw_photo(axes, points[1:, :2], photos[view], zorder - 0.01)
-    for view, name in enumerate(names):
-        start, end = flat["initial"][view, 0, :2], flat["final"][view, 0, :2]
-        axes.plot(*zip(start, end, strict=True), color=INITIAL, linewidth=1.2, linestyle=":", zorder=9)
-        foot = projection(frusta["final"][view, 0] * np.array([1.0, 0.0, 1.0]))[:2]
+    for view in range(len(flat[main])):
+        end = flat[main][view, 0, :2]
+        if "initial" in flat:
+            start = flat["initial"][view, 0, :2]
+            axes.plot(*zip(start, end, strict=True), color=INITIAL, linewidth=1.2, linestyle=":", zorder=9)
+        foot = projection(frusta[main][view, 0] * np.array([1.0, 0.0, 1.0]))[:2]
         axes.plot(*zip(end, foot, strict=True), color=MUTED, linewidth=0.8, alpha=0.5, zorder=1)
         axes.plot(*foot, marker="o", markersize=3, color=MUTED, alpha=0.5, zorder=1)
-        _draw_name(axes, end, name, 0.06 * distance)
 
 
 def _draw_frustum(axes: Axes, points: np.ndarray, style: _Style, zorder: float) -> None:
@@ -251,6 +265,18 @@ def _draw_photo(axes: Axes, corners: np.ndarray, photo: np.ndarray, zorder: floa
         photo, extent=(0, 1, 1, 0), interpolation="antialiased", aspect="equal", zorder=zorder
     )
     image.set_transform(affine + axes.transData)
+
+
+def _draw_portrait(axes: Axes, apex: np.ndarray, name: str, photo: np.ndarray, side: float) -> None:
+    """A photo upright on the far side of its camera from the object, with its name below."""
+    outward = apex / max(float(np.linalg.norm(apex)), 1e-9)
+    low = apex + 0.75 * side * outward - side / 2
+    corners = low + side * np.array([[0.0, 1.0], [1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    _draw_photo(axes, corners, photo, 28)
+    axes.add_patch(Polygon(corners, facecolor="none", edgecolor=FAINT, linewidth=1.0, zorder=29))
+    x, y = low + side * np.array([0.5, -0.04])
+    label = axes.text(x, y, shortened(name, 10), fontsize=14, color=INK, parse_math=False, zorder=30)
+    label.set(ha="center", va="top", weight="bold")
 
 
 def _draw_name(axes: Axes, center: np.ndarray, name: str, offset: float) -> None:

@@ -1,7 +1,7 @@
 """Photos in, cut-out and centred square images out."""
 
 from agsrec.preprocess.background import GRABCUT, MODELS, grabcut_alpha, make_remover
-from agsrec.preprocess.pipeline import Processed, process, read_crops
+from agsrec.preprocess.pipeline import Processed, process, read_crops, read_focals
 from agsrec.preprocess.recenter import Crop, carry_intrinsics, object_box, square_crop
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "object_box",
     "process",
     "read_crops",
+    "read_focals",
     "square_crop",
 ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +17,14 @@ from agsrec.errors import AgsrecError, ImageError, OptionError
 from agsrec.files import atomic_write, folder_entries, read_bytes
 from agsrec.images import IMAGE_SUFFIXES, encode_png, load_image
 from agsrec.preprocess.background import GRABCUT, MODELS, Remover, make_remover
+from agsrec.preprocess.exif import exif_focal
 from agsrec.preprocess.recenter import Crop, crop_rgba, object_box, square_crop
 
-__all__ = ["Processed", "process", "read_crops"]
+__all__ = ["Processed", "process", "read_crops", "read_focals"]
 
 _log = logging.getLogger(__name__)
 _MAX_CROPS_BYTES = 16 * 2**20
+_WHAT = "the crops.json that processing writes"
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,12 @@ class Processed:
     Attributes:
         files: The cut-out images, one per photo.
         crops: By view name, the piece of the photo that the image shows.
+        focals: By view name, the focal length in pixels of the photo, where its EXIF data tell.
     """
 
     files: tuple[Path, ...]
     crops: Mapping[str, Crop]
+    focals: Mapping[str, float] = field(default_factory=dict)
 
 
 def process(
@@ -70,6 +76,7 @@ def process(
     remover: Remover | None = None
     results: dict[Path, bytes] = {}
     crops: dict[str, Crop] = {}
+    focals: dict[str, float] = {}
     for done, (name, photo) in enumerate(photos.items(), 1):
         rgba, has_alpha = load_image(photo)
         if not has_alpha:
@@ -79,6 +86,9 @@ def process(
             alpha = rgba[..., 3]
         cut, crop = _cut_out(photo, np.dstack([rgba[..., :3], alpha]), size, border_ratio, recenter)
         crops[name] = crop
+        focal = exif_focal(photo, crop.width, crop.height)
+        if focal is not None:
+            focals[name] = focal
         results[folder / "processed" / f"{name}_rgba.png"] = encode_png(cut)
         if write_source:
             results[folder / "source" / f"{name}.png"] = _encode_source(rgba, crop, has_alpha)
@@ -86,8 +96,8 @@ def process(
             progress(done, len(photos))
     for file, data in results.items():
         atomic_write(file, data)
-    _write_crops(folder / "processed" / "crops.json", crops)
-    return Processed(tuple(folder / "processed" / f"{name}_rgba.png" for name in photos), crops)
+    _write_crops(folder / "processed" / "crops.json", crops, focals)
+    return Processed(tuple(folder / "processed" / f"{name}_rgba.png" for name in photos), crops, focals)
 
 
 def _cut_out(
@@ -163,14 +173,19 @@ def _encode_source(rgba: np.ndarray, crop: Crop, has_alpha: bool) -> bytes:
 # ---------------------------------------------------------------- crops.json
 
 
-def _write_crops(path: Path, crops: Mapping[str, Crop]) -> None:
-    """Add crops to those of earlier runs in the same folder."""
+def _write_crops(path: Path, crops: Mapping[str, Crop], focals: Mapping[str, float]) -> None:
+    """Add crops, and focal lengths where known, to those of earlier runs in the same folder."""
     try:
         known = dict(read_crops(path)) if os.path.exists(path) else {}
+        lengths = dict(read_focals(path)) if known else {}
     except AgsrecError as error:
         _log.warning("%s; it is written anew", error)
-        known = {}
-    content = {name: {**asdict(crop), "scale": crop.scale} for name, crop in {**known, **crops}.items()}
+        known, lengths = {}, {}
+    lengths = {name: f for name, f in lengths.items() if name not in crops} | dict(focals)
+    content: dict[str, dict[str, float]] = {}
+    for name, crop in {**known, **crops}.items():
+        focal = {"focal_length": lengths[name]} if name in lengths else {}
+        content[name] = {**asdict(crop), "scale": crop.scale, **focal}
     atomic_write(path, json.dumps(content, indent=2) + "\n")
 
 
@@ -180,16 +195,43 @@ def read_crops(path: str | Path) -> dict[str, Crop]:
     Raises:
         ImageError: The file cannot be read or used.
     """
-    what = "the crops.json that processing writes"
-    data = read_bytes(path, error=ImageError, what=what, limit=_MAX_CROPS_BYTES)
     keys = [f.name for f in fields(Crop)]
+    content = _read_content(path)
     try:
-        content = json.loads(data)
         crops = {name: Crop(**{key: entry[key] for key in keys}) for name, entry in content.items()}
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-        raise ImageError(f"{path} is not {what}; process the photos again") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ImageError(f"{path} is not {_WHAT}; process the photos again") from error
     for name, crop in crops.items():
         values = [getattr(crop, key) for key in keys]
         if any(type(v) is not int or abs(v) > 10**9 for v in values) or crop.side < 1 or crop.size < 1:
             raise ImageError(f"{path}, view {name!r} has unusable numbers; process the photos again")
     return crops
+
+
+def read_focals(path: str | Path) -> dict[str, float]:
+    """Focal lengths in pixels of the photos, by view name, from a `crops.json`; only those that are known.
+
+    Raises:
+        ImageError: The file cannot be read or used.
+    """
+    out: dict[str, float] = {}
+    for name, entry in _read_content(path).items():
+        value = entry.get("focal_length") if isinstance(entry, dict) else None
+        if value is None:
+            continue
+        if type(value) not in (int, float) or not math.isfinite(value) or not 0 < value < 1e9:
+            raise ImageError(f"{path}, view {name!r} has an unusable focal length; process the photos again")
+        out[name] = float(value)
+    return out
+
+
+def _read_content(path: str | Path) -> dict[str, Any]:
+    """The entries of a `crops.json`, not yet checked."""
+    data = read_bytes(path, error=ImageError, what=_WHAT, limit=_MAX_CROPS_BYTES)
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ImageError(f"{path} is not {_WHAT}; process the photos again") from error
+    if not isinstance(content, dict):
+        raise ImageError(f"{path} is not {_WHAT}; process the photos again")
+    return content

@@ -13,6 +13,7 @@ from tests.cli.helpers import refused
 
 HELP = {
     "process": "--border-ratio",
+    "poses": "--overwrite",
     "run": "--num-views",
     "eval": "--noise",
     "novel-view": "--azimuth",

@@ -14,6 +14,7 @@ from agsrec.cli.printing import TrainingBar, training_status
 from agsrec.cli.train import validation_rows
 from agsrec.prior.zero123 import Zero123
 from agsrec.training.loop import read_log
+from agsrec.training.settings import settings_json
 from tests.cli.helpers import refused
 from tests.tiny_prior import tiny_config, tiny_zero123
 
@@ -21,7 +22,7 @@ from tests.tiny_prior import tiny_config, tiny_zero123
 @pytest.fixture
 def settings(tmp_path: Path) -> str:
     path = tmp_path / "settings.json"
-    path.write_text(tiny_config().to_json())
+    path.write_text(settings_json(tiny_config()))
     return str(path)
 
 

@@ -99,6 +99,22 @@ def test_photos_appear_on_the_image_planes() -> None:
     assert redness(cameras_figure(truth, truth)) < 50
 
 
+def test_cameras_alone_show_their_photos_upright() -> None:
+    cameras = ring(4)
+    photos = torch.zeros(4, 8, 8, 3)
+    photos[2, ..., 0] = 1
+    picture = cameras_figure(None, cameras, names=list("abcd"), thumbnails=photos)
+    from_above = picture[:, picture.shape[1] // 2 :]
+    red = (from_above[..., 0] > 200) & (from_above[..., 1] < 60) & (from_above[..., 2] < 60)
+    rows, columns = np.nonzero(red)
+    # The camera at the far side: its photo lies beyond it, an upright square, largest of what is red.
+    assert red.sum() > 3000
+    height, width = np.ptp(rows[rows < np.median(rows)]), np.ptp(columns)
+    assert 50 < width < 150 and height > 0
+    orange = (abs(picture.astype(int) - [232, 135, 30]).sum(-1) < 30).sum()
+    assert orange == 0, "there are no initial cameras"
+
+
 def test_curves() -> None:
     history = [{"iteration": i, "loss": 1 / (i + 1), "psnr": 20 + i} for i in range(20)]
     two = curves_figure(history)

@@ -15,7 +15,7 @@ from PIL import Image
 from agsrec.dataset import load_views
 from agsrec.errors import ImageError, OptionError, OutputError
 from agsrec.images import load_image, save_png
-from agsrec.preprocess import Crop, pipeline, process, read_crops
+from agsrec.preprocess import Crop, pipeline, process, read_crops, read_focals
 
 
 def cut_out(x0: int = 60, y0: int = 20, width: int = 30, height: int = 40) -> np.ndarray:
@@ -67,6 +67,39 @@ def test_object_is_centered_and_scaled(photos: Path) -> None:
         scale = result.crops[file.name[0]].scale
         assert abs(np.ptp(ends, axis=1).max() - 160) <= scale
         assert np.abs(ends.mean(axis=1) - 100).max() <= scale
+
+
+def with_exif(path: Path, focal_35mm: int) -> None:
+    """Write the photo as a camera would that knows its lens."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = focal_35mm
+    Image.fromarray(photo()).save(path, quality=95, exif=exif)
+
+
+def test_focal_lengths_of_the_photos_are_kept(photos: Path) -> None:
+    with_exif(photos / "d.jpg", 50)
+    with_exif(photos / "e.jpg", 0)
+    result = process(photos, size=64, model="grabcut")
+    # 50 mm on a frame whose diagonal is 43.267 mm; the photo's diagonal is hypot(160, 100) pixels.
+    assert result.focals == pytest.approx({"d": 218.05}, abs=0.01)
+    file = photos / "processed" / "crops.json"
+    assert read_focals(file) == result.focals
+    assert set(read_crops(file)) == set("abcde")
+    process(photos / "a.png", size=64)
+    assert read_focals(file) == result.focals, "what was known of the others stays"
+    (photos / "d.jpg").unlink()
+    Image.fromarray(photo()).save(photos / "d.JPG")
+    process(photos / "d.JPG", size=64, model="grabcut")
+    assert read_focals(file) == {}
+
+
+@pytest.mark.parametrize("value", ["long", -1.0, True, [1.0]])
+def test_unusable_focal_lengths_are_named(photos: Path, value: Any) -> None:
+    file = photos / "processed" / "crops.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"a": {"focal_length": value}}))
+    with pytest.raises(ImageError, match="'a' has an unusable focal length"):
+        read_focals(file)
 
 
 def test_crops_say_where_the_pixels_came_from(photos: Path) -> None:

@@ -1,0 +1,101 @@
+"""`agsrec poses`: the cameras of photos, as a file and as a picture."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from agsrec.cli.posing import confidences, cut_out_if_needed, pose_folder, scene_folder
+from agsrec.cli.printing import say
+from agsrec.device import DeviceName
+from agsrec.errors import OptionError
+from agsrec.pose_init import MethodName
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Poses"]
+
+_THUMBNAIL = 256  # pixels
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Estimate the cameras of photos of one object: cameras.json, and a picture of them."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder of photos; they are cut out first unless it has cut-out ones."""
+    method: MethodName = "nview"
+    """nview (embedded), dust3r, leap, colmap, or file to convert another program's cameras."""
+    model: str | None = None
+    """Checkpoint of the method: a folder, a name in checkpoints/, or a hub id; its usual one by default."""
+    file: Path | None = None
+    """For the method file: a cameras.json, a transforms.json, or a folder with a COLMAP text model."""
+    focal: float | None = None
+    """Focal length in pixels of the cut-out images; else from the photos' EXIF data, or estimated."""
+    num_views: int | None = None
+    """Use the first so many views; all by default."""
+    views: tuple[str, ...] | None = None
+    """Use exactly these views, by name."""
+    output: Path | None = None
+    """File to write instead of cameras.json in the folder; poses.png goes beside it."""
+    overwrite: bool = False
+    """Replace a file that is there already."""
+    background_model: str = "u2net"
+    """Model of rembg that cuts objects out, or "grabcut"."""
+    device: DeviceName = "auto"
+    """Where to compute; auto takes CUDA where there is one."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def main(self, console: Console) -> None:
+        """Estimate, write both files, and say what could not be placed."""
+        import torch
+
+        from agsrec.camera_files import write_cameras_json
+        from agsrec.device import resolve_device
+        from agsrec.export.camera_figure import cameras_figure
+        from agsrec.export.results import prepare_folder
+        from agsrec.images import save_png
+
+        resolve_device(self.device)
+        folder = scene_folder(self.folder)
+        output = folder / "cameras.json" if self.output is None else self.output
+        self._check_output(output)
+        prepare_folder(output.parent)
+        cut_out_if_needed(console, folder, self.background_model)
+        posed = pose_folder(
+            console,
+            folder,
+            self.method,
+            num_views=self.num_views,
+            views=self.views,
+            model=self.model,
+            device=self.device,
+            focal=self.focal,
+            file=self.file,
+            seed=self.seed,
+        )
+        names, cameras = posed.views.names, posed.estimate.cameras
+        write_cameras_json(output, cameras, names, extras=confidences(posed))
+        photos = posed.views.composited(torch.ones(3)).permute(0, 3, 1, 2)
+        small = torch.nn.functional.interpolate(photos, (_THUMBNAIL, _THUMBNAIL), mode="area")
+        figure = cameras_figure(None, cameras, names=names, thumbnails=small.permute(0, 2, 3, 1))
+        picture = output.with_name("poses.png")
+        save_png(picture, figure)
+        say(console, f"The cameras are in {output}, a picture of them in {picture}")
+
+    def _check_output(self, output: Path) -> None:
+        if output.suffix.lower() != ".json":
+            raise OptionError(f"--output: {output} must end in .json")
+        same = self.file is not None and os.path.exists(self.file) and os.path.exists(output)
+        if same and os.path.samefile(str(self.file), output):
+            raise OptionError(f"--output: the result would overwrite {self.file}; name another file")
+        if os.path.exists(output) and not self.overwrite:
+            raise OptionError(
+                f"{output} exists already; replace it with --overwrite, or name another --output"
+            )

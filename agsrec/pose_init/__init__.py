@@ -1,0 +1,14 @@
+"""From photos to cameras: interchangeable initialisers behind one contract."""
+
+from agsrec.pose_init.estimate import Alternative, PointMap, PoseEstimate
+from agsrec.pose_init.initialize import METHODS, MethodName, PlacementError, initialize
+
+__all__ = [
+    "METHODS",
+    "Alternative",
+    "MethodName",
+    "PlacementError",
+    "PointMap",
+    "PoseEstimate",
+    "initialize",
+]

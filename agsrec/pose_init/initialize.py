@@ -1,0 +1,272 @@
+"""One contract for all initialisers: photos in, cameras of those that could be placed out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from agsrec.device import resolve_device
+from agsrec.errors import CameraError, OptionError, SceneError
+from agsrec.pose_init.estimate import PoseEstimate
+from agsrec.pose_init.focal import exif_focals, focals_per_view, typical
+from agsrec.pose_init.normalize import normalize_estimate, with_focals
+
+if TYPE_CHECKING:
+    from agsrec.views import Views
+
+__all__ = ["METHODS", "Method", "MethodName", "PlacementError", "Task", "initialize"]
+
+MethodName = Literal["nview", "dust3r", "leap", "colmap", "file"]
+
+_MIN_OBJECT_PIXELS = 4  # fewer are dust, not an object
+
+
+class PlacementError(CameraError):
+    """The photos do not let a method find at least two poses."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an initialiser is given.
+
+    Attributes:
+        views: Views with an object in each, no two the same picture.
+        model: Name or folder of the model, or a model; the method's own where it is None.
+        device: Where to compute: "cpu" or "cuda".
+        focals: Focal length of each view in pixels, if known.
+        file: Camera file, for the method that reads one.
+        folder: Folder that preprocessing wrote, if there is one.
+        seed: Seed of everything random.
+    """
+
+    views: Views
+    model: Any = None
+    device: str = "cpu"
+    focals: Sequence[float] | None = None
+    file: str | Path | None = None
+    folder: Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Method:
+    """An initialiser.
+
+    Attributes:
+        run: Estimates the poses.
+        model: Model that is used unless another is named; None where the method has none or no usual one.
+        learned: Whether it has a model at all.
+        upright: Whether its world has an up direction of its own, which normalising would lose.
+    """
+
+    run: Callable[[Task], PoseEstimate]
+    model: str | None = None
+    learned: bool = False
+    upright: bool = False
+
+
+def _imported(module: str, name: str) -> Callable[..., PoseEstimate]:
+    """An initialiser by name: its module, and what that imports, loads on first use."""
+    return getattr(importlib.import_module(f"agsrec.pose_init.{module}"), name)
+
+
+def _nview(task: Task) -> PoseEstimate:
+    run = _imported("nview", "initialize_nview")
+    focals = None if task.focals is None else torch.tensor(list(task.focals))
+    return run(task.views, model=task.model, device=task.device, focal=focals)
+
+
+def _dust3r(task: Task) -> PoseEstimate:
+    run = _imported("dust3r.initializer", "initialize_dust3r")
+    return run(task.views, model=task.model, device=task.device, focal=typical(task.focals))
+
+
+def _leap(task: Task) -> PoseEstimate:
+    run = _imported("leap.initializer", "initialize_leap")
+    return run(task.views, model=task.model, device=task.device, focal=typical(task.focals))
+
+
+def _colmap(task: Task) -> PoseEstimate:
+    run = _imported("colmap", "initialize_colmap")
+    return run(task.views, focals=task.focals, folder=task.folder, seed=task.seed)
+
+
+def _file(task: Task) -> PoseEstimate:
+    if task.file is None:
+        raise OptionError("the method file needs the camera file it shall read")
+    return _imported("camera_file", "initialize_from_file")(task.views, task.file, folder=task.folder)
+
+
+METHODS: dict[str, Method] = {
+    "nview": Method(_nview, model="nview-mini", learned=True, upright=True),
+    "dust3r": Method(_dust3r, model="naver/DUSt3R_ViTLarge_BaseDecoder_224_linear", learned=True),
+    "leap": Method(_leap, learned=True),
+    "colmap": Method(_colmap),
+    "file": Method(_file, upright=True),
+}
+"""All initialisers by name."""
+
+
+def initialize(
+    views: Views,
+    method: MethodName = "nview",
+    *,
+    model: Any = None,
+    device: str = "auto",
+    focal: float | Sequence[float] | None = None,
+    file: str | Path | None = None,
+    folder: str | Path | None = None,
+    seed: int = 0,
+) -> PoseEstimate:
+    """Estimate the cameras of photos of one object.
+
+    A view without an object is not placed. Views that are the same picture get the same camera. The focal
+    length is the one given, or else the one that the camera wrote into the photos, or else the method's own
+    estimate.
+
+    Args:
+        views: V cut-out photos, at least two different ones with an object.
+        method: `nview`, `dust3r`, `leap`, `colmap` or `file`.
+        model: Name or folder of the method's model, or the model itself; its usual one by default.
+        device: "auto", "cpu" or "cuda".
+        focal: Focal length in pixels of the views, one or one per view, if known.
+        file: For `file`: a `cameras.json`, a `transforms.json` or a folder with a COLMAP text model.
+        folder: Folder that preprocessing wrote: with focal lengths, crops, and photos with their background.
+        seed: Seed of everything random.
+
+    Returns:
+        Cameras of the views that could be placed, with optical axes meeting near the origin, +y up, at the
+        mean distance `CAMERA_DISTANCE`.
+
+    Raises:
+        OptionError: An argument cannot be used, or there are too few views.
+        PlacementError: Fewer than two views could be placed.
+        DeviceError, CheckpointError, MissingExtraError, CameraError: As the message says.
+    """
+    chosen = _method(method, model, file)
+    target = resolve_device(device)
+    if not 0 <= seed < 2**63:
+        raise OptionError(f"--seed must be between 0 and 2**63 - 1, not {seed}")
+    focals = focals_per_view(focal, len(views), views.width, views.height)
+    if focals is None and folder is not None:
+        focals = exif_focals(folder, views.names, views.width)
+    twin = _twins(views, merge=method != "file")
+    kept = [i for i, first in enumerate(twin) if first == i]
+    if method != "file":
+        _require_two(views, twin, len(kept))
+    task = Task(
+        views=views[kept],
+        model=chosen.model if model is None else model,
+        device=target.type,
+        focals=None if focals is None else [focals[i] for i in kept],
+        file=file,
+        folder=None if folder is None else Path(folder),
+        seed=seed,
+    )
+    estimate = _placed(chosen, task, method)
+    if chosen.learned and task.focals is not None:
+        estimate = _with_focals(estimate, [task.focals[i] for i in estimate.indices])
+    return _for_all(estimate, kept, twin)
+
+
+def _method(name: str, model: Any, file: str | Path | None) -> Method:
+    """The method of that name, if the other arguments go with it."""
+    if name not in METHODS:
+        raise OptionError(f"unknown initialiser {name!r}; there are {', '.join(get_args(MethodName))}")
+    chosen = METHODS[name]
+    if model is not None and not chosen.learned:
+        raise OptionError(f"the initialiser {name} has no model; leave the model out")
+    if model is None and chosen.learned and chosen.model is None:
+        raise OptionError(f"the initialiser {name} comes without a model; name a checkpoint of it")
+    if file is not None and name != "file":
+        raise OptionError(f"the initialiser {name} reads no camera file; use the method file for {file}")
+    return chosen
+
+
+def _twins(views: Views, *, merge: bool) -> list[int]:
+    """For each view the first view that is the same picture, itself if none; -1 where it shows no object.
+
+    Without `merge`, each view stands for itself.
+    """
+    shown = (views.masks >= 0.5).flatten(1).sum(1) >= _MIN_OBJECT_PIXELS
+    pictures = views.composited(torch.zeros(3).to(views.images))
+    out: list[int] = []
+    for i in range(len(views)):
+        same = (j for j in range(i) if merge and out[j] == j and torch.equal(pictures[i], pictures[j]))
+        out.append(next(same, i) if shown[i] else -1)
+    return out
+
+
+def _require_two(views: Views, twin: Sequence[int], different: int) -> None:
+    """Raise unless there are two different views to relate to each other."""
+    if len(views) == 1:
+        raise OptionError(f"one view ({views.names[0]}) cannot be posed: there is no other to relate it to")
+    if different >= 2:
+        return
+    blank = [name for name, first in zip(views.names, twin, strict=True) if first < 0]
+    if blank:
+        raise PlacementError(
+            f"at least 2 views with an object are needed to pose them; {', '.join(blank)} "
+            f"{'shows' if len(blank) == 1 else 'show'} none, cut out again or use other photos"
+        )
+    raise PlacementError(f"all {len(views)} views are the same picture; use photos from different sides")
+
+
+def _placed(chosen: Method, task: Task, method: str) -> PoseEstimate:
+    """The method's estimate in the usual world."""
+    try:
+        estimate = _checked(chosen.run(task), task.views, method)
+        return estimate if chosen.upright else normalize_estimate(estimate)
+    except (CameraError, SceneError) as error:
+        if method == "file":  # it is the file that is wrong
+            raise
+        raise PlacementError(str(error)) from error
+
+
+def _checked(estimate: PoseEstimate, views: Views, method: str) -> PoseEstimate:
+    """The estimate, if it keeps the contract."""
+    cameras, count = estimate.cameras, len(estimate.cameras)
+    if count < 2 and method != "file":
+        raise PlacementError(
+            f"{method} could place only {count} of {len(views)} views; take photos that overlap more, "
+            "or try another initialiser"
+        )
+    assert len(estimate.placed) == len(views), (len(estimate.placed), len(views))
+    assert (cameras.width, cameras.height) == (views.width, views.height), (cameras.width, cameras.height)
+    if not (cameras.viewmats.isfinite().all() and cameras.Ks.isfinite().all()):
+        raise PlacementError(f"{method} found no finite cameras for these views; try another initialiser")
+    return estimate
+
+
+def _with_focals(estimate: PoseEstimate, focals: Sequence[float]) -> PoseEstimate:
+    others = tuple(replace(a, cameras=with_focals(a.cameras, focals)) for a in estimate.alternatives)
+    return replace(estimate, cameras=with_focals(estimate.cameras, focals), alternatives=others)
+
+
+def _for_all(estimate: PoseEstimate, kept: Sequence[int], twin: Sequence[int]) -> PoseEstimate:
+    """The estimate for `kept` views as one for all: their twins share their cameras, the others have none."""
+    if len(kept) == len(twin):
+        return estimate
+    position = {view: k for k, view in enumerate(kept)}
+    rows = [position.get(first, -1) for first in twin]  # of each view, in the estimate's views
+
+    def spread(values: Tensor) -> Tensor:
+        return torch.stack([values[r] if r >= 0 else torch.zeros_like(values[0]) for r in rows])
+
+    placed = spread(estimate.placed)
+    camera = {view: k for k, view in enumerate(estimate.indices)}
+    index = [camera[r] for r in rows if r in camera]
+    others = tuple(replace(a, cameras=a.cameras[index]) for a in estimate.alternatives)
+    return replace(
+        estimate,
+        cameras=estimate.cameras[index],
+        placed=placed,
+        confidence=spread(estimate.confidence),
+        alternatives=others,
+    )

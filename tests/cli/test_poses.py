@@ -1,0 +1,163 @@
+"""`agsrec poses`, with an initialiser that knows the answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from agsrec.camera_files import read_cameras_json, write_cameras_json
+from agsrec.cli import main
+from agsrec.errors import CheckpointError
+from agsrec.images import save_png
+from agsrec.pose_init.initialize import Task
+from tests.cli.helpers import refused
+from tests.pose_init.fakes import install, knowing
+from tests.tiny import NAMES, rough, tiny_scene, write_scene
+
+TRUE = tiny_scene(8)[1][[0, 1, 2, 4, 5, 6]]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("original") / "blob"
+    write_scene(folder)
+    (folder / "cameras.json").unlink()
+    return folder
+
+
+@pytest.fixture
+def blob(original: Path, tmp_path: Path) -> Path:
+    """Cut-out photos without cameras."""
+    shutil.copytree(original, tmp_path / "blob")
+    return tmp_path / "blob"
+
+
+@pytest.fixture
+def photos(original: Path, tmp_path: Path) -> Path:
+    """The same as photos before black, under names of their own."""
+    folder = tmp_path / "my photos"
+    for name in NAMES:
+        with Image.open(original / "processed" / f"{name}_rgba.png") as image:
+            rgba = np.asarray(image)
+        save_png(folder / f"{name}.png", np.where(rgba[..., 3:] > 0, rgba[..., :3], 0).astype(np.uint8))
+    return folder
+
+
+def test_writes_cameras_and_a_picture(
+    blob: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Task] = []
+    install(monkeypatch, knowing(TRUE, NAMES, lost=["003"], seen=seen))
+    main(["poses", str(blob), "--seed", "5"])
+    listed = read_cameras_json(blob / "cameras.json", 48, 48)
+    assert listed.names == ("000", "001", "002", "004", "005")
+    torch.testing.assert_close(listed.cameras.viewmats, TRUE[[0, 1, 2, 4, 5]].viewmats, atol=1e-5, rtol=0)
+    assert json.loads((blob / "cameras.json").read_text())["004"]["confidence"] == pytest.approx(0.8)
+    with Image.open(blob / "poses.png") as picture:
+        assert picture.width == 1520
+    printed = capsys.readouterr().out
+    assert "nview placed 5 of 6 views" in printed and "Left out" in printed and ": 003\n" in printed
+    assert str(blob / "cameras.json") in printed and "poses.png" in printed
+    assert seen[0].seed == 5 and seen[0].folder == blob
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_options(blob: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool) -> None:
+    seen: list[Task] = []
+    install(monkeypatch, knowing(TRUE, NAMES, seen=seen), "dust3r")
+    output = tmp_path / "new" / "mine.json"
+    options = ["--method", "dust3r", "--model", "some/folder", "--focal", "80", "--output", str(output)]
+    main(["poses", str(blob / "processed" if inside else blob), *options, "--views", "004", "000"])
+    listed = read_cameras_json(output, 48, 48)
+    assert listed.names == ("004", "000") and listed.cameras.focal_lengths.unique().tolist() == [80.0]
+    assert seen[0].model == "some/folder" and (tmp_path / "new" / "poses.png").is_file()
+    assert not (blob / "cameras.json").exists()
+
+
+def test_cuts_photos_out_first(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Task] = []
+    install(monkeypatch, knowing(TRUE, NAMES, seen=seen))
+    main(["poses", str(photos), "--background-model", "grabcut", "--num-views", "3"])
+    assert seen[0].views.names == NAMES[:3] and seen[0].views.width == 512
+    assert read_cameras_json(photos / "cameras.json", 48, 48).names == NAMES[:3]
+    assert "Cut 6 photos out" in capsys.readouterr().out
+    before = (photos / "processed" / "000_rgba.png").stat().st_mtime_ns
+    main(["poses", str(photos), "--overwrite"])
+    assert (photos / "processed" / "000_rgba.png").stat().st_mtime_ns == before
+    assert read_cameras_json(photos / "cameras.json", 48, 48).names == NAMES[:3], "cameras.json names them"
+
+
+def test_overwrites_only_when_asked(
+    blob: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(monkeypatch, knowing(TRUE, NAMES))
+    write_cameras_json(blob / "cameras.json", rough(TRUE, 20), NAMES)
+    before = (blob / "cameras.json").read_bytes()
+    message = refused(capsys, "poses", str(blob))
+    assert "cameras.json exists already" in message and "--overwrite" in message
+    assert (blob / "cameras.json").read_bytes() == before and not (blob / "poses.png").exists()
+    main(["poses", str(blob), "--overwrite"])
+    assert (blob / "cameras.json").read_bytes() != before
+
+
+def test_converts_a_file(blob: Path, tmp_path: Path) -> None:
+    write_cameras_json(tmp_path / "given.json", TRUE, NAMES)
+    main(["poses", str(blob), "--method", "file", "--file", str(tmp_path / "given.json")])
+    listed = read_cameras_json(blob / "cameras.json", 48, 48)
+    torch.testing.assert_close(listed.cameras.viewmats, TRUE.viewmats, atol=1e-5, rtol=0)
+
+
+BAD: dict[str, tuple[list[str], list[str]]] = {
+    "unknown method": (["--method", "magic"], ["--method", "'magic'"]),
+    "one view": (["--num-views", "1"], ["one view (000) cannot be posed"]),
+    "too many views": (["--num-views", "9"], ["9 views asked for", "1 to 6"]),
+    "no such view": (["--views", "000", "x"], ["'x'"]),
+    "missing extra": (["--method", "colmap"], ["pycolmap is not installed", "agsrec[colmap]"]),
+    "leap alone": (["--method", "leap"], ["leap", "name a checkpoint"]),
+    "file alone": (["--method", "file"], ["needs the camera file"]),
+    "no such file": (["--method", "file", "--file", "gone.json"], ["gone.json does not exist"]),
+    "model of none": (["--method", "colmap", "--model", "x"], ["has no model"]),
+    "output": (["--output", "cameras.txt"], ["--output", ".json"]),
+    "focal": (["--focal", "-3"], ["focal length of -3"]),
+    "no CUDA": (["--device", "cuda"], ["--device cuda"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refusals(
+    blob: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "pycolmap", None)
+    install(monkeypatch, lambda _: pytest.fail("work was done"))
+    arguments, words = BAD[case]
+    before = sorted(blob.rglob("*"))
+    message = refused(capsys, "poses", str(blob), *arguments)
+    assert all(word in message for word in words), message
+    assert sorted(blob.rglob("*")) == before
+
+
+def test_what_an_initialiser_raises_is_one_line(
+    blob: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(task: Task) -> None:
+        raise CheckpointError(f"{task.model}: no such model folder")
+
+    monkeypatch.setitem(sys.modules, "pycolmap", None)
+    install(monkeypatch, missing)  # type: ignore[arg-type]
+    assert "nview-mini: no such model folder" in refused(capsys, "poses", str(blob))
+    install(monkeypatch, knowing(TRUE, NAMES, lost=NAMES[1:]))
+    assert "could place only 1 of 6 views" in refused(capsys, "poses", str(blob))
+    assert "not a folder" in refused(capsys, "poses", str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    assert "no *_rgba.png" in refused(capsys, "poses", str(tmp_path / "empty"))
+    assert not (blob / "cameras.json").exists()
