@@ -35,6 +35,7 @@ def test_unseen_objects_are_posed_as_well_as_stated() -> None:
 
 def test_by_its_name_and_the_same_each_time() -> None:
     views, _ = unseen_view_sets(1)[0]
+    views = views[[0, 1, 2, 3]]
     first, second = (initialize(views, "nview", device="cpu") for _ in range(2))
     assert torch.equal(first.cameras.viewmats, second.cameras.viewmats)
     assert first.placed.all() and first.points is not None
@@ -44,7 +45,7 @@ def test_more_views_than_any_training_batch() -> None:
     sets = unseen_view_sets(5)
     images = torch.cat([v.images for v, _ in sets])
     many = Views(images, tuple(str(k) for k in range(len(images))))
-    found = initialize(many, "nview", device="cpu")
+    found = initialize(many, "nview", device="cpu", refine=False)
     assert len(found.placed) == len(images) and bool(found.cameras.viewmats.isfinite().all())
 
 

@@ -18,6 +18,7 @@ from agsrec.fit.gaussian_optimizer import GaussianOptimizer
 from agsrec.fit.guided import Guidance, guidance_loss
 from agsrec.fit.hull import gaussians_from_hull, object_sphere, visual_hull
 from agsrec.fit.poses import PoseOptimizer, PoseParameters, moved
+from agsrec.fit.seeds import MIN_SEEDS, gaussians_from_points
 from agsrec.fit.target import Target, data_loss
 from agsrec.render import render_scene
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.config import FitConfig, LossConfig, Round
     from agsrec.gaussians import Gaussians
+    from agsrec.point_map import PointMap
     from agsrec.views import Views
 
 __all__ = ["Checkpointing", "FitProgress", "FitResult", "Guidance", "fit"]
@@ -113,6 +115,7 @@ def fit(
     config: FitConfig,
     *,
     seed: int = 0,
+    points: PointMap | None = None,
     guidance: Guidance | None = None,
     progress: Callable[[FitProgress], None] | None = None,
     checkpointing: Checkpointing | None = None,
@@ -124,6 +127,8 @@ def fit(
         cameras: Their rough cameras, in pixels of the photos.
         config: Schedule and weights.
         seed: Seed of everything random; equal seeds give equal results on one machine.
+        points: Surface points in the world of the cameras, for the first scene; without them, or with few, it
+            is the visual hull.
         guidance: Judge of novel views in guided rounds, such as a diffusion prior.
         progress: Called at every record of the history.
         checkpointing: Where to keep the state; a matching state found there is continued.
@@ -137,7 +142,7 @@ def fit(
         if stored is not None:
             _restore(state, views, config, stored)
     while state.round < len(config.rounds):
-        _run_round(state, views, config, guidance, progress, checkpointing)
+        _run_round(state, views, config, points, guidance, progress, checkpointing)
     assert state.optimizer is not None
     final = state.current()
     final = replace(final, viewmats=final.viewmats.detach(), Ks=final.Ks.detach())
@@ -147,14 +152,18 @@ def fit(
 # -------------------------------------------------------------------- rounds
 
 
-def _begin_round(state: _State, views: Views, config: FitConfig) -> None:
-    """Fresh Gaussians from the visual hull of the cameras reached so far."""
+def _begin_round(state: _State, views: Views, config: FitConfig, points: PointMap | None) -> None:
+    """Fresh Gaussians: from points in the first round, from the hull of the cameras reached in others."""
     plan = config.rounds[state.round]
     with torch.no_grad():
         state.cameras = state.current()
         state.center, state.radius = object_sphere(views, state.cameras)
-        hull = visual_hull(views, state.cameras, resolution=config.hull_resolution, blur=plan.hull_blur)
-        gaussians = gaussians_from_hull(hull, views, state.cameras, plan.num_points, state.generator)
+        if points is not None and len(points.points) >= MIN_SEEDS and state.round == 0:
+            seeds = points.to(views.images)
+            gaussians = gaussians_from_points(seeds, plan.num_points, state.generator)
+        else:
+            hull = visual_hull(views, state.cameras, resolution=config.hull_resolution, blur=plan.hull_blur)
+            gaussians = gaussians_from_hull(hull, views, state.cameras, plan.num_points, state.generator)
     state.optimizer = GaussianOptimizer(gaussians, config.rates, state.radius)
     state.poses = PoseOptimizer(PoseParameters.zeros(state.cameras.viewmats), config.poses)
     state.iteration, state.guidance_loss = 0, None
@@ -164,13 +173,14 @@ def _run_round(
     state: _State,
     views: Views,
     config: FitConfig,
+    points: PointMap | None,
     guidance: Guidance | None,
     progress: Callable[[FitProgress], None] | None,
     checkpointing: Checkpointing | None,
 ) -> None:
     """Run, or finish, the current round and move on to the next."""
     if state.optimizer is None or state.iteration == 0:
-        _begin_round(state, views, config)
+        _begin_round(state, views, config, points)
     plan = config.rounds[state.round]
     clock = time.perf_counter()
     end = 0

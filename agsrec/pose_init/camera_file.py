@@ -16,7 +16,8 @@ from agsrec.camera_files import (
     read_transforms_json,
 )
 from agsrec.errors import CameraError, OptionError
-from agsrec.pose_init.estimate import PointMap, PoseEstimate
+from agsrec.point_map import PointMap
+from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.normalize import normalize_estimate
 
 if TYPE_CHECKING:

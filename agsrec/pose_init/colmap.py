@@ -21,7 +21,8 @@ import torch
 from agsrec.cameras import Cameras
 from agsrec.errors import AgsrecError, require
 from agsrec.images import encode_png, load_image
-from agsrec.pose_init.estimate import PointMap, PoseEstimate
+from agsrec.point_map import PointMap
+from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.focal import default_focal
 
 if TYPE_CHECKING:

@@ -8,23 +8,9 @@ from torch import Tensor
 
 from agsrec.cameras import Cameras
 from agsrec.errors import ShapeError
+from agsrec.point_map import PointMap
 
-__all__ = ["Alternative", "PointMap", "PoseEstimate"]
-
-
-@dataclass(frozen=True)
-class PointMap:
-    """Surface points in the world of the cameras they came with.
-
-    Attributes:
-        points: [M, 3], world units.
-        colors: RGB [M, 3] in [0, 1].
-        confidence: [M], positive; higher is surer, on the initialiser's own scale.
-    """
-
-    points: Tensor
-    colors: Tensor
-    confidence: Tensor
+__all__ = ["Alternative", "PoseEstimate"]
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Task:
         focals: Focal length of each view in pixels, if known.
         file: Camera file, for the method that reads one.
         folder: Folder that preprocessing wrote, if there is one.
+        refine: Whether to better rough poses before they are returned.
         seed: Seed of everything random.
     """
 
@@ -51,6 +52,7 @@ class Task:
     focals: Sequence[float] | None = None
     file: str | Path | None = None
     folder: Path | None = None
+    refine: bool = True
     seed: int = 0
 
 
@@ -79,7 +81,14 @@ def _imported(module: str, name: str) -> Callable[..., PoseEstimate]:
 def _nview(task: Task) -> PoseEstimate:
     run = _imported("nview", "initialize_nview")
     focals = None if task.focals is None else torch.tensor(list(task.focals))
-    return run(task.views, model=task.model, device=task.device, focal=focals)
+    return run(
+        task.views,
+        model=task.model,
+        device=task.device,
+        focal=focals,
+        refine=task.refine,
+        seed=task.seed,
+    )
 
 
 def _dust3r(task: Task) -> PoseEstimate:
@@ -122,6 +131,7 @@ def initialize(
     focal: float | Sequence[float] | None = None,
     file: str | Path | None = None,
     folder: str | Path | None = None,
+    refine: bool = True,
     seed: int = 0,
 ) -> PoseEstimate:
     """Estimate the cameras of photos of one object.
@@ -138,6 +148,8 @@ def initialize(
         focal: Focal length in pixels of the views, one or one per view, if known.
         file: For `file`: a `cameras.json`, a `transforms.json` or a folder with a COLMAP text model.
         folder: Folder that preprocessing wrote: with focal lengths, crops, and photos with their background.
+        refine: For `nview`: let coarse scenes choose among the network's guesses and better their poses
+            (see `agsrec.pose_init.refine`), some seconds on a CPU; off returns what the network says.
         seed: Seed of everything random.
 
     Returns:
@@ -167,6 +179,7 @@ def initialize(
         focals=None if focals is None else [focals[i] for i in kept],
         file=file,
         folder=None if folder is None else Path(folder),
+        refine=refine,
         seed=seed,
     )
     estimate = _placed(chosen, task, method)
@@ -246,7 +259,10 @@ def _checked(estimate: PoseEstimate, views: Views, method: str) -> PoseEstimate:
 
 def _with_focals(estimate: PoseEstimate, focals: Sequence[float]) -> PoseEstimate:
     others = tuple(replace(a, cameras=with_focals(a.cameras, focals)) for a in estimate.alternatives)
-    return replace(estimate, cameras=with_focals(estimate.cameras, focals), alternatives=others)
+    cameras, points = with_focals(estimate.cameras, focals), estimate.points
+    if points is not None:
+        points = points.moved(estimate.cameras, cameras)
+    return replace(estimate, cameras=cameras, points=points, alternatives=others)
 
 
 def _for_all(estimate: PoseEstimate, kept: Sequence[int], twin: Sequence[int]) -> PoseEstimate:
@@ -263,9 +279,14 @@ def _for_all(estimate: PoseEstimate, kept: Sequence[int], twin: Sequence[int]) -
     camera = {view: k for k, view in enumerate(estimate.indices)}
     index = [camera[r] for r in rows if r in camera]
     others = tuple(replace(a, cameras=a.cameras[index]) for a in estimate.alternatives)
+    points = estimate.points
+    if points is not None and points.camera is not None:
+        first = torch.tensor([index.index(k) for k in range(len(estimate.cameras))])
+        points = replace(points, camera=first[points.camera])
     return replace(
         estimate,
         cameras=estimate.cameras[index],
+        points=points,
         placed=placed,
         confidence=spread(estimate.confidence),
         alternatives=others,

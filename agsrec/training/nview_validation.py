@@ -51,10 +51,10 @@ def validate_poses(
     sets = {"unseen": list(unseen_view_sets(count))} | {name: [scene] for name, scene in scenes.items()}
     report: dict[str, float] = {}
     for name, members in sets.items():
-        errors = [
-            pairwise_rotation_errors(initialize_nview(v, model=network, device=device).cameras, truth)
-            for v, truth in members
-        ]
+        errors = []
+        for views, truth in members:
+            estimate = initialize_nview(views, model=network, device=device, refine=False)
+            errors.append(pairwise_rotation_errors(estimate.cameras, truth))
         summary = summarize_rotations(torch.cat(errors))
         report[f"{name}_median_deg"] = round(summary.median_deg, 2)
         report[f"{name}_within_15"] = round(summary.within_15, 3)

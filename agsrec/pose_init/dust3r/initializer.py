@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from agsrec.cameras import CAMERA_DISTANCE, Cameras, optical_axis_intersection
 from agsrec.errors import CameraError, OptionError
+from agsrec.point_map import PointMap
 from agsrec.pose_init.dust3r.alignment import AlignOptions
 from agsrec.pose_init.dust3r.pairs import PairPoints, Pairs, pair_graph, predict_pairs
 from agsrec.pose_init.dust3r.placement import Placement, place_views
-from agsrec.pose_init.estimate import PointMap, PoseEstimate
+from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.views import Views
 
 if TYPE_CHECKING:
@@ -176,8 +177,12 @@ def _estimate(
     lost = [name for name, good in zip(views.names, placed.tolist(), strict=True) if not good]
     if lost:
         _log.warning("dust3r could not place %s", ", ".join(lost))
+    camera = torch.arange(len(surface), device=surface.device).view(-1, *[1] * (surface.ndim - 1))
     seeds = PointMap(
-        points.float()[thin], colors.to(target)[thin], found.point_confidence[surface].to(target)[thin]
+        points.float()[thin],
+        colors.to(target)[thin],
+        found.point_confidence[surface].to(target)[thin],
+        camera.expand(surface.shape)[surface].to(target)[thin],
     )
     return PoseEstimate(cameras.to(dtype=torch.float32), placed, confidence, seeds)
 

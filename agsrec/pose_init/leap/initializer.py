@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from agsrec.cameras import CAMERA_DISTANCE, Cameras
 from agsrec.errors import CameraError, OptionError, SceneError
-from agsrec.pose_init.estimate import Alternative, PointMap, PoseEstimate
+from agsrec.point_map import PointMap
+from agsrec.pose_init.estimate import Alternative, PoseEstimate
 from agsrec.pose_init.leap.checkpoint import load_leap
 from agsrec.pose_init.leap.model import normalized_pictures
 from agsrec.pose_init.leap.volume import VolumeRenderer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["AzimuthModes", "agreed_azimuths", "pair_energies"]
+__all__ = ["AzimuthModes", "agreed_azimuths", "mean_energies", "pair_energies"]
 
 _DEGREES = 360
 _FLOOR = 0.02  # share of each distribution that is spread evenly: no pair has a veto
@@ -59,10 +59,10 @@ def agreed_azimuths(energies: Tensor, *, modes: int, apart_deg: float = 25.0) ->
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(_DEGREES, (_RANDOM_STARTS, count), generator=generator).to(energies.device)
     azimuths = _ascended(energies, torch.cat([starts, noise]))
-    best = azimuths[_scores(energies, azimuths).argmax()]
+    best = azimuths[mean_energies(energies, azimuths).argmax()]
     azimuths = torch.cat([azimuths, _with_one_view_moved(energies, best, apart_deg)])
     azimuths = (azimuths - azimuths[:, :1]) % _DEGREES
-    scores = _scores(energies, azimuths)
+    scores = mean_energies(energies, azimuths)
     kept: list[int] = []
     for index in scores.argsort(descending=True, stable=True).tolist():
         distinct = [_largest_difference(azimuths[index], azimuths[k]) > apart_deg for k in kept]
@@ -105,8 +105,8 @@ def _with_one_view_moved(energies: Tensor, azimuths: Tensor, apart_deg: float) -
     return moved
 
 
-def _scores(energies: Tensor, azimuths: Tensor) -> Tensor:
-    """Mean energy over pairs [S]."""
+def mean_energies(energies: Tensor, azimuths: Tensor) -> Tensor:
+    """Mean energy over pairs [S] of arrangements [S, V] in whole degrees."""
     count = len(energies)
     first, second = torch.triu_indices(count, count, 1, device=energies.device)
     difference = (azimuths[:, second] - azimuths[:, first]) % _DEGREES  # [S, P]

@@ -10,12 +10,19 @@ from torch import Tensor
 
 from agsrec.cameras import CAMERA_DISTANCE, Cameras
 from agsrec.device import resolve_device
-from agsrec.pose_init.estimate import Alternative, PointMap, PoseEstimate
-from agsrec.pose_init.nview.angles import rotations_from_angles
-from agsrec.pose_init.nview.consensus import AzimuthModes, agreed_azimuths, pair_energies
+from agsrec.point_map import PointMap
+from agsrec.pose_init.estimate import Alternative, PoseEstimate
+from agsrec.pose_init.nview.angles import angles_from_rotations, rotations_from_angles
+from agsrec.pose_init.nview.consensus import (
+    AzimuthModes,
+    agreed_azimuths,
+    mean_energies,
+    pair_energies,
+)
 from agsrec.pose_init.nview.crops import Crops, network_crops
 from agsrec.pose_init.nview.network import ELEVATION_BINS, POINTS_PER_TOKEN, NView
 from agsrec.pose_init.nview.placement import Sightings, place, search_focal
+from agsrec.pose_init.refine import refine_estimate
 from agsrec.views import Views
 
 __all__ = ["EMBEDDED_NVIEW", "initialize_nview"]
@@ -56,6 +63,8 @@ def initialize_nview(
     model: str | Path | NView = EMBEDDED_NVIEW,
     device: str = "auto",
     focal: Tensor | float | None = None,
+    refine: bool = True,
+    seed: int = 0,
 ) -> PoseEstimate:
     """Cameras of views from nothing but their cut-outs, by a network that sees all of them at once.
 
@@ -64,6 +73,9 @@ def initialize_nview(
         model: A network, its folder, or its name in `checkpoints/`.
         device: "auto", "cpu" or "cuda".
         focal: Focal lengths in pixels of the views, if known; otherwise estimated from the points.
+        refine: Let coarse scenes choose among the network's guesses and better their poses; see
+            `agsrec.pose_init.refine`.
+        seed: Seed of those scenes.
 
     Returns:
         Estimate with points and alternatives; every view is placed.
@@ -76,7 +88,8 @@ def initialize_nview(
     network = (model if isinstance(model, NView) else _loaded(model)).to(target).eval()
     crops = network_crops(views.to(target), network.config.image_size)
     reading = _read(network, crops)
-    modes = agreed_azimuths(pair_energies(reading.differences), modes=_MODES)
+    energies = pair_energies(reading.differences)
+    modes = agreed_azimuths(energies, modes=_MODES)
     principal = torch.tensor([0.5 * views.width, 0.5 * views.height], device=target)
     sightings = Sightings(reading.points, crops.to_views(reading.pixels) - principal, reading.weights)
     spans = crops.scales * network.config.image_size
@@ -84,7 +97,7 @@ def initialize_nview(
     centers, _ = place(sightings, focals)
     arranged = [_cameras(reading, a, centers, focals, views) for a in modes.azimuths]
     confidence = _agreement(reading.differences, modes)
-    return PoseEstimate(
+    estimate = PoseEstimate(
         cameras=arranged[0].to("cpu"),
         placed=torch.ones(len(views), dtype=torch.bool),
         confidence=confidence.cpu(),
@@ -95,6 +108,14 @@ def initialize_nview(
         ),
         score=float(modes.scores[0]),
     )
+    if not refine:
+        return estimate
+
+    def plausibility(cameras: Cameras) -> float:
+        azimuths = angles_from_rotations(cameras.rotations)[1].round().long().to(energies.device) % 360
+        return float(mean_energies(energies, azimuths[None]))
+
+    return refine_estimate(views, estimate, plausibility, seed=seed)
 
 
 def _loaded(name: str | Path) -> NView:
@@ -197,4 +218,5 @@ def _point_map(reading: _Reading, cameras: Cameras, centers: Tensor, crops: Crop
     rgba = crops.images[rows, :, index[..., 1], index[..., 0]]  # [V, N, 4]
     kept = reading.weights > 0
     colors = (rgba[..., :3] / rgba[..., 3:].clamp(min=1e-3)).clamp(0, 1)
-    return PointMap(world[kept].cpu(), colors[kept].cpu(), reading.weights[kept].cpu())
+    camera = rows.expand(kept.shape)[kept]
+    return PointMap(world[kept].cpu(), colors[kept].cpu(), reading.weights[kept].cpu(), camera.cpu())

@@ -1,0 +1,219 @@
+"""The best of several guesses at the poses, and its poses improved, by what a coarse scene explains.
+
+Analysis by synthesis: for every guess a small scene is fitted to small pictures, together with the poses. The
+scene of a wrong guess cannot reproduce the photos, so the remaining error tells guesses apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from agsrec.config import FitConfig, LossConfig, PoseConfig, Rates, Round, Stage
+from agsrec.errors import CameraError, SceneError
+from agsrec.fit import fit
+from agsrec.fit.target import Target, data_loss
+from agsrec.pose_init.estimate import Alternative, PoseEstimate
+from agsrec.render import render_scene
+
+if TYPE_CHECKING:
+    from agsrec.cameras import Cameras
+    from agsrec.gaussians import Gaussians
+    from agsrec.point_map import PointMap
+    from agsrec.views import Views
+
+__all__ = ["refine_estimate"]
+
+_MODES = 4  # guesses of the initialiser that are tried
+_RENDERS = (
+    64  # views times guesses, or times flips in a sweep, that are tried: bounds the time for many views
+)
+_SWEEPS = 3
+_CLEARLY = 0.05  # cost by which a flip has to be better
+_HOPELESS = 1.0  # cost of implausibility that no scene makes up for
+_TRUST = 1.6  # in the initialiser, over the number of views: cost of a nat in logarithms of the fit's error
+_CLOSE = 0.3  # cost above the best within which guesses are compared in a longer fit
+_FINALISTS = 3
+_ALTERNATIVES = 3
+_APART_DEG = 25.0
+
+_LOSS = LossConfig(mask=0.5)
+
+Plausibility = Callable[["Cameras"], float]
+"""What an initialiser thinks of cameras: a mean log-density over pairs of views, in nats."""
+
+
+def _schedule(warmup: int, *stages: Stage) -> FitConfig:
+    """A short fit whose cameras wait until there is a scene to look at."""
+    plan = Round(
+        num_points=500,
+        max_points=500,
+        hull_blur=0.06,
+        stages=stages,
+        rate_rotation=1e-2,
+        rate_translation=6e-3,
+        rate_decay=0.2,
+    )
+    return FitConfig(rounds=(plan,), rates=Rates(means=6e-3), loss=_LOSS, poses=PoseConfig(warmup=warmup))
+
+
+_TRIAL = _schedule(40, Stage(32, 100))
+_FINAL = _schedule(80, Stage(32, 150), Stage(64, 200))
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """Poses as guessed, and how well a scene fitted to them explains the photos.
+
+    Attributes:
+        start: The guess.
+        points: Surface points that go with it.
+        cameras: The poses after the fit.
+        cost: Logarithm of what the scene leaves unexplained, and how implausible the guess is.
+    """
+
+    start: Cameras
+    points: PointMap | None
+    cameras: Cameras
+    cost: float
+
+
+def refine_estimate(
+    views: Views, estimate: PoseEstimate, plausibility: Plausibility | None = None, *, seed: int = 0
+) -> PoseEstimate:
+    """Choose among an estimate and its alternatives, turn views that face the wrong way, better all poses.
+
+    The classic mistake is to take an object's front for its back: each view in turn is tried from the
+    opposite side, and stays there if that explains the photos better.
+
+    Args:
+        views: All V views of the estimate.
+        estimate: Poses within some 30 degrees, apart from such mistakes.
+        plausibility: What the initialiser thinks of other poses, which counts beside what the scene explains:
+            the fewer views, the more ways there are to explain them.
+        seed: Seed of everything random.
+
+    Returns:
+        The estimate with other poses, in the same order and world. Scores are negative
+        costs: the logarithm of a coarse fit's error, and what implausibility adds.
+    """
+    if len(estimate.cameras) < 3:
+        return estimate  # two views are explained by nearly any two poses
+    search = _Search(views[estimate.indices], estimate, plausibility, seed)
+    try:
+        tried = search.run()
+        finalists = _distinct([g for g in tried if g.cost < tried[0].cost + _CLOSE])[:_FINALISTS]
+        final = min((search.fitted(g.start, _FINAL) for g in finalists), key=lambda guess: guess.cost)
+    except (CameraError, SceneError):  # poses that fit no scene at all are not made better by one
+        return estimate
+    points = None if final.points is None else final.points.moved(final.start, final.cameras)
+    others = _distinct([final, *tried])[1 : 1 + _ALTERNATIVES]
+    return replace(
+        estimate,
+        cameras=final.cameras,
+        points=points,
+        score=-final.cost,
+        alternatives=tuple(Alternative(g.cameras, -g.cost) for g in others),
+    )
+
+
+class _Search:
+    """Guesses that are tried one after the other."""
+
+    def __init__(
+        self, photos: Views, estimate: PoseEstimate, plausibility: Plausibility | None, seed: int
+    ) -> None:
+        self.photos = photos
+        self._estimate = estimate
+        self._plausibility = plausibility
+        self._likely = self._implausible(estimate.cameras)
+        self._seed = seed
+        self._tried: list[_Guess] = []
+
+    def run(self) -> list[_Guess]:
+        """All guesses that were tried, best first."""
+        most = max(1, _RENDERS // len(self.photos))
+        starts = [self._estimate.cameras, *(a.cameras for a in self._estimate.alternatives)]
+        for cameras in starts[: min(_MODES, most)]:
+            if self._has_hope(cameras):
+                self._try(cameras)
+        best = min(self._tried, key=lambda guess: guess.cost)
+        unsure = self._estimate.confidence[self._estimate.placed].argsort().tolist()
+        unsure = unsure[:most]
+        for _ in range(_SWEEPS):
+            better = self._swept(best, unsure)
+            if better is best:
+                break
+            best = better
+        return sorted(self._tried, key=lambda guess: guess.cost)
+
+    def _swept(self, best: _Guess, candidates: list[int]) -> _Guess:
+        """The guess after every flip of a view that helped."""
+        for view in candidates:
+            cameras = _seen_from_behind(best.start, view)
+            if self._has_hope(cameras):
+                guess = self._try(cameras)
+                best = guess if guess.cost < best.cost - _CLEARLY else best
+        return best
+
+    def _try(self, cameras: Cameras) -> _Guess:
+        self._tried.append(self.fitted(cameras, _TRIAL))
+        return self._tried[-1]
+
+    def fitted(self, cameras: Cameras, config: FitConfig) -> _Guess:
+        """A guess, and what comes of it in a fit."""
+        points = self._estimate.points
+        if points is not None:
+            points = points.moved(self._estimate.cameras, cameras)
+        result = fit(self.photos, cameras, config, seed=self._seed, points=points)
+        error = _error(self.photos, result.gaussians, result.cameras, config.rounds[-1].stages[-1].size)
+        cost = math.log(max(error, 1e-12)) + self._implausible(cameras)
+        return _Guess(cameras, points, result.cameras, cost)
+
+    def _has_hope(self, cameras: Cameras) -> bool:
+        return self._implausible(cameras) < self._likely + _HOPELESS
+
+    def _implausible(self, cameras: Cameras) -> float:
+        if self._plausibility is None:
+            return 0.0
+        return -_TRUST / len(cameras) * self._plausibility(cameras)
+
+
+@torch.no_grad()
+def _error(photos: Views, gaussians: Gaussians, cameras: Cameras, size: int) -> float:
+    """Loss of a scene over black and white, in pictures of `size` pixels."""
+    target = Target.at(photos, size)
+    height, width = target.alpha.shape[1:]
+    small, total = cameras.resized(width, height), 0.0
+    for shade in (0.0, 1.0):
+        background = torch.full((len(photos), 3), shade).to(target.rgb)
+        rendered = render_scene(gaussians, small, background, render_mode="RGB")
+        total += 0.5 * float(data_loss(rendered, target.over(background), target.alpha, _LOSS))
+    return total
+
+
+def _seen_from_behind(cameras: Cameras, view: int) -> Cameras:
+    """Cameras of which one goes half way around the world's up axis."""
+    viewmats = cameras.viewmats.clone()
+    viewmats[view, :, [0, 2]] *= -1
+    return replace(cameras, viewmats=viewmats)
+
+
+def _distinct(guesses: Sequence[_Guess]) -> list[_Guess]:
+    """The guesses whose outcome differs from those before."""
+    kept: list[_Guess] = []
+    for guess in guesses:
+        if all(_largest_turn(guess.cameras, k.cameras) > _APART_DEG for k in kept):
+            kept.append(guess)
+    return kept
+
+
+def _largest_turn(a: Cameras, b: Cameras) -> float:
+    """Degrees by which some view differs after the turn of the world that brings most views together."""
+    turns = a.rotations.mT @ b.rotations  # of the world, as each view sees it
+    trace = torch.einsum("vij,wij->vw", turns, turns)
+    return float(((trace - 1) / 2).clamp(-1, 1).acos().rad2deg().amax(1).min())
