@@ -1,9 +1,11 @@
 """How well an initialiser poses objects from nothing: unseen random objects, and folders with known cameras.
 
 python benchmarks/initialisers.py [FOLDER...] [--method nview] [--model M] [--random 50] [--views 8 4]
+                                  [--rough]
 
 FOLDER holds ground truth, or a scene whose cameras.json is taken for the truth. Errors are relative rotation
-errors over pairs of views; a pair with a view that could not be placed counts as 180 degrees.
+errors over pairs of views; a pair with a view that could not be placed counts as 180 degrees. With --rough,
+poses are measured as the network says, without the coarse scenes that better them.
 """
 
 from __future__ import annotations
@@ -38,14 +40,16 @@ def given(folder: Path) -> Photos:
         return scene.name, scene.views, scene.cameras
 
 
-def errors(photos: Photos, views: int, method: Any, model: str | None) -> tuple[torch.Tensor, float]:
+def errors(
+    photos: Photos, views: int, method: Any, model: str | None, rough: bool
+) -> tuple[torch.Tensor, float]:
     """Relative rotation errors [P] in degrees of the first views, and seconds."""
     _, pictures, truth = photos
     kept = list(range(min(views, len(pictures))))
     clock = time.perf_counter()
     found = torch.full((len(kept) * (len(kept) - 1) // 2,), 180.0, dtype=torch.float64)
     try:
-        estimate = initialize(pictures[kept], method, model=model)
+        estimate = initialize(pictures[kept], method, model=model, refine=not rough)
     except PlacementError:
         return found, time.perf_counter() - clock
     seconds = time.perf_counter() - clock
@@ -55,9 +59,11 @@ def errors(photos: Photos, views: int, method: Any, model: str | None) -> tuple[
     return found, seconds
 
 
-def row(name: str, members: Iterable[Photos], views: int, method: str, model: str | None) -> dict[str, Any]:
+def row(
+    name: str, members: Iterable[Photos], views: int, method: str, model: str | None, rough: bool
+) -> dict[str, Any]:
     """One line of the table."""
-    measured = [errors(photos, views, method, model) for photos in members]
+    measured = [errors(photos, views, method, model, rough) for photos in members]
     summary = summarize_rotations(torch.cat([e for e, _ in measured]))
     return {
         "Photos": f"{len(measured)} {name}",
@@ -77,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model")
     parser.add_argument("--random", type=int, default=50, help="number of random objects")
     parser.add_argument("--views", type=int, nargs="+", default=[8, 4])
+    parser.add_argument("--rough", action="store_true", help="the network's answer as it is")
     options = parser.parse_args(argv)
     print(heading(description()), flush=True)
     rows: list[dict[str, Any]] = []
@@ -87,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for views in options.views:
             for name, members in sets.items():
                 if members:
-                    rows.append(row(name, members, views, options.method, options.model))
-            rows.extend(row(s[0], [s], views, options.method, options.model) for s in scenes)
+                    rows.append(row(name, members, views, options.method, options.model, options.rough))
+            rows.extend(row(s[0], [s], views, options.method, options.model, options.rough) for s in scenes)
     except AgsrecError as error:
         parser.error(str(error))
     print(text_table(rows))

@@ -1,0 +1,63 @@
+"""Meshes as files: GLB with the texture inside, or OBJ with a material and a PNG beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from agsrec.errors import OptionError
+from agsrec.files import atomic_write
+
+if TYPE_CHECKING:
+    from agsrec.mesh.textured import TexturedMesh
+
+__all__ = ["MeshFormat", "write_mesh"]
+
+MeshFormat = Literal["glb", "obj"]
+
+
+def write_mesh(folder: Path, mesh: TexturedMesh, *, kind: MeshFormat = "glb") -> Path:
+    """Write `mesh.glb`, or `mesh.obj` with `mesh.mtl` and `mesh.png`, into a folder.
+
+    World units, +y up, front towards +z where the first camera stood, as glTF wants it. The material is
+    unlit in effect: fully rough, no metal; the photos' light is in the texture.
+
+    Raises:
+        OptionError: There is no such format.
+        OutputError: A file cannot be written.
+    """
+    from trimesh.visual.material import PBRMaterial, SimpleMaterial
+
+    texture = Image.fromarray((mesh.texture * 255 + 0.5).astype(np.uint8))
+    if kind == "glb":
+        material: Any = PBRMaterial(
+            name="object", baseColorTexture=texture, metallicFactor=0.0, roughnessFactor=1.0
+        )
+        atomic_write(folder / "mesh.glb", _assembled(mesh, material).export(file_type="glb"))
+        return folder / "mesh.glb"
+    if kind != "obj":
+        raise OptionError(f"--mesh_format must be glb or obj, not {kind}")
+    material = SimpleMaterial(
+        image=texture, diffuse=(255, 255, 255, 255), ambient=(255, 255, 255, 255), specular=(0, 0, 0, 255)
+    )
+    material.name = "mesh"
+    from trimesh.exchange.obj import export_obj
+
+    text, others = export_obj(
+        _assembled(mesh, material), return_texture=True, mtl_name="mesh.mtl", include_normals=True
+    )
+    for name, content in others.items():
+        atomic_write(folder / name, content)
+    atomic_write(folder / "mesh.obj", text)
+    return folder / "mesh.obj"
+
+
+def _assembled(mesh: TexturedMesh, material: Any) -> Any:
+    import trimesh
+    from trimesh.visual import TextureVisuals
+
+    visual = TextureVisuals(uv=mesh.uvs, material=material)
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, visual=visual, process=False)

@@ -1,0 +1,139 @@
+"""`make_mesh`: the whole way from a scene to a textured mesh."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agsrec.fit.novel_views import novel_cameras
+from agsrec.mesh.bake import Pictures, bake_texture
+from agsrec.mesh.config import MeshConfig
+from agsrec.mesh.refine import Judge, refine_texture
+from agsrec.mesh.surface import around, extract_surface
+from agsrec.mesh.textured import TexturedMesh, render_mesh
+from agsrec.mesh.unwrap import unwrapped
+from agsrec.render import render_scene
+
+if TYPE_CHECKING:
+    from agsrec.cameras import Cameras
+    from agsrec.config import GuidanceConfig
+    from agsrec.fit import Guidance
+    from agsrec.gaussians import Gaussians
+    from agsrec.views import Views
+
+__all__ = ["MeshResult", "make_mesh"]
+
+_SCENE_VIEWS, _SCENE_SIZE = 26, 256  # renders of the scene for what no photo sees
+_JUDGED_VIEWS = 32
+
+
+@dataclass(frozen=True)
+class MeshResult:
+    """A mesh and how well it stands for the photos.
+
+    Attributes:
+        mesh: The mesh.
+        metrics: `faces`, `vertices`, `watertight`, `silhouette_iou`, `psnr_baked` and `psnr` over the input
+            views in dB (within the masks), and `seconds` by step.
+    """
+
+    mesh: TexturedMesh
+    metrics: dict[str, Any]
+
+
+def make_mesh(
+    gaussians: Gaussians,
+    views: Views,
+    cameras: Cameras,
+    config: MeshConfig | None = None,
+    *,
+    guidance: Guidance | None = None,
+    guidance_config: GuidanceConfig | None = None,
+    seed: int = 0,
+) -> MeshResult:
+    """A closed, textured mesh of a reconstructed object.
+
+    Args:
+        gaussians: The scene.
+        views: V photos.
+        cameras: Their cameras.
+        config: Size and effort.
+        guidance: Judge of novel views for the refinement of the texture.
+        guidance_config: Its weight, interval and picture size.
+        seed: Seed of the novel views.
+
+    Raises:
+        SceneError: The scene is empty or has no surface.
+    """
+    from agsrec.config import GuidanceConfig
+
+    config = MeshConfig() if config is None else config
+    gaussians, views, cameras = gaussians.detach().to("cpu"), views.to("cpu"), cameras.to("cpu")
+    clock = _Clock()
+    surface = extract_surface(gaussians, views, cameras, grid=config.grid, faces=config.faces)
+    clock.lap("surface")
+    vertices, faces, uvs = unwrapped(surface.vertices, surface.faces, config.texture_size)
+    blank = np.zeros((config.texture_size, config.texture_size, 3), dtype=np.float32)
+    clock.lap("unwrap")
+    photos = Pictures(views.images[..., :3], views.images[..., 3], cameras)
+    scene = _scene_pictures(gaussians, surface.vertices)
+    baked = bake_texture(TexturedMesh(vertices, faces, uvs, blank), [photos, scene])
+    clock.lap("bake")
+    judge = None
+    if guidance is not None:
+        generator = torch.Generator().manual_seed(seed)
+        settings = GuidanceConfig() if guidance_config is None else guidance_config
+        novel = novel_cameras(gaussians, cameras, _JUDGED_VIEWS, settings.size, generator)
+        judge = Judge(guidance, settings, novel, generator)
+    refined = refine_texture(baked, views, cameras, steps=config.refine_steps, judge=judge)
+    clock.lap("refine")
+    metrics = {
+        "faces": len(faces),
+        "vertices": len(vertices),
+        "watertight": _watertight(surface.faces),
+        "silhouette_iou": surface.iou,
+        "psnr_baked": _psnr(baked, views, cameras),
+        "psnr": _psnr(refined, views, cameras),
+        "seconds": clock.laps,
+    }
+    return MeshResult(refined, metrics)
+
+
+class _Clock:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name], self._last = now - self._last, now
+
+
+@torch.no_grad()
+def _scene_pictures(gaussians: Gaussians, vertices: np.ndarray) -> Pictures:
+    """Renders of the scene from all around."""
+    cameras = around(torch.from_numpy(vertices).float(), _SCENE_VIEWS, _SCENE_SIZE)
+    rendered = render_scene(gaussians, cameras, render_mode="RGB")
+    rgb = rendered.rgb / rendered.alpha.clamp(min=1e-3)[..., None]
+    return Pictures(rgb.clamp(0, 1), rendered.alpha, cameras)
+
+
+def _watertight(faces: np.ndarray) -> bool:
+    """Whether every edge of the triangles [F, 3] lies between exactly two of them."""
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    return bool((np.unique(edges, axis=0, return_counts=True)[1] == 2).all())
+
+
+def _psnr(mesh: TexturedMesh, views: Views, cameras: Cameras) -> float:
+    """PSNR in dB over all pixels of the photos, over white."""
+    rgba = render_mesh(mesh, cameras)
+    rendered: Tensor = rgba[..., :3] + 1 - rgba[..., 3:]
+    error = (rendered - views.composited(torch.ones(3))).square().mean()
+    return float(-10 * error.clamp_min(1e-10).log10())
