@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from agsrec.pose_init.dust3r.config import DUSt3RConfig
+from agsrec.pose_init.dust3r.model import DUSt3R
+
 ROOT = Path(__file__).resolve().parent.parent
+ABOUT = {"date", "processor", "threads", "versions", "commit"}
 
 
 def run(script: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +30,7 @@ def test_rasterize(tmp_path: Path) -> None:
     done = run("rasterize.py", *options)
     assert done.returncode == 0, done.stderr
     content = json.loads(file.read_text(encoding="utf-8"))
-    assert {"date", "processor", "threads", "versions", "commit"} <= content.keys()
+    assert ABOUT <= content.keys()
     rendering, scoring, loss = content["benchmarks"][:3]
     at_256 = rendering["rows"][0]
     # The scene is the one that published figures are about.
@@ -36,6 +40,67 @@ def test_rasterize(tmp_path: Path) -> None:
     for timing in (at_256["forward + backward (ms)"], loss["rows"][0]["fused (ms)"]):
         assert 0 < timing["low"] <= timing["median"] <= timing["high"]
     assert scoring["rows"][0]["poses / s"] > 0
+
+
+@pytest.mark.slow
+def test_guided_step(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    options = ["--steps", "3", "--sizes", "32", "--views", "3", "--seconds", "0", "--device", "cpu"]
+    done = run("guided_step.py", *options, "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "jordan, 3 views, 2 shown, preset fast" in done.stdout
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert ABOUT <= content.keys() and content["scene"] == "jordan" and content["views"] == 3
+    (row,) = content["sizes"]
+    for part in ("without", "guided", "guidance"):
+        assert 0 < row[part]["low"] <= row[part]["median"] <= row[part]["high"]
+    assert row["size"] == 32 and row["guided"]["low"] > row["without"]["low"]
+
+
+@pytest.mark.slow
+def test_dust3r_cost(tmp_path: Path) -> None:
+    file, network = tmp_path / "figures.json", tmp_path / "config.json"
+    config = DUSt3RConfig(
+        image_size=(32, 32), square_images=True, enc_width=32, enc_depth=1, enc_heads=2, dec_width=32,
+        dec_depth=1, dec_heads=2,
+    )  # fmt: skip
+    network.write_text(json.dumps(config.to_published()), encoding="utf-8")
+    options = ["--views", "3", "--pairs", "2", "--iterations", "3", "--network", str(network)]
+    done = run("dust3r_cost.py", *options, "--dtype", "bfloat16", "--device", "cpu", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert ABOUT <= content.keys()
+    assert content["parameters"] == sum(p.numel() for p in DUSt3R(config).parameters())
+    assert (content["views"], content["dtype"], content["aligned_pairs"]) == (3, "bfloat16", 6)
+    assert min(content[f"{part}_seconds"] for part in ("image", "pair", "alignment")) > 0
+    assert content["peak_bytes"] > 2**26  # Python with PyTorch takes more
+
+
+@pytest.mark.slow
+def test_pose_search(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("pose_search.py", "--random", "1", "--views", "3", "--limit", "1", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert ABOUT <= content.keys()
+    (scene,) = content["scenes"]
+    (search,) = scene["searches"]
+    assert scene["views"] == 3 and 0 <= search["best"] <= search["error"] <= 180
+    assert search["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        ("guided_step.py", ["nowhere", "--device", "cpu"], "error: unknown category 'nowhere'"),
+        ("dust3r_cost.py", ["--network", "nowhere.json"], "error: nowhere.json: no such file"),
+        ("pose_search.py", [], "error: name a folder with ground truth, or use --random"),
+    ],
+)
+def test_a_mistake_is_one_sentence(script: str, options: list[str], message: str) -> None:
+    done = run(script, *options)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agsrec.cameras import CAMERA_DISTANCE, Cameras, optical_axis_intersection
+from agsrec.errors import CameraError
 from agsrec.metrics.poses import Similarity
 
 if TYPE_CHECKING:
@@ -23,24 +24,37 @@ __all__ = ["normalize_estimate", "normalize_with_up", "with_focals"]
 _MIN_SPREAD = 0.1
 
 
-def normalize_with_up(cameras: Cameras) -> tuple[Cameras, Similarity]:
+def normalize_with_up(cameras: Cameras, center: Tensor | None = None) -> tuple[Cameras, Similarity]:
     """Centred, upright and scaled cameras, and the map from the old world to the new one.
 
     Follows the public SparseAGS normalisation (see `Cameras.normalized`) where the cameras' x axes determine
     an up direction. Two views, and views from nearly one side, do not: of the directions left, theirs
     is the nearest to the mean of the cameras' own up.
 
+    Args:
+        cameras: At least two.
+        center: Where the object is [3], for cameras that all look in one direction and so do not show it.
+
     Raises:
-        CameraError: The cameras all look in one direction, so that there is no object to centre on.
+        CameraError: The cameras all look in one direction, and there is no `center`.
     """
     wide = cameras.to(dtype=torch.float64)
     right = wide.rotations[:, 0] - wide.rotations[:, 0].mean(0)
     _, spread, basis = torch.linalg.svd(right, full_matrices=True)
-    if len(cameras) > 2 and spread[1] >= _MIN_SPREAD * len(cameras) ** 0.5:
-        normal = wide.normalized()
+    determined = len(cameras) > 2 and bool(spread[1] >= _MIN_SPREAD * len(cameras) ** 0.5)
+    try:
+        center = optical_axis_intersection(wide)
+    except CameraError:
+        if center is None:
+            raise
+        center, determined = center.to(wide.viewmats), False
+    if determined:
+        rotation = wide.normalized().rotations[0].mT @ wide.rotations[0]
     else:
-        normal = _centred_about(wide, _mean_up(wide, basis[0] if spread[0] > 1e-6 else None))
-    return normal.to(dtype=cameras.viewmats.dtype), _between(wide, normal)
+        rotation = _upright(wide, _mean_up(wide, basis[0] if spread[0] > 1e-6 else None))
+    scale = float(CAMERA_DISTANCE / (wide.centers - center).norm(dim=-1).mean())
+    carried = Similarity(scale, rotation, -scale * rotation @ center)
+    return carried.cameras(wide).to(dtype=cameras.viewmats.dtype), carried
 
 
 def _mean_up(cameras: Cameras, across: Tensor | None) -> Tensor:
@@ -51,32 +65,24 @@ def _mean_up(cameras: Cameras, across: Tensor | None) -> Tensor:
     return up / up.norm().clamp_min(1e-12)
 
 
-def _centred_about(cameras: Cameras, up: Tensor) -> Cameras:
-    """Cameras whose optical axes meet at the origin, with `up` [3] as +y and the usual mean distance."""
-    center = optical_axis_intersection(cameras)
-    scale = CAMERA_DISTANCE / (cameras.centers - center).norm(dim=-1).mean()
+def _upright(cameras: Cameras, up: Tensor) -> Tensor:
+    """Rotation [3, 3] that brings `up` [3] to +y and the first camera to azimuth zero."""
     backward = -cameras.rotations[0, 2]
     backward = backward - (backward @ up) * up
     backward = backward / backward.norm().clamp_min(1e-12)
-    rotation = torch.stack([torch.linalg.cross(up, backward), up, backward])
-    return cameras.transformed(scale, rotation, -scale * rotation @ center)
-
-
-def _between(before: Cameras, after: Cameras) -> Similarity:
-    """The exact map from one world to another of the same cameras."""
-    rotation = after.rotations[0].mT @ before.rotations[0]
-    old, new = before.centers, after.centers
-    spans = [(c - c.mean(0)).norm() for c in (old, new)]
-    scale = float(spans[1] / spans[0].clamp_min(1e-12))
-    return Similarity(scale, rotation, new.mean(0) - scale * rotation @ old.mean(0))
+    return torch.stack([torch.linalg.cross(up, backward), up, backward])
 
 
 def normalize_estimate(estimate: PoseEstimate) -> PoseEstimate:
-    """The estimate in the usual world: its cameras and points, and each alternative by its own cameras."""
+    """The estimate in the usual world: its cameras and points, and each alternative by its own cameras.
+
+    The middle of the points is the centre where the cameras show none.
+    """
     if len(estimate.cameras) < 2:
         return estimate
-    cameras, carried = normalize_with_up(estimate.cameras)
     points = estimate.points
+    middle = None if points is None or not len(points.points) else points.points.median(0).values
+    cameras, carried = normalize_with_up(estimate.cameras, middle)
     if points is not None:
         points = replace(points, points=carried.points(points.points))
     others = tuple(replace(a, cameras=normalize_with_up(a.cameras)[0]) for a in estimate.alternatives)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agsrec.checkpoints import require_finite
 from agsrec.errors import CheckpointError, OutputError
 from agsrec.prior.camera_encoders import encoder_for_width
 from agsrec.prior.camera_projection import CLIPCameraProjection
@@ -29,15 +30,14 @@ from agsrec.prior.convert_keys import (
     unet_sources,
     vae_sources,
 )
-from agsrec.prior.convert_read import Weights, read_weights
 from agsrec.prior.loading import (
     checked_components,
     load_component,
-    require_finite,
     save_component,
     write_index,
 )
 from agsrec.prior.model_folder import COMPONENTS, ModelFolder
+from agsrec.weights import Weights, read_weights
 
 __all__ = ["ConversionReport", "convert"]
 

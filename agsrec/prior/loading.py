@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -15,16 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from agsrec.checkpoints import downloaded, require_finite, require_memory, some_of
 from agsrec.errors import CheckpointError, OutputError
 from agsrec.files import atomic_write
 from agsrec.prior.camera_encoders import encoder_for_width
 from agsrec.prior.camera_projection import CLIPCameraProjection
 from agsrec.prior.model_folder import COMPONENTS, ModelFolder
+from agsrec.weights import read_weights
 
 __all__ = [
     "checked_components",
     "load_component",
-    "require_finite",
     "save_component",
     "save_components",
     "write_index",
@@ -34,6 +34,7 @@ _NO_MODEL = (
     "the embedded model is checkpoints/zero123-6dof-mini; for the published one, run `agsrec convert` on "
     "zero123_6dof_23k.ckpt from the SparseAGS release with kxic/zero123-xl as base"
 )
+_SMALLER = "use half precision, or take the embedded model checkpoints/zero123-6dof-mini"
 # What diffusers, transformers and the tensor files raise for contents that do not fit.
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ArithmeticError)
 
@@ -57,48 +58,15 @@ def checked_components(
     if not folder.is_dir():
         folder = _downloaded(str(source), pickled)
     count = ModelFolder(folder, pickled).check()
-    _require_memory(folder, count * dtype.itemsize, torch.device(device), dtype)
+    require_memory(folder, count, torch.device(device), dtype, remedy=_SMALLER)
     return folder
 
 
 def _downloaded(source: str, pickled: bool) -> Path:
-    owner, _, rest = source.partition("/")
-    is_id = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", source)
-    if not rest or not is_id or Path(owner).is_dir():
-        raise CheckpointError(f"{source}: no such model folder; {_NO_MODEL}")
-    from huggingface_hub import snapshot_download
-
     endings = ("json", "safetensors", *(["bin"] if pickled else []))
     folders = [folder for kind in COMPONENTS.values() for folder in kind.folders]
-    try:
-        return Path(
-            snapshot_download(source, allow_patterns=[f"{f}/*.{end}" for f in folders for end in endings])
-        )
-    except Exception as error:  # of three HTTP libraries, depending on the hub client's version
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{source}: no such folder, and not to be had from the Hugging Face hub ({reason}); {_NO_MODEL}"
-        ) from error
-
-
-def _require_memory(folder: Path, needed: int, device: torch.device, dtype: torch.dtype) -> None:
-    # The weights come together in main memory, wherever they go from there.
-    for place in {torch.device("cpu"), device}:
-        free = _free_bytes(place)
-        if needed > free:
-            raise CheckpointError(
-                f"{folder}: the weights take {needed / 2**30:.1f} GiB as {_plain(dtype)}, "
-                f"but only {free / 2**30:.1f} GiB are free on {place}; close other programs, use half "
-                "precision, or take the embedded model checkpoints/zero123-6dof-mini"
-            )
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    import psutil
-
-    return psutil.virtual_memory().available
+    patterns = [f"{folder}/*.{ending}" for folder in folders for ending in endings]
+    return downloaded(source, patterns, what="model folder", remedy=_NO_MODEL)
 
 
 # ---------------------------------------------------------------- one part
@@ -163,15 +131,13 @@ def _pretrained(model: ModelFolder, name: str, dtype: torch.dtype) -> nn.Module:
         if names := sorted(str(key) for key in found[problem]):
             kind = problem.removesuffix("_keys")
             raise CheckpointError(
-                f"{path}: {kind} weights {_some(names)}; the file does not belong to its settings"
+                f"{path}: {kind} weights {some_of(names)}; the file does not belong to its settings"
             )
     return part.eval()
 
 
 def _linear_projection(model: ModelFolder, dtype: torch.dtype) -> nn.Module:
     """The camera projection of the other public pipeline, whose settings do not always tell its size."""
-    from agsrec.prior.convert_read import read_weights
-
     weights = read_weights(model.weights("camera_projection").files[0])
     matrix, bias = (weights.read(f"projection.{kind}") for kind in ("weight", "bias"))
     width, inputs = matrix.shape
@@ -184,29 +150,6 @@ def _linear_projection(model: ModelFolder, dtype: torch.dtype) -> nn.Module:
     part.proj.load_state_dict({"weight": matrix, "bias": bias})
     part.proj.to(dtype)
     return part.eval()
-
-
-def require_finite(part: nn.Module, where: Path) -> None:
-    """Refuse weights with NaNs or infinities.
-
-    Raises:
-        CheckpointError: There are some.
-    """
-    for name, weight in part.named_parameters():
-        if weight.numel() and not torch.stack(weight.detach().aminmax()).isfinite().all():
-            raise CheckpointError(
-                f"{where}: {name} holds NaN or infinite values as {_plain(weight.dtype)}; try "
-                "another precision, or download the file again"
-            )
-
-
-def _plain(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _some(names: list[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 @contextmanager

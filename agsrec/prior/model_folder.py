@@ -8,12 +8,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from agsrec.checkpoints import read_settings
 from agsrec.errors import CheckpointError
 from agsrec.prior.camera_encoders import encoder_for_width
 
 __all__ = ["COMPONENTS", "Component", "ModelFolder", "WeightFiles"]
 
-_SETTINGS_LIMIT = 2**20  # bytes of a JSON file
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -102,16 +102,7 @@ class ModelFolder:
         Raises:
             CheckpointError: It is missing or no settings file.
         """
-        path = self.component(name) / COMPONENTS[name].settings
-        try:
-            if path.stat().st_size > _SETTINGS_LIMIT:
-                raise ValueError("too large")
-            data = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(data, dict):
-                raise ValueError("no dictionary")
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path}: no settings file ({error}); download it again") from error
-        return data
+        return read_settings(self.component(name) / COMPONENTS[name].settings)
 
     def weights(self, name: str) -> WeightFiles:
         """The files with a part's weights.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from agsrec.training.config import PhaseConfig, TrainConfig
     from agsrec.training.loop import Record
 
-__all__ = ["CARD", "Making", "write_card"]
+__all__ = ["CARD", "Making", "count_parameters", "steps_done", "write_card", "write_sections"]
 
 CARD = "MODEL_CARD.md"
 
@@ -60,24 +61,34 @@ def write_card(folder: Path, making: Making) -> Path:
     Raises:
         CheckpointError: A file of the model cannot be read, or the log or figures do not hold what is needed.
     """
-    try:
-        sections = [
-            f"# {folder.name}",
+    return write_sections(
+        folder,
+        lambda: [
             _summary(making),
             "## Architecture\n\n" + _architecture(folder, making.config),
             "## Training\n\n" + _training(making),
             "## Quality\n\n" + _quality(making.quality),
             "## Limits\n\n" + _LIMITS,
             "## Reproduce\n\n" + _reproduce(folder.name, making),
-            "## Files\n\n" + _files(folder),
-        ]
+        ],
+    )
+
+
+def write_sections(folder: Path, sections: Callable[[], list[str]]) -> Path:
+    """Write a card: the folder's name, the sections, and the digests of all files.
+
+    Raises:
+        CheckpointError: A file cannot be read, or what the sections are made of does not hold what is needed.
+    """
+    try:
+        parts = [f"# {folder.name}", *sections(), "## Files\n\n" + _files(folder)]
     except (KeyError, IndexError, OSError, ValueError) as error:
         raise CheckpointError(
             f"no model card for {folder}: {type(error).__name__} {error} in its files, log or figures; "
             "give a finished training and its benchmark"
         ) from error
     path = folder / CARD
-    atomic_write(path, "\n\n".join(sections) + "\n")
+    atomic_write(path, "\n\n".join(parts) + "\n")
     return path
 
 
@@ -102,7 +113,7 @@ def _architecture(folder: Path, config: TrainConfig) -> str:
     }
     total = 0
     for name, title in _PARTS.items():
-        count = _parameters(folder / name)
+        count = count_parameters(folder / name)
         total += count
         rows.append(f"| {title} | {count:,} | {', '.join(map(str, widths[name]))} |")
     rows.append(f"| all | {total:,} | |")
@@ -110,7 +121,7 @@ def _architecture(folder: Path, config: TrainConfig) -> str:
     return "\n".join(rows) + f"\n\nThe UNet predicts `{kind}`; weights are stored in half precision."
 
 
-def _parameters(folder: Path) -> int:
+def count_parameters(folder: Path) -> int:
     """Number of weights in the safetensors files of a part, from their headers."""
     from safetensors import safe_open
 
@@ -143,14 +154,15 @@ def _training(making: Making) -> str:
         last = [r for r in making.records if r["phase"] == name and "loss" in r][-1]
         seen = config.data.pool_objects + int((last["step"] - 1) * phase.objects_per_step)
         rows.append(
-            f"| {name} | {_steps(last, phase)} | {phase.batch_size} | {phase.learning_rate:g} | {seen:,} | "
-            f"{last['loss']:.4f} | {last['seconds'] / 3600:.1f} |"
+            f"| {name} | {steps_done(last, phase)} | {phase.batch_size} | {phase.learning_rate:g} | "
+            f"{seen:,} | {last['loss']:.4f} | {last['seconds'] / 3600:.1f} |"
         )
     notes = f"\n\n{making.notes}" if making.notes else ""
     return f"{data}\n\n" + "\n".join(rows) + f"\n\nHardware: {making.hardware}.{notes}"
 
 
-def _steps(last: Record, phase: PhaseConfig) -> str:
+def steps_done(last: Record, phase: PhaseConfig) -> str:
+    """How far a phase came, by its last record."""
     done = f"{last['step']:,}"
     return done if last["step"] >= phase.steps else f"{done} of {phase.steps:,}, stopped early"
 

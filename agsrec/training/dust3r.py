@@ -7,23 +7,23 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from agsrec.errors import CheckpointError, OptionError
-from agsrec.files import atomic_write
 from agsrec.metrics.poses import rotation_angles, summarize_rotations, umeyama
 from agsrec.pose_init.dust3r.config import DUSt3RConfig
 from agsrec.pose_init.dust3r.model import DUSt3R
-from agsrec.training.acceleration import make_accelerator
 from agsrec.training.config import DataConfig, PhaseConfig
 from agsrec.training.dust3r_data import PairPool, PairTruth, render_point_views, unseen_pairs
-from agsrec.training.loop import Intervals, Phase, Progress, step_generator, training_key
 from agsrec.training.pool import first_object
 from agsrec.training.render_stream import RenderStream
-from agsrec.training.settings import settings_json
+from agsrec.training.run import Run, RunOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = [
     "DUSt3RLoss",
@@ -138,30 +138,15 @@ def validate_pairs(model: DUSt3R, count: int = _VALIDATION_OBJECTS) -> dict[str,
 
 
 def train_dust3r(
-    config: DUSt3RTrainConfig,
-    folder: Path,
-    *,
-    seed: int = 0,
-    workers: int = 2,
-    device: torch.device | None = None,
-    intervals: Intervals | None = None,
-    start: Path | None = None,
-    progress: Progress | None = None,
+    config: DUSt3RTrainConfig, folder: Path, *, start: Path | None = None, **options: Unpack[RunOptions]
 ) -> bool:
     """Train, or go on with a training that was interrupted; the model goes to `folder / "model"`.
-
-    Started by `accelerate launch`, every process trains on objects of its own and gradients are averaged.
 
     Args:
         config: Sizes and schedule.
         folder: State and log of the run.
-        seed: Seed of weights, objects and draws. With equal seeds an interrupted run ends bit for bit where
-            an uninterrupted one does, on one machine without a GPU.
-        workers: Processes that render objects; 0 renders in this one.
-        device: Where to train, accelerate's choice by default.
-        intervals: When to log, save, validate and stop.
         start: Model folder, published file or hub id whose weights to start from instead of random ones.
-        progress: Called with every record that is written to the log.
+        options: See `RunOptions`.
 
     Returns:
         Whether the training is complete; otherwise the same call goes on with it.
@@ -171,33 +156,26 @@ def train_dust3r(
         OptionError: The settings cannot be trained, or the training diverges.
         OutputError: The folder cannot be written to.
     """
-    accelerator = make_accelerator(device)
-    rank = accelerator.process_index
-    model = _started(config, seed, start).to(accelerator.device)
-    loss, key = DUSt3RLoss(model, config.confidence_weight), training_key(config, seed)
-    phase = Phase("dust3r", loss, config.training, folder, accelerator, key, progress)
-    if accelerator.is_main_process:
-        atomic_write(folder / "config.json", settings_json(config))
+    run = Run.begin(config, folder, **options)
+    model = _started(config, run.seed, start).to(run.accelerator.device)
+    phase = run.phase("dust3r", DUSt3RLoss(model, config.confidence_weight), config.training)
     if not phase.done:
         size, data, rate = model.config.image_size[0], config.data, config.training.objects_per_step
-        pool = PairPool.empty(data.pool_objects, data.views_per_object, size, accelerator.device)
+        pool = PairPool.empty(data.pool_objects, data.views_per_object, size, run.accelerator.device)
         loaded = first_object(phase.step, rate)
-        render = partial(render_point_views, seed * 1000 + rank, data.views_per_object, size)
-        with RenderStream(render, workers=workers, first=loaded) as stream:
+        render = partial(render_point_views, run.objects_seed(), data.views_per_object, size)
+        with RenderStream(render, workers=run.workers, first=loaded) as stream:
 
             def inputs(step: int) -> tuple[Tensor, PairTruth]:
                 nonlocal loaded
                 while loaded < first_object(step, rate) + data.pool_objects:
                     pool.insert(loaded % data.pool_objects, next(stream))
                     loaded += 1
-                generator = step_generator(seed, phase.name, rank, step)
-                return pool.draw(config.training.batch_size, generator)
+                return pool.draw(config.training.batch_size, run.generator(phase, step))
 
-            phase.run(inputs, intervals or Intervals(), lambda _step: validate_pairs(model))
+            phase.run(inputs, run.time_left(), lambda _step: validate_pairs(model))
     phase.use_average()
-    if accelerator.is_main_process:
-        model.save_pretrained(folder / "model", dtype=torch.float16)
-    accelerator.wait_for_everyone()
+    run.finish(lambda target: model.save_pretrained(target, dtype=torch.float16))
     return phase.done
 
 

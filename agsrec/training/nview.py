@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,20 +12,20 @@ import torch
 from torch import Tensor
 
 from agsrec.errors import OptionError
-from agsrec.files import atomic_write
 from agsrec.pose_init.nview.network import NView, NViewConfig
 from agsrec.pose_init.nview.weights import load_nview, save_nview
-from agsrec.training.acceleration import make_accelerator
 from agsrec.training.config import PhaseConfig
-from agsrec.training.loop import Intervals, Phase, Progress, muon_with_adamw, step_generator, training_key
+from agsrec.training.loop import muon_with_adamw
 from agsrec.training.nview_data import VIEWS_PER_SET, ViewPool, ViewSets, render_view_sets
 from agsrec.training.nview_losses import NViewLoss, Truth
 from agsrec.training.nview_validation import validate_poses
 from agsrec.training.pool import first_object
 from agsrec.training.render_stream import RenderStream
-from agsrec.training.settings import settings_json
+from agsrec.training.run import Run, RunOptions
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from agsrec.cameras import Cameras
     from agsrec.views import Views
 
@@ -56,29 +55,18 @@ def train_nview(
     config: NViewTrainConfig,
     folder: Path,
     *,
-    seed: int = 0,
-    workers: int = 0,
-    device: torch.device | None = None,
-    intervals: Intervals | None = None,
     start: Path | None = None,
     scenes: Mapping[str, tuple[Views, Cameras]] | None = None,
-    progress: Progress | None = None,
+    **options: Unpack[RunOptions],
 ) -> bool:
     """Train, or go on with a training that was interrupted; the network goes to `folder / "model"`.
-
-    Started by `accelerate launch`, every process trains on objects of its own and gradients are averaged.
 
     Args:
         config: Sizes and schedule.
         folder: State and log of the run.
-        seed: Seed of weights, objects and draws. With equal seeds an interrupted run ends bit for bit where
-            an uninterrupted one does, on one machine without a GPU.
-        workers: Processes that render objects; 0 renders in this one.
-        device: Where to train, accelerate's choice by default.
-        intervals: When to log, save, validate and stop.
         start: Folder of a network whose weights to start from instead of random ones.
         scenes: Views and true cameras to validate on besides unseen random objects, by name.
-        progress: Called with every record that is written to the log.
+        options: See `RunOptions`.
 
     Returns:
         Whether the training is complete; otherwise the same call goes on with it.
@@ -88,45 +76,26 @@ def train_nview(
         OptionError: The training diverges.
         OutputError: The folder cannot be written to.
     """
-    started = time.perf_counter()
-    intervals = Intervals() if intervals is None else intervals
-    accelerator = make_accelerator(device)
-    network = _started(config.network, seed, start).to(accelerator.device)
-    settings = config.training
-    phase = Phase(
-        "nview",
-        NViewLoss(network),
-        settings,
-        folder,
-        accelerator,
-        training_key(config, seed),
-        progress,
-        optimizers=muon_with_adamw,
-    )
-    if accelerator.is_main_process:
-        atomic_write(folder / "config.json", settings_json(config))
+    options.setdefault("workers", 0)
+    run = Run.begin(config, folder, **options)
+    network = _started(config.network, run.seed, start).to(run.accelerator.device)
+    settings, size = config.training, config.network.image_size
+    phase = run.phase("nview", NViewLoss(network), settings, optimizers=muon_with_adamw)
     if not phase.done:
         first = first_object(phase.step, settings.objects_per_step)
-        size = config.network.image_size
-        render = partial(render_view_sets, seed * 1000 + accelerator.process_index, size=size)
-        with RenderStream[ViewSets](render, workers=workers, first=first) as stream:
-            pool = ViewPool.empty(config.pool_objects, size, accelerator.device, first=first)
+        render = partial(render_view_sets, run.objects_seed(), size=size)
+        with RenderStream[ViewSets](render, workers=run.workers, first=first) as stream:
+            pool = ViewPool.empty(config.pool_objects, size, run.accelerator.device, first=first)
 
             def inputs(step: int) -> tuple[Tensor, Truth]:
                 pool.advance(stream, first_object(step, settings.objects_per_step))
-                generator = step_generator(seed, phase.name, accelerator.process_index, step)
+                generator = run.generator(phase, step)
                 views = _draw_views(generator)
                 return pool.draw(max(1, settings.batch_size // views), views, generator)
 
-            limit = intervals.stop_after_seconds
-            if limit is not None:
-                left = max(0.0, limit - (time.perf_counter() - started))
-                intervals = replace(intervals, stop_after_seconds=left)
-            phase.run(inputs, intervals, lambda step: validate_poses(network, scenes or {}))
+            phase.run(inputs, run.time_left(), lambda _step: validate_poses(network, scenes or {}))
     phase.use_average()
-    if accelerator.is_main_process:
-        save_nview(network, folder / "model")
-    accelerator.wait_for_everyone()
+    run.finish(partial(save_nview, network))
     return phase.done
 
 

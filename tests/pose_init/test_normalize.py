@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,25 @@ def test_parallel_cameras_are_refused() -> None:
     cameras = ring([0, 0, 0])
     with pytest.raises(CameraError, match="one direction"):
         normalize_with_up(cameras)
+
+
+def test_parallel_cameras_with_a_centre() -> None:
+    """Cameras side by side: the object is where its points are, and up where it is in the pictures."""
+    one = ring([0, 0, 0])
+    viewmats = one.viewmats.clone()
+    viewmats[:, 0, 3] += torch.tensor([-0.3, 0.0, 0.3])
+    before = tumbled(replace(one, viewmats=viewmats))
+    _, to_tumbled = normalize_with_up(tumbled(ring([0, 80, 200])))
+    surface = torch.randn(9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.01
+    points = PointMap(to_tumbled.inverse().points(surface), torch.zeros(9, 3), torch.ones(9))
+    estimate = PoseEstimate(before, torch.ones(3, dtype=torch.bool), torch.ones(3), points)
+    normal = normalize_estimate(estimate)
+    assert float(normal.cameras.centers.norm(dim=-1).mean()) == pytest.approx(CAMERA_DISTANCE)
+    assert normal.points is not None and float(normal.points.points.median(0).values.norm()) < 0.02
+    assert pairwise_rotation_errors(normal.cameras, one).max() < 1e-4
+    assert (normal.cameras.rotations[:, 0, 1].abs() < 1e-6).all()  # not rolled
+    pixels = [c.project(p.points)[0] for c, p in ((before, points), (normal.cameras, normal.points))]
+    torch.testing.assert_close(pixels[1], pixels[0], atol=1e-6, rtol=1e-6)
 
 
 def test_known_focals_keep_the_size_of_the_object() -> None:

@@ -26,8 +26,8 @@ from agsrec.errors import CheckpointError, OutputError
 from agsrec.prior.camera_projection import CLIPCameraProjection
 from agsrec.prior.convert import _plan, _unused, convert
 from agsrec.prior.convert_keys import UNET_PREFIX, VAE_PREFIX, unet_sources
-from agsrec.prior.convert_read import Weights, read_weights
 from agsrec.prior.zero123 import Conditioning, Zero123
+from agsrec.weights import Weights, read_weights
 from tests.prior.ldm import ldm_checkpoint
 from tests.tiny_prior import tiny_zero123
 

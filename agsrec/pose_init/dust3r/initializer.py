@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agsrec.cameras import CAMERA_DISTANCE, Cameras, optical_axis_intersection
+from agsrec.cameras import Cameras
 from agsrec.errors import CameraError, OptionError
 from agsrec.point_map import PointMap
 from agsrec.pose_init.dust3r.alignment import AlignOptions
 from agsrec.pose_init.dust3r.pairs import PairPoints, Pairs, pair_graph, predict_pairs
 from agsrec.pose_init.dust3r.placement import Placement, place_views
 from agsrec.pose_init.estimate import PoseEstimate
+from agsrec.pose_init.normalize import normalize_with_up
 from agsrec.views import Views
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ _MAX_GRID = 256  # pixels a side that are aligned; of larger point maps every se
 _MIN_PIXELS = 16  # of an object in the grid; fewer are a blank photo
 _MIN_POINT_CONFIDENCE = 1.1
 _MAX_POINTS = 100_000
-_MIN_SPREAD = 0.05  # second singular value of the cameras' x axes, below which they show no up axis
 
 
 class PairModel(Protocol):
@@ -166,7 +166,9 @@ def _estimate(
     viewmats = torch.linalg.inv(result.c2w.double()).to(target)
     surface = found.valid & (found.point_confidence > _MIN_POINT_CONFIDENCE)
     points = result.points[surface].double().to(target)
-    cameras, points = _normalized(Cameras(viewmats, Ks, views.width, views.height), points)
+    middle = points.median(0).values if len(points) else None
+    cameras, carried = normalize_with_up(Cameras(viewmats, Ks, views.width, views.height), middle)
+    points = carried.points(points)
     colors = (prepared.images[:, ::stride, ::stride].to(surface.device)[present.to(surface.device)] + 1) / 2
     flat = (pairs.pixels @ pairs.pixels.new_tensor([1.0, pairs.width])).long()
     colors = torch.take_along_dim(colors.flatten(1, 2), flat[..., None], dim=1)[found.views][surface]
@@ -185,27 +187,3 @@ def _estimate(
         camera.expand(surface.shape)[surface].to(target)[thin],
     )
     return PoseEstimate(cameras.to(dtype=torch.float32), placed, confidence, seeds)
-
-
-def _normalized(cameras: Cameras, points: Tensor) -> tuple[Cameras, Tensor]:
-    """Cameras as `Cameras.normalized` makes them, and the points [M, 3] in the same world.
-
-    Cameras that all look in one direction do not show where the object is: then it is where its points
-    are. And if their x axes do not show which way is up, it is up in the pictures on average.
-    """
-    right = cameras.rotations[:, 0]
-    determined = torch.linalg.svdvals(right - right.mean(0))[1:2].sum() > _MIN_SPREAD
-    try:
-        center = optical_axis_intersection(cameras)
-    except CameraError:
-        center, determined = points.median(0).values, torch.zeros_like(determined)
-    if determined:
-        rotation = cameras.normalized().rotations[0].mT @ cameras.rotations[0]
-    else:
-        up = F.normalize(-cameras.rotations[:, 1].mean(0), dim=0)
-        side = right.mean(0)
-        side = F.normalize(side - (side @ up) * up, dim=0)
-        rotation = torch.stack([side, up, torch.linalg.cross(side, up)])
-    scale = CAMERA_DISTANCE / (cameras.centers - center).norm(dim=-1).mean()
-    shift = -scale * rotation @ center
-    return cameras.transformed(scale, rotation, shift), scale * points @ rotation.mT + shift

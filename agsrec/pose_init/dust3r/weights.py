@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import json
 import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from agsrec.errors import CheckpointError, OutputError
-from agsrec.files import atomic_path, atomic_write, read_bytes
+from agsrec.checkpoints import (
+    SETTINGS_FILE,
+    WEIGHTS_FILE,
+    downloaded,
+    filled,
+    find_checkpoint,
+    read_settings,
+    require_memory,
+    save_folder,
+    weights_file,
+)
+from agsrec.errors import CheckpointError
 from agsrec.pose_init.dust3r.config import DUSt3RConfig, constructor_settings
 from agsrec.pose_init.dust3r.model import DUSt3R
-from agsrec.prior import find_checkpoint
-from agsrec.prior.convert_read import Weights, read_weights
-from agsrec.prior.loading import require_finite
+from agsrec.weights import Weights, read_weights
 
 __all__ = ["load_model", "save_model"]
 
-_SETTINGS, _WEIGHTS = "config.json", "model.safetensors"
-_SETTINGS_LIMIT = 2**20  # bytes
 _REMEDY = (
-    f"download {_SETTINGS} and {_WEIGHTS} of naver/DUSt3R_ViTLarge_BaseDecoder_224_linear (or another DUSt3R "
-    "model) by hand into a folder and give that, or take the embedded initialiser nview: it needs no download"
+    f"download {SETTINGS_FILE} and {WEIGHTS_FILE} of naver/DUSt3R_ViTLarge_BaseDecoder_224_linear (or "
+    "another DUSt3R model) by hand into a folder and give that, or take the embedded initialiser nview: it "
+    "needs no download"
 )
 _ALIAS = re.compile(r"\bscratch\.layer_rn\.(\d)\.")
 
@@ -45,18 +51,21 @@ def load_model(source: str | Path, *, device: torch.device | str, dtype: torch.d
         raise CheckpointError(f"{path}: {error}") from error
     with torch.device("meta"):
         model = DUSt3R(config)
+    count = sum(weight.numel() for weight in model.parameters())
+    require_memory(path, count, torch.device(device), dtype, remedy="or take the embedded initialiser nview")
     stored = {_canonical(name): name for name in weights.shapes}
-    _check(path, model, {name: tuple(weights.shapes[key].shape) for name, key in stored.items()})
-    _require_memory(path, model, torch.device(device), dtype)
-    state: dict[str, Tensor] = {}
-    for name, key in stored.items():
-        tensor = weights.read(key)
-        if not tensor.is_floating_point():
-            raise CheckpointError(f"{path}: {key} holds whole numbers; is this a DUSt3R model?")
-        state[name] = tensor.to(torch.float32 if name.startswith("downstream_head") else dtype)
-    model.load_state_dict({name: state[_canonical(name)] for name in model.state_dict()}, assign=True)
-    require_finite(model, path)
-    return model.eval().requires_grad_(False).to(device)
+    canonical = Weights(
+        {name: weights.shapes[key] for name, key in stored.items()}, lambda name: weights.read(stored[name])
+    )
+    model = filled(
+        model,
+        canonical,
+        path,
+        remedy="is this a DUSt3R model?",
+        dtype=lambda name: torch.float32 if name.startswith("downstream_head") else dtype,
+        stored_as=_canonical,
+    )
+    return model.to(device)
 
 
 def save_model(model: DUSt3R, folder: Path, dtype: torch.dtype | None = None) -> None:
@@ -65,23 +74,8 @@ def save_model(model: DUSt3R, folder: Path, dtype: torch.dtype | None = None) ->
     Raises:
         OutputError: The folder cannot be written to.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    tensors = {
-        name: tensor.detach().to("cpu", dtype).contiguous()
-        for name, tensor in model.state_dict().items()
-        if _canonical(name) == name
-    }
-    try:
-        with atomic_path(folder / _WEIGHTS) as temporary:
-            save_file(tensors, temporary, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise OutputError(
-            f"cannot write {folder / _WEIGHTS}: {error}; choose a folder with space left"
-        ) from error
-    text = json.dumps(model.config.to_published(), indent=2, sort_keys=True)
-    atomic_write(folder / _SETTINGS, text + "\n")
+    weights = {name: weight for name, weight in model.state_dict().items() if _canonical(name) == name}
+    save_folder(folder, weights, dict(sorted(model.config.to_published().items())), dtype)
 
 
 # ---------------------------------------------------------------- where it is
@@ -92,25 +86,9 @@ def _weights_file(source: str | Path) -> Path:
     path = Path(find_checkpoint(source))
     if path.is_file():
         return path
-    folder = path if path.is_dir() else _downloaded(str(source))
-    if not (folder / _SETTINGS).is_file() or not (folder / _WEIGHTS).is_file():
-        lacking = next(name for name in (_SETTINGS, _WEIGHTS) if not (folder / name).is_file())
-        raise CheckpointError(f"{folder}: {lacking} is missing; {_REMEDY}")
-    return folder / _WEIGHTS
-
-
-def _downloaded(source: str) -> Path:
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", source) or Path(source).parent.is_dir():
-        raise CheckpointError(f"{source}: no such model; {_REMEDY}")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=[_SETTINGS, _WEIGHTS]))
-    except Exception as error:  # of several HTTP libraries, depending on the hub client's version
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{source}: no such folder, and not to be had from the Hugging Face hub ({reason}); {_REMEDY}"
-        ) from error
+    if not path.is_dir():
+        path = downloaded(str(source), [SETTINGS_FILE, WEIGHTS_FILE], what="model", remedy=_REMEDY)
+    return weights_file(path, remedy=_REMEDY)
 
 
 # ---------------------------------------------------------------- what is in it
@@ -124,24 +102,13 @@ def _contents(path: Path) -> tuple[dict[str, Any], Weights]:
     else:
         settings, weights = _read_torch(path)
     if settings is None:
-        settings = _read_settings(path.with_name(_SETTINGS))
+        settings = read_settings(path.with_name(SETTINGS_FILE))
     return settings, weights
 
 
 def _canonical(name: str) -> str:
     """One of the two names that DPT's first convolutions have in the published weights."""
     return _ALIAS.sub(lambda found: f"scratch.layer{int(found[1]) + 1}_rn.", name)
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    data = read_bytes(path, error=CheckpointError, what="a model's settings", limit=_SETTINGS_LIMIT)
-    try:
-        settings = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: no settings file ({error}); download it again") from error
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path}: no settings file (no dictionary); download it again")
-    return settings
 
 
 def _read_torch(path: Path) -> tuple[dict[str, Any] | None, Weights]:
@@ -175,45 +142,3 @@ def _read_torch(path: Path) -> tuple[dict[str, Any] | None, Weights]:
 def _is_zip(path: Path) -> bool:
     with open(path, "rb") as file:
         return file.read(4) == b"PK\x03\x04"
-
-
-# ---------------------------------------------------------------- whether it fits
-
-
-def _check(path: Path, model: nn.Module, found: dict[str, tuple[int, ...]]) -> None:
-    expected = {_canonical(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    misshapen = [
-        f"{name} {list(found[name])} instead of {list(shape)}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
-    ]
-    problems = {
-        "missing": [name for name in expected if name not in found],
-        "unexpected": [name for name in found if name not in expected],
-        "misshapen": misshapen,
-    }
-    told = [f"{kind} {_some(names)}" for kind, names in problems.items() if names]
-    if told:
-        raise CheckpointError(
-            f"{path}: the weights do not belong to the settings: {'; '.join(told)}; is this a DUSt3R model?"
-        )
-
-
-def _some(names: list[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _require_memory(path: Path, model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    import psutil
-
-    needed = sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
-    free = {"cpu": psutil.virtual_memory().available}
-    if device.type == "cuda":
-        free["cuda"] = torch.cuda.mem_get_info(device)[0]
-    for place, count in free.items():
-        if needed > count:
-            raise CheckpointError(
-                f"{path}: the weights take {needed / 2**30:.1f} GiB, but only {count / 2**30:.1f} GiB are "
-                f"free on {place}; close other programs, or take the embedded initialiser nview"
-            )

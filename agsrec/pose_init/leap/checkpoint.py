@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agsrec.checkpoints import SETTINGS_FILE, WEIGHTS_FILE, downloaded, misfits, read_settings, some_of
 from agsrec.errors import CheckpointError
 from agsrec.pose_init.leap.config import LEAP_VARIANTS, LeapConfig
 from agsrec.pose_init.leap.model import Leap
-from agsrec.prior.convert_read import read_weights
+from agsrec.weights import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,7 @@ _WHERE = (
     "download the Kubric checkpoint named in the README of github.com/hwjiang1510/LEAP, unpack it, and name "
     "the file cpt_last.pth.tar"
 )
-_NAMES = ("model.safetensors", "cpt_last.pth.tar", "cpt_best.pth.tar", "leap.pth")
-_SETTINGS_LIMIT = 2**20  # bytes
+_NAMES = (WEIGHTS_FILE, "cpt_last.pth.tar", "cpt_best.pth.tar", "leap.pth")
 _PREFIX = "module."
 _POSITION_OFFSET = 0.1  # of DINOv2's resampling of position embeddings
 
@@ -70,9 +69,13 @@ def load_leap(
         raise CheckpointError(f"there is no LEAP variant {variant!r}; choose {' or '.join(LEAP_VARIANTS)}")
     path = Path(source)
     if not path.exists():
-        path = _downloaded(str(source))
+        wanted = [SETTINGS_FILE, *_NAMES]
+        path = downloaded(str(source), wanted, what="LEAP checkpoint", remedy=_WHERE)
     file = path if path.is_file() else _weights_file(path)
-    config = _settings(file.parent / "config.json", LEAP_VARIANTS[variant])
+    settings = file.with_name(SETTINGS_FILE)
+    config = LEAP_VARIANTS[variant]
+    if settings.is_file():
+        config = LeapConfig.from_dict(read_settings(settings), str(settings))
     weights = read_weights(file)
     with torch.device("meta"):
         model = Leap(config)
@@ -101,17 +104,8 @@ def matched_weights(published: Mapping[str, Tensor], model: Leap, where: str) ->
         backbone = transformers_backbone(backbone, model.config.grid_size)
     ours |= {f"backbone.{name}": tensor for name, tensor in backbone.items()}
     wanted = model.state_dict()
-    missing = sorted(wanted.keys() - ours.keys())
-    unexpected = sorted(ours.keys() - wanted.keys())
-    odd = [
-        f"{name} {list(ours[name].shape)} instead of {list(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & ours.keys())
-        if ours[name].shape != wanted[name].shape
-    ]
     problems = [
-        f"{len(names)} {kind} ({_some(names)})"
-        for kind, names in (("missing", missing), ("unexpected", unexpected), ("misshapen", odd))
-        if names
+        f"{len(names)} {kind} ({some_of(sorted(names))})" for kind, names in misfits(wanted, ours).items()
     ]
     if problems:
         raise CheckpointError(f"{where}: not the weights of this LEAP model: {'; '.join(problems)}; {_WHERE}")
@@ -167,37 +161,3 @@ def _weights_file(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise CheckpointError(f"{folder}: no LEAP weights; expected {' or '.join(_NAMES[:2])}; {_WHERE}")
-
-
-def _settings(path: Path, default: LeapConfig) -> LeapConfig:
-    if not path.is_file():
-        return default
-    try:
-        if path.stat().st_size > _SETTINGS_LIMIT:
-            raise ValueError("too large")
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError("no dictionary")
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: no settings file ({error}); download it again") from error
-    return LeapConfig.from_dict(values, str(path))
-
-
-def _downloaded(source: str) -> Path:
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", source) or Path(source).suffix in (".pth", ".tar"):
-        raise CheckpointError(f"{source}: no such LEAP checkpoint; {_WHERE}")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=["config.json", *_NAMES]))
-    except Exception as error:  # of three HTTP libraries, depending on the hub client's version
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{source}: no such file or folder, and not to be had from the Hugging Face hub ({reason}); "
-            f"{_WHERE}"
-        ) from error
-
-
-def _some(names: list[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
