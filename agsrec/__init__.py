@@ -1,8 +1,7 @@
 """agsrec: camera poses and a complete 3D model from a few photos of one object.
 
 views = agsrec.load_views("photos/")
-estimate = agsrec.initialize(views)
-result = agsrec.reconstruct(views[estimate.indices], estimate.cameras)
+result = agsrec.reconstruct(views)
 result.save("output/mug")
 """
 

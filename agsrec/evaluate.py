@@ -19,10 +19,13 @@ import torch
 from agsrec.dataset import load_gt_scene
 from agsrec.device import resolve_device
 from agsrec.errors import OptionError
+from agsrec.export.decisions import decision_record
 from agsrec.fit.refine import refine_poses
+from agsrec.lie import so3_exp
 from agsrec.metrics.evaluation import evaluate, input_quality
 from agsrec.metrics.images import load_lpips
 from agsrec.metrics.poses import align_cameras, pairwise_rotation_errors, summarize_rotations
+from agsrec.outliers import OutlierConfig, most_outliers
 from agsrec.pose_init import PlacementError, initialize
 from agsrec.prior import load_prior
 from agsrec.reconstruction import reconstruct
@@ -34,10 +37,12 @@ if TYPE_CHECKING:
     from agsrec.pose_init import MethodName
     from agsrec.prior.zero123 import Zero123
 
-__all__ = ["EvalResult", "evaluate_folders", "leave_one_out"]
+__all__ = ["EvalResult", "evaluate_folders", "leave_one_out", "with_outliers"]
 
 # Seeds of the pose noise stand apart from those of the fit.
 _NOISE_SEED = 1000
+
+_OUTLIER_DEG = (60.0, 180.0)
 
 _NOT_PLACED_DEG = 180.0
 
@@ -69,6 +74,7 @@ def evaluate_folders(
     num_views: int | None = None,
     seeds: Sequence[int] = (0,),
     oracle: bool = True,
+    outliers: int | None = None,
     device: str = "auto",
     on_run: Callable[[dict[str, Any]], None] | None = None,
 ) -> EvalResult:
@@ -86,27 +92,39 @@ def evaluate_folders(
         num_views: Use the first so many input views; all by default.
         seeds: One run per seed.
         oracle: Also run from the true poses.
+        outliers: Turn so many views of the disturbed start by 60 to 180 degrees about the vertical, and run
+            from it once more with the outlier loop (`loop`).
         device: "auto", "cpu" or "cuda".
         on_run: Called with the record of every finished run.
     """
     if init_only and init is None:
         raise OptionError("--init-only measures an initialiser; name it with --init")
     scenes = [load_gt_scene(folder, num_views) for folder in folders]
+    for scene in scenes:
+        if outliers is not None and not 0 <= outliers <= most_outliers(len(scene.views)):
+            raise OptionError(
+                f"--outliers must be between 0 and {most_outliers(len(scene.views))} for the "
+                f"{len(scene.views)} views of {scene.name}, not {outliers}"
+            )
     lpips = None if init_only else load_lpips()
     options: dict[str, Any] = {"preset": preset, "config": config, "device": device}
     options["prior"] = None if init_only else _loaded(prior, device)
     rough = "rough" if init is None else init
+    starts = (*(("oracle",) if oracle and not init_only else ()), rough)
+    starts += () if outliers is None else ("loop",)
     runs = []
     for scene in scenes:
         for seed in seeds:
-            for name in ("oracle", rough) if oracle and not init_only else (rough,):
+            for name in starts:
                 if init is not None and name == init:
                     start = _initialized(scene, init, init_model, device, seed)
                 else:
-                    start = _disturbed(scene, name, 0.0 if name == "oracle" else noise_deg, seed)
+                    wrong = 0 if name == "oracle" or outliers is None else outliers
+                    start = _disturbed(scene, name, 0.0 if name == "oracle" else noise_deg, seed, wrong)
                 run = _start_record(scene, start, seed)
                 if not init_only:
-                    run |= _fit_record(scene, start, seed, options, lpips)
+                    loop = OutlierConfig() if name == "loop" else None
+                    run |= _fit_record(scene, start, seed, options | {"outliers": loop}, lpips)
                 runs.append(run)
                 if on_run is not None:
                     on_run(run)
@@ -125,6 +143,7 @@ class _Start:
         cameras: Of the P views that have one; None if there are fewer than two.
         indices: Those views.
         noise_deg: Rotation error that was added, where it was.
+        wrong: Views that were turned far, in turn.
         seconds: Time that finding the cameras took.
     """
 
@@ -132,13 +151,33 @@ class _Start:
     cameras: Cameras | None
     indices: list[int]
     noise_deg: float | None = None
+    wrong: tuple[int, ...] = ()
     seconds: float = 0.0
 
 
-def _disturbed(scene: Scene, name: str, noise_deg: float, seed: int) -> _Start:
+def _disturbed(scene: Scene, name: str, noise_deg: float, seed: int, wrong: int = 0) -> _Start:
     assert scene.truth is not None
     generator = torch.Generator().manual_seed(_NOISE_SEED + seed)
-    return _Start(name, scene.truth.perturbed(noise_deg, generator), [*range(len(scene.views))], noise_deg)
+    cameras = scene.truth.perturbed(noise_deg, generator)
+    cameras, turned = with_outliers(cameras, wrong, generator)
+    return _Start(name, cameras, [*range(len(scene.views))], noise_deg, turned)
+
+
+def with_outliers(
+    cameras: Cameras, count: int, generator: torch.Generator
+) -> tuple[Cameras, tuple[int, ...]]:
+    """Cameras of which `count` are turned about the world's vertical by 60 to 180 degrees, and which."""
+    if count == 0:
+        return cameras, ()
+    views = torch.randperm(len(cameras), generator=generator)[:count]
+    draws = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+    angles = (_OUTLIER_DEG[0] + (_OUTLIER_DEG[1] - _OUTLIER_DEG[0]) * draws[:, 0]).deg2rad()
+    up = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+    turns = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
+    turns[:, :3, :3] = so3_exp((angles * torch.where(draws[:, 1] < 0.5, -1.0, 1.0))[:, None] * up)
+    viewmats = cameras.viewmats.clone()
+    viewmats[views] = viewmats[views] @ turns.to(viewmats)
+    return replace(cameras, viewmats=viewmats), tuple(views.tolist())
 
 
 def _initialized(scene: Scene, method: MethodName, model: Any, device: str, seed: int) -> _Start:
@@ -157,6 +196,7 @@ def _start_record(scene: Scene, start: _Start, seed: int) -> dict[str, Any]:
     errors = _pair_errors(start.cameras, scene.truth, start.indices)
     record: dict[str, Any] = {"scene": scene.name, "start": start.name, "seed": seed}
     record |= {} if start.noise_deg is None else {"noise_deg": start.noise_deg}
+    record |= {"outliers": [scene.views.names[view] for view in start.wrong]} if start.wrong else {}
     record |= {
         "views": len(scene.views),
         "placed": len(start.indices),
@@ -198,7 +238,12 @@ def _fit_record(
     clock = time.perf_counter()
     result = reconstruct(seen.views, start.cameras, seed=seed, **options)
     record: dict[str, Any] = {"seconds": start.seconds + time.perf_counter() - clock}
-    record |= evaluate(result.gaussians, result.cameras, start.cameras, seen, lpips).as_dict()
+    if result.correction is not None:
+        record["decisions"] = decision_record(result.correction, seen.truth)
+        used = result.correction.used
+        seen = replace(seen, views=result.views, truth=scene.truth[[kept[view] for view in used]])
+        kept = [kept[view] for view in used]
+    record |= evaluate(result.gaussians, result.cameras, result.initial_cameras, seen, lpips).as_dict()
     record["pair_errors_deg"] = _pair_errors(result.cameras, scene.truth, kept).tolist()
     record["peak_memory_mb"] = _peak_memory_mb()
     return record
@@ -248,6 +293,8 @@ def _row(scene: str, start: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         # Where a start had no cameras to fit, it counts as it was.
         errors = [e for r in runs for e in r.get("pair_errors_deg", r["pair_errors_before_deg"])]
         pairs = summarize_rotations(torch.tensor(errors))
+        decided = [r for r in fitted if "decisions" in r]
+        row |= _decision_row(decided) if decided else {}
         close = sum(e <= 5 for r in fitted for e in r["poses_after"]["view_errors_deg"])
         row |= {
             "Pair error (°)": pairs.median_deg,
@@ -266,6 +313,17 @@ def _row(scene: str, start: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "Peak (MB)": max(r["peak_memory_mb"] for r in runs),
     }
     return {title: value for title, value in row.items() if value is not None}
+
+
+def _decision_row(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many turned views were called badly posed, and how many good ones."""
+    called = [
+        (r, n, v in ("corrected", "unusable")) for r in runs for n, v in r["decisions"]["verdicts"].items()
+    ]
+    wrong = [hit for r, name, hit in called if name in r.get("outliers", ())]
+    good = [hit for r, name, hit in called if name not in r.get("outliers", ())]
+    row = {"Found (%)": 100 * fmean(wrong)} if wrong else {}
+    return row | {"False alarms (%)": 100 * fmean(good)}
 
 
 def leave_one_out(

@@ -15,6 +15,10 @@ from agsrec.device import resolve_device
 from agsrec.errors import OptionError, ShapeError
 from agsrec.fit import Checkpointing, FitProgress, Guidance, fit
 from agsrec.fit.checkpoint import fit_key
+from agsrec.metrics.images import load_lpips
+from agsrec.outliers import OutlierConfig, correct_outliers
+from agsrec.outliers.correct import correction_key
+from agsrec.pose_init import initialize
 from agsrec.prior import load_prior
 from agsrec.prior.sds import ScoreDistillation
 from agsrec.single_photo import single_photo_schedule
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.dataset import Scene
     from agsrec.gaussians import Gaussians
+    from agsrec.outliers import Correction
     from agsrec.prior.sds import Glimpse
     from agsrec.prior.zero123 import Zero123
     from agsrec.views import Views
@@ -35,14 +40,15 @@ class Reconstruction:
     """A reconstructed object; all tensors on the CPU.
 
     Attributes:
-        views: The photos.
-        initial_cameras: The cameras the fit started from.
+        views: The photos that were used.
+        initial_cameras: Their cameras as given.
         cameras: The refined cameras, in the same world up to the drift of the fit.
         gaussians: The scene.
         history: Course of the fit, a record every few steps.
         timings: Seconds by stage.
         options: The resolved options, as plain values.
         glimpses: What the prior saw at a few moments of the fit, where there was one.
+        correction: What was decided about badly posed views, where they were looked for.
     """
 
     views: Views
@@ -53,6 +59,7 @@ class Reconstruction:
     timings: dict[str, float]
     options: dict[str, Any]
     glimpses: tuple[Glimpse, ...] = ()
+    correction: Correction | None = None
 
     def save(self, folder: str | Path, scene: Scene | None = None) -> dict[str, Any]:
         """Write every result file into a folder and return the metrics; see `agsrec.export.results`."""
@@ -63,7 +70,7 @@ class Reconstruction:
 
 def reconstruct(
     views: Views,
-    cameras: Cameras,
+    cameras: Cameras | None = None,
     *,
     preset: PresetName = "fast",
     config: FitConfig | None = None,
@@ -73,13 +80,16 @@ def reconstruct(
     guidance: Guidance | None = None,
     progress: Callable[[FitProgress], None] | None = None,
     checkpoint: str | Path | None = None,
+    outliers: OutlierConfig | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Reconstruction:
     """Refine rough cameras and fit a scene of 3D Gaussians to the photos of one object.
 
     Args:
         views: V cut-out photos. One is enough where there is a prior or a guidance; the schedule is then made
             into that of `agsrec.single_photo.single_photo_schedule`.
-        cameras: Their rough cameras.
+        cameras: Their rough cameras; without them `agsrec.initialize` estimates them, and views that it
+            cannot place are left out.
         preset: Schedule to use.
         config: Schedule to use instead of the preset's.
         seed: Seed of everything random.
@@ -90,6 +100,9 @@ def reconstruct(
         progress: Called as the fit goes on.
         checkpoint: File to keep the state in; a run interrupted at any point continues from it, if photos,
             cameras and options are the same.
+        outliers: Look for badly posed views first, and pose them again or leave them out; see
+            `agsrec.outliers`. Its state is kept beside the checkpoint.
+        report: Told what that is doing.
 
     Raises:
         OptionError, DeviceError: An option cannot be used.
@@ -102,13 +115,29 @@ def reconstruct(
     if not 0 <= seed < 2**63:
         raise OptionError(f"--seed must be between 0 and 2**63 - 1, not {seed}")
     require_enough_views(views, guided=prior is not None or guidance is not None)
+    timings: dict[str, float] = {}
+    if cameras is None:
+        clock = time.perf_counter()
+        estimate = initialize(views, device=device, seed=seed)
+        views, cameras = views[estimate.indices], estimate.cameras
+        timings["poses"] = time.perf_counter() - clock
     _check_inputs(views, cameras)
     config = PRESETS[preset] if config is None else config
     if len(views) == 1:
         config = single_photo_schedule(config)
     target = resolve_device(device)
+    if prior is not None and guidance is not None:
+        raise OptionError("give a prior or a guidance, not both")
     clock = time.perf_counter()
-    judge = _judge(prior, guidance, views.to(target), config)
+    model = load_prior(prior, target) if isinstance(prior, str | Path) else prior
+    if model is not None:
+        timings["prior"] = time.perf_counter() - clock
+    correction, given = None, cameras
+    if outliers is not None and len(views) > 1:
+        correction = _corrected(views, cameras, outliers, seed, target, checkpoint, report)
+        views, given, cameras = views[correction.used], cameras[correction.used], correction.start
+        timings["outliers"] = correction.seconds
+    judge = _judge(model, guidance, views.to(target), config)
     options = {
         "preset": preset,
         "seed": seed,
@@ -116,11 +145,11 @@ def reconstruct(
         "prior": judge.name,
         "fit": asdict(config),
     }
+    options |= {} if outliers is None else {"outliers": asdict(outliers)}
     checkpointing = None
     if checkpoint is not None:
         key = fit_key(views, cameras, config, seed, device=target.type, guided=judge.name)
         checkpointing = Checkpointing(Path(checkpoint), key)
-    loading = time.perf_counter() - clock
     clock = time.perf_counter()
     result = fit(
         views.to(target),
@@ -135,14 +164,41 @@ def reconstruct(
     seconds = max(result.seconds, time.perf_counter() - clock)
     return Reconstruction(
         views=views,
-        initial_cameras=cameras,
+        initial_cameras=given,
         cameras=result.cameras.to("cpu"),
         gaussians=result.gaussians.to("cpu"),
         history=result.history,
-        timings=({} if judge.guidance is None else {"prior": loading}) | {"fit": seconds},
+        timings=timings | {"fit": seconds},
         options=options,
         glimpses=() if judge.distillation is None else tuple(judge.distillation.glimpses),
+        correction=correction,
     )
+
+
+def _corrected(
+    views: Views,
+    cameras: Cameras,
+    config: OutlierConfig,
+    seed: int,
+    device: torch.device,
+    checkpoint: str | Path | None,
+    report: Callable[[str], None] | None,
+) -> Correction:
+    """What is decided about badly posed views; the state is kept where the fit's is, under another name."""
+    checkpointing, lpips = None, load_lpips(device)
+    if checkpoint is not None:
+        path = Path(checkpoint)
+        key = correction_key(views, cameras, config, seed, device=device.type, lpips=lpips is not None)
+        checkpointing = Checkpointing(path.with_name(f"{path.stem}_outliers{path.suffix}"), key)
+    return correct_outliers(
+        views.to(device),
+        cameras.to(device, torch.float32),
+        config,
+        seed=seed,
+        lpips=lpips,
+        checkpointing=checkpointing,
+        report=report,
+    ).on_cpu()
 
 
 @dataclass(frozen=True)
@@ -154,17 +210,12 @@ class _Judge:
     distillation: ScoreDistillation | None = None
 
 
-def _judge(
-    prior: Zero123 | str | Path | None, guidance: Guidance | None, views: Views, config: FitConfig
-) -> _Judge:
+def _judge(prior: Zero123 | None, guidance: Guidance | None, views: Views, config: FitConfig) -> _Judge:
     """What judges novel views: the prior, shown the photos, or the caller's own guidance."""
     if prior is None:
         return _Judge(guidance, None if guidance is None else "custom")
-    if guidance is not None:
-        raise OptionError("give a prior or a guidance, not both")
-    model = load_prior(prior, views.images.device) if isinstance(prior, str | Path) else prior
-    distillation = ScoreDistillation(model, views, config.guidance)
-    return _Judge(distillation, model.fingerprint(), distillation)
+    distillation = ScoreDistillation(prior, views, config.guidance)
+    return _Judge(distillation, prior.fingerprint(), distillation)
 
 
 def require_enough_views(views: Views, *, guided: bool) -> None:

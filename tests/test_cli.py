@@ -27,6 +27,7 @@ from tests.tiny import NAMES, quick_options, tiny_config, write_scene
 
 ROOT = Path(__file__).parents[1]
 ALONE = ("--prior", "none")
+SPLAT = (*ALONE, "--mesh_format", "none")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_run_end_to_end(
 ) -> None:
     monkeypatch.setitem(PRESETS, "fast", tiny_config(75, 75))
     usual = ["--category", "blob", "--data", str(data), "--output", str(tmp_path)]
-    main(["run", *usual, "--num_views", "6", *ALONE])
+    main(["run", *usual, "--num_views", "6", *SPLAT])
     out = tmp_path / "blob"
     metrics = json.loads((out / "metrics.json").read_text())
     before, after = metrics["poses_before"], metrics["poses_after"]
@@ -78,7 +79,7 @@ def test_run_end_to_end(
 def test_run_script(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "run.py"), "--category", "blob", "--data", str(data)]
     command += ["--output", "out", "--views", "004", "000", "002", "--num-pts", "200"]
-    command += [*ALONE, *quick_options(4)]
+    command += [*SPLAT, *quick_options(4)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -121,7 +122,7 @@ def test_eval(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_dashes_and_underscores(data: Path, tmp_path: Path, mark: str) -> None:
     options = {"--num_views": "2", "--num_pts": "50", "--fit.log_interval": "3"}
     arguments = [a for k, v in options.items() for a in ("--" + k[2:].replace("_", mark), v)]
-    usual = ["--category", "blob", "--data", str(data), "--output", str(tmp_path), *ALONE]
+    usual = ["--category", "blob", "--data", str(data), "--output", str(tmp_path), *SPLAT]
     main(["run", *usual, *arguments])
     config = json.loads((tmp_path / "blob" / "config.json").read_text())
     assert config["fit"]["log_interval"] == 3 and config["fit"]["rounds"][-1]["max_points"] == 50
@@ -135,7 +136,7 @@ def test_preset_brings_its_schedule(
 ) -> None:
     monkeypatch.setitem(PRESETS, "quality", tiny_config(3, size=24, log_interval=2))
     options = ["--category", "blob", "--num_views", "2", "--data", str(data), "--output", str(tmp_path)]
-    main(["run", *options, *ALONE, *arguments, "--fit.densify.interval", "9"])
+    main(["run", *options, *SPLAT, *arguments, "--fit.densify.interval", "9"])
     config = json.loads((tmp_path / "blob" / "config.json").read_text())
     assert config["preset"] == "quality" and config["fit"]["log_interval"] == 2
     assert config["fit"]["densify"]["interval"] == 9
@@ -149,7 +150,7 @@ def test_interruption(
 
     monkeypatch.setattr("agsrec.reconstruction.reconstruct", interrupt)
     with pytest.raises(SystemExit) as stop:
-        main(["run", "--category", "blob", "--data", str(data), "--output", str(tmp_path), *ALONE])
+        main(["run", "--category", "blob", "--data", str(data), "--output", str(tmp_path), *SPLAT])
     assert stop.value.code == 130
     assert capsys.readouterr().err == "interrupted; the same command continues where it stood\n"
 
@@ -287,7 +288,7 @@ def test_bad_scene(data: Path, earlier: Path, capsys: pytest.CaptureFixture[str]
     damage, words = BAD_SCENES[case]
     damage(data / "blob")
     before = tree(earlier)
-    usual = ["--category", "blob", "--data", str(data), "--output", str(earlier), *ALONE]
+    usual = ["--category", "blob", "--data", str(data), "--output", str(earlier), *SPLAT]
     message = refused(capsys, "run", *usual)
     assert all(word in message for word in words), message
     assert tree(earlier) == before
@@ -317,7 +318,7 @@ def test_output_with_a_file_in_the_way(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("precious")
     output = str(tmp_path / "out")
-    usual = ["--category", "blob", "--data", str(data), "--output", output, *ALONE]
+    usual = ["--category", "blob", "--data", str(data), "--output", output, *SPLAT]
     message = refused(capsys, "run", *usual)
     assert "cannot write" in message and str(file) in message and "choose a folder" in message
     assert file.read_text() == "precious"
@@ -343,7 +344,7 @@ def test_eval_finds_out_early_where_it_cannot_write(
 @pytest.mark.usefixtures("tiny")
 def test_never_writes_into_the_scene(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = tree(data)
-    usual = ["--category", "blob", "--data", str(data), "--output", str(data), *ALONE]
+    usual = ["--category", "blob", "--data", str(data), "--output", str(data), *SPLAT]
     message = refused(capsys, "run", *usual)
     assert "--output" in message and str(data / "blob") in message and "overwrite" in message
     assert tree(data) == before

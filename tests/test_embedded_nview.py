@@ -28,9 +28,9 @@ def test_card_lists_the_files_as_they_are() -> None:
 
 
 def test_unseen_objects_are_posed_as_well_as_stated() -> None:
-    # 18 degrees on 50 objects; by chance it would be some 95.
+    # 14 degrees and 83 % on 16 objects; by chance the median would be some 95.
     report = validate_poses(load_nview(FOLDER), {}, count=6)
-    assert report["unseen_median_deg"] < 26 and report["unseen_within_30"] > 0.55
+    assert report["unseen_median_deg"] < 22 and report["unseen_within_30"] > 0.65
 
 
 def test_by_its_name_and_the_same_each_time() -> None:

@@ -91,7 +91,7 @@ def test_sections_in_order() -> None:
 
 def test_the_commands_options_exist() -> None:
     ours = [arguments for c in commands() if (arguments := agsrec_arguments(c)) is not None]
-    shown = {"run", "process", "poses", "eval", "novel-view", "train", "convert"}
+    shown = {"run", "process", "poses", "mesh", "localize", "eval", "novel-view", "train", "convert"}
     assert {arguments[0] for arguments in ours} == shown
     texts = {name: help_text(name) for name in shown - {"train"}} | {"train": help_text("train", "zero123")}
     for name, *rest in ours:
@@ -129,8 +129,8 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert getattr(picture, "shape", None) == (8, 512, 512, 3)
     written = {file.name for file in (tmp_path / "output/demo/jordan").iterdir()}
     listed = set(re.findall(r"^\| `([\w.]+)` \|", README, re.MULTILINE))
-    # Only the command line keeps a checkpoint.
-    assert written == listed - {"checkpoint.pt"}
+    # Only the command line keeps a checkpoint and makes a mesh.
+    assert written == listed - {"checkpoint.pt", "mesh.glb", "mesh_comparison.png"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -11,6 +11,7 @@ from agsrec.config import PRESETS
 from agsrec.errors import AgsrecError, DeviceError, OptionError, ShapeError
 from agsrec.fit import FitProgress
 from agsrec.reconstruction import reconstruct
+from tests.pose_init.fakes import install, knowing
 from tests.tiny import rough, tiny_config, tiny_scene
 
 CONFIG = tiny_config(12, size=32)
@@ -28,6 +29,16 @@ def test_result_is_complete() -> None:
     assert result.timings["fit"] > 0
     assert result.options["seed"] == 3 and result.options["device"] == "cpu"
     assert result.options["fit"]["rounds"][0]["stages"][0] == {"size": 32, "iterations": 12}
+
+
+def test_cameras_are_estimated_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    views, truth = tiny_scene()
+    install(monkeypatch, knowing(truth, views.names, lost=[views.names[2]]))
+    result = reconstruct(views, config=CONFIG, device="cpu")
+    kept = [0, 1, 3, 4, 5]
+    assert result.views.names == tuple(views.names[k] for k in kept)
+    assert torch.equal(result.initial_cameras.viewmats, truth[kept].viewmats)
+    assert set(result.timings) == {"poses", "fit"}
 
 
 def test_preset_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from rich.console import Console
 
 from agsrec.cli.convert import Convert
 from agsrec.cli.evaluate import Eval
+from agsrec.cli.localize import Localize
+from agsrec.cli.mesh import Mesh
 from agsrec.cli.novel_view import NovelView
 from agsrec.cli.poses import Poses
 from agsrec.cli.process import Process
@@ -51,6 +53,8 @@ def _commands(argv: Sequence[str]) -> Any:
         | Annotated[Poses, tyro.conf.subcommand("poses", prefix_name=False)]
         | Annotated[Run, tyro.conf.subcommand("run", default=run, prefix_name=False)]
         | Annotated[Eval, tyro.conf.subcommand("eval", default=evaluation, prefix_name=False)]
+        | Annotated[Localize, tyro.conf.subcommand("localize", prefix_name=False)]
+        | Annotated[Mesh, tyro.conf.subcommand("mesh", prefix_name=False)]
         | Annotated[NovelView, tyro.conf.subcommand("novel-view", prefix_name=False)]
         | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
         | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]

@@ -44,6 +44,8 @@ class Eval:
     """One run per seed."""
     oracle: bool = True
     """Also run from the true poses."""
+    outliers: int | None = None
+    """Also turn so many views of the rough start by 60 to 180 degrees, and run with the outlier loop too."""
     leave_one_out: bool = False
     """Fit all views but one instead, for each, and compare; needs cameras.json but no ground truth."""
     preset: PresetName = "fast"
@@ -71,6 +73,10 @@ class Eval:
             raise OptionError("--init-model and --init-only are about an initialiser; name it with --init")
         if self.init == "file":
             raise OptionError("--init file has nothing to measure; name another initialiser")
+        if self.outliers is not None and (self.init is not None or self.leave_one_out):
+            raise OptionError(
+                "--outliers turns views of disturbed true poses; leave --init out, and --leave-one-out"
+            )
         if self.leave_one_out and self.init is not None:
             raise OptionError("--leave-one-out starts from cameras.json; leave --init out")
         if self.json is not None:
@@ -97,6 +103,7 @@ class Eval:
             num_views=self.num_views,
             seeds=self.seeds,
             oracle=self.oracle,
+            outliers=self.outliers,
             device=self.device,
             on_run=lambda run: print_run(console, run),
         )

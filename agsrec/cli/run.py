@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from agsrec.cli.mesh import mesh_sentence
 from agsrec.cli.options import prior_or_none, refuse_to_overwrite
 from agsrec.cli.posing import Posed, confidences, cut_out_if_needed, pose_folder, scene_folder
 from agsrec.cli.printing import FitBar, print_metrics, say
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.device import DeviceName
-from agsrec.errors import OptionError
+from agsrec.errors import OptionError, SceneError
 from agsrec.files import folder_entries
 from agsrec.images import IMAGE_SUFFIXES
+from agsrec.mesh.config import MeshConfig
+from agsrec.mesh.files import MeshFormat
 from agsrec.pose_init import MethodName
 from agsrec.prior import EMBEDDED_PRIOR
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from agsrec.dataset import Scene
+    from agsrec.reconstruction import Reconstruction
 
 __all__ = ["Run"]
 
@@ -67,6 +71,12 @@ class Run:
     """One photo without cameras.json: degrees it was taken from above the object; 10 by default."""
     background_model: str = "u2net"
     """Photos with their background: model of rembg that cuts the object out, or "grabcut"."""
+    mesh_format: MeshFormat | Literal["none"] = "glb"
+    """Textured mesh beside the splat: glb (one file), obj (with mtl and png), or none."""
+    faces: int = MeshConfig.faces
+    """Triangles of the mesh, at most; more options with `agsrec mesh`."""
+    enable_loop: bool = False
+    """Look for badly posed photos, pose them again by search, and leave out those that no pose explains."""
     device: DeviceName = "auto"
     """Where to compute; auto takes CUDA where there is one."""
     seed: int = 0
@@ -88,10 +98,12 @@ class Run:
         """Reconstruct, save, and print what was measured."""
         from agsrec.camera_files import write_cameras_json
         from agsrec.device import resolve_device
+        from agsrec.export.decisions import decision_sentences
         from agsrec.export.results import prepare_folder
+        from agsrec.outliers import OutlierConfig
         from agsrec.reconstruction import reconstruct, require_enough_views
 
-        config = self.config()
+        config, mesh = self.config(), MeshConfig(faces=self.faces)
         resolve_device(self.device)
         scene, source, posed = self._scene(console)
         prior = prior_or_none(self.prior)
@@ -113,6 +125,8 @@ class Run:
                 prior=prior,
                 progress=advance,
                 checkpoint=folder / "checkpoint.pt",
+                outliers=OutlierConfig() if self.enable_loop else None,
+                report=lambda text: say(console, text),
             )
         if posed is not None:
             options = {"init": self._method(), "init_model": self.init_model}
@@ -120,7 +134,25 @@ class Run:
             result = replace(result, options=result.options | options, timings=timings)
         metrics = result.save(folder, scene)
         print_metrics(console, metrics)
+        self._make_mesh(console, folder, result, mesh)
+        if result.correction is not None:
+            say(console, " ".join(decision_sentences(result.correction)))
         say(console, f"Results are in {folder}; open report.html")
+
+    def _make_mesh(self, console: Console, folder: Path, result: Reconstruction, config: MeshConfig) -> None:
+        """The mesh, where one is wanted and the scene has a surface; the splat is there anyway."""
+        from agsrec.export.mesh_results import save_mesh
+
+        if self.mesh_format == "none":
+            return
+        scene = folder, result.gaussians, result.views, result.cameras
+        try:
+            with console.status("making the mesh"):
+                file, figures = save_mesh(*scene, config, kind=self.mesh_format)
+        except SceneError as error:
+            say(console, f"No mesh: {error}")
+        else:
+            say(console, mesh_sentence(file, figures))
 
     def _method(self) -> MethodName:
         """The initialiser, where one is needed."""

@@ -22,7 +22,7 @@ from agsrec.metrics.images import psnr
 if TYPE_CHECKING:
     from agsrec.prior.sds import Glimpse
 
-__all__ = ["comparison_figure", "curves_figure", "glimpses_figure"]
+__all__ = ["comparison_figure", "curves_figure", "glimpses_figure", "tiles_figure"]
 
 ERROR_FULL_SCALE = 0.3
 """Absolute colour error at which the heat map saturates; fixed, so that figures compare."""
@@ -76,6 +76,15 @@ def glimpses_figure(glimpses: Sequence[Glimpse]) -> np.ndarray:
     }
     titles = [f"{100 * g.progress:.0f} % of its time" for g in glimpses]
     figure, pixels, _ = _lay_out(titles, [f"noise {g.timestep / 10:.0f} %" for g in glimpses], rows)
+    return _with_pixels(figure, pixels)
+
+
+def tiles_figure(names: Sequence[str], images: Tensor, notes: Sequence[str]) -> np.ndarray:
+    """Images [T, H, W, 3] in [0, 1] side by side, a name above and a note below each, as uint8 [h, w, 3]."""
+    if not len(names) == len(images) == len(notes) or len(images) == 0:
+        raise ShapeError(f"{len(names)} names, images {[*images.shape]} and {len(notes)} notes differ")
+    tiles = _tiles(images.detach().cpu().float().clamp(0, 1).numpy())
+    figure, pixels, _ = _lay_out(names, notes, {"": tiles})
     return _with_pixels(figure, pixels)
 
 

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from agsrec.cameras import Cameras
 from agsrec.export.camera_figure import cameras_figure
+from agsrec.export.decisions import decision_section, decision_sentences
 from agsrec.export.figures import comparison_figure, curves_figure, glimpses_figure
 from agsrec.export.report import Picture, Report, Section, Table, Text, Video
 from agsrec.metrics.images import ImageQuality, image_quality
 from agsrec.metrics.poses import PoseAccuracy, pose_accuracy, rotation_errors_after_alignment
 
 if TYPE_CHECKING:
+    from agsrec.outliers import Correction
     from agsrec.prior.sds import Glimpse
 
 __all__ = ["Outcome", "reconstruction_report"]
@@ -43,6 +45,8 @@ class Outcome:
         novel: Similarity of renders to photos that the fit never saw, where there are any.
         video: Turntable video.
         glimpses: What the prior saw, where there was one.
+        correction: What was decided about badly posed views, where they were looked for.
+        all_truth: True cameras of all photos, those that were left out too, where known.
     """
 
     name: str
@@ -61,6 +65,8 @@ class Outcome:
     novel: ImageQuality | None = None
     video: Path | None = None
     glimpses: Sequence[Glimpse] = ()
+    correction: Correction | None = None
+    all_truth: Cameras | None = None
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,14 @@ def reconstruction_report(outcome: Outcome, extra: Sequence[Section] = ()) -> Re
     return Report(
         title=outcome.name,
         summary=list(_summary(outcome, measured)),
-        sections=[*_pictures(outcome), *extra, *_numbers(outcome, measured)],
+        sections=[*_pictures(outcome), *_decisions(outcome), *extra, *_numbers(outcome, measured)],
         facts=_facts(outcome, measured),
     )
+
+
+def _decisions(outcome: Outcome) -> Iterator[Section]:
+    if outcome.correction is not None:
+        yield decision_section(outcome.correction, outcome.all_truth)
 
 
 def _summary(outcome: Outcome, measured: _Measured) -> Iterator[str]:
@@ -104,6 +115,8 @@ def _summary(outcome: Outcome, measured: _Measured) -> Iterator[str]:
             f"{novel['psnr']:.1f} dB PSNR and {novel['ssim']:.3f} SSIM."
         )
     yield _pose_sentence(outcome, measured)
+    if outcome.correction is not None:
+        yield " ".join(decision_sentences(outcome.correction))
 
 
 def _agreement_sentence(names: Sequence[str], psnr: Tensor) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import torch
 from agsrec.camera_files import write_cameras_json
 from agsrec.errors import OutputError
 from agsrec.export.camera_figure import cameras_figure
+from agsrec.export.decisions import decision_record
 from agsrec.export.figures import comparison_figure
 from agsrec.export.overview import Outcome, reconstruction_report
 from agsrec.export.report import write_report
@@ -23,7 +25,9 @@ from agsrec.ply import write_ply
 
 if TYPE_CHECKING:
     from agsrec.dataset import Scene
+    from agsrec.outliers import Correction
     from agsrec.reconstruction import Reconstruction
+    from agsrec.views import Views
 
 __all__ = ["prepare_folder", "save_results"]
 
@@ -59,10 +63,11 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
     prepare_folder(folder)
     clock = time.perf_counter()
     names = result.views.names
-    write_cameras_json(
-        folder / "cameras.json", result.cameras, names, extras=None if scene is None else scene.extras
-    )
+    all_truth = None if scene is None else scene.truth
+    scene = None if scene is None else _used_part(scene, result)
+    write_cameras_json(folder / "cameras.json", result.cameras, names, extras=_extras(result, scene))
     write_ply(folder / "splat.ply", result.gaussians)
+    _write_views(result.views, folder / "views")
     inputs = result.views.composited(torch.ones(3))
     renders = rendered_on_white(result.gaussians, result.cameras)
     truth = None if scene is None else scene.truth
@@ -78,6 +83,9 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
         evaluation = evaluate(result.gaussians, result.cameras, result.initial_cameras, scene)
         metrics |= evaluation.as_dict()
     timings = result.timings | {"export": time.perf_counter() - clock}
+    if result.correction is not None:
+        metrics["outliers"] = decision_record(result.correction, all_truth)
+        _write_rounds(result.correction, folder / "rounds")
     metrics |= {"timings": timings, "seconds": sum(timings.values()), "history": result.history}
     _write_json(folder / "config.json", result.options)
     _write_json(folder / "metrics.json", metrics)
@@ -98,9 +106,50 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
         novel=None if evaluation is None else evaluation.novel,
         video=folder / "turntable.mp4",
         glimpses=result.glimpses,
+        correction=result.correction,
+        all_truth=all_truth,
     )
     write_report(folder / "report.html", reconstruction_report(outcome))
     return metrics
+
+
+def _used_part(scene: Scene, result: Reconstruction) -> Scene:
+    """The scene without the views that the result leaves out."""
+    used = [scene.views.names.index(name) for name in result.views.names]
+    if len(used) == len(scene.views):
+        return scene
+    truth = None if scene.truth is None else scene.truth[used]
+    return replace(scene, views=scene.views[used], cameras=scene.cameras[used], truth=truth)
+
+
+def _extras(result: Reconstruction, scene: Scene | None) -> dict[str, dict[str, Any]]:
+    """What `cameras.json` holds of each view besides its camera: what was there, and what was decided."""
+    extras = {name: dict(values) for name, values in ({} if scene is None else scene.extras).items()}
+    if result.correction is None:
+        return extras
+    decision = result.correction
+    verdicts = dict(zip(decision.views.names, decision.verdicts, strict=True))
+    return {
+        name: extras.get(name, {}) | {"branch": decision.branch, "pose": verdicts[name]}
+        for name in result.views.names
+    }
+
+
+def _write_rounds(correction: Correction, folder: Path) -> None:
+    """The fits that decisions rest on, each in a folder of its name."""
+    names = correction.views.names
+    for name, result in correction.fits.items():
+        chosen = correction.trusted if name == "trusted" else correction.contests[-1].views
+        file = folder / name / "cameras.json"
+        write_cameras_json(file, result.cameras, [names[view] for view in chosen])
+        write_ply(folder / name / "splat.ply", result.gaussians)
+
+
+def _write_views(views: Views, folder: Path) -> None:
+    """The cut-out photos, so that the result can be worked on further."""
+    pixels = (views.images * 255 + 0.5).byte().cpu().numpy()
+    for name, image in zip(views.names, pixels, strict=True):
+        save_png(folder / f"{name}_rgba.png", image)
 
 
 def _write_turntable(result: Reconstruction, path: Path) -> None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from agsrec.config import FitConfig, LossConfig, PoseConfig, Rates, Round, Stage
+from agsrec.config import FitConfig, Stage
 from agsrec.errors import CameraError, SceneError
 from agsrec.fit import fit
+from agsrec.fit.coarse import coarse_schedule
 from agsrec.fit.target import Target, data_loss
 from agsrec.pose_init.estimate import Alternative, PoseEstimate
 from agsrec.render import render_scene
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["refine_estimate"]
 
 _MODES = 4  # guesses of the initialiser that are tried
-_RENDERS = (
-    64  # views times guesses, or times flips in a sweep, that are tried: bounds the time for many views
-)
+_RENDERS = 64  # views times guesses that are tried, or times flips: bounds the time for many views
 _SWEEPS = 3
 _CLEARLY = 0.05  # cost by which a flip has to be better
 _HOPELESS = 1.0  # cost of implausibility that no scene makes up for
@@ -41,28 +40,12 @@ _FINALISTS = 3
 _ALTERNATIVES = 3
 _APART_DEG = 25.0
 
-_LOSS = LossConfig(mask=0.5)
-
 Plausibility = Callable[["Cameras"], float]
 """What an initialiser thinks of cameras: a mean log-density over pairs of views, in nats."""
 
 
-def _schedule(warmup: int, *stages: Stage) -> FitConfig:
-    """A short fit whose cameras wait until there is a scene to look at."""
-    plan = Round(
-        num_points=500,
-        max_points=500,
-        hull_blur=0.06,
-        stages=stages,
-        rate_rotation=1e-2,
-        rate_translation=6e-3,
-        rate_decay=0.2,
-    )
-    return FitConfig(rounds=(plan,), rates=Rates(means=6e-3), loss=_LOSS, poses=PoseConfig(warmup=warmup))
-
-
-_TRIAL = _schedule(40, Stage(32, 100))
-_FINAL = _schedule(80, Stage(32, 150), Stage(64, 200))
+_TRIAL = coarse_schedule(Stage(32, 100), warmup=40)
+_FINAL = coarse_schedule(Stage(32, 150), Stage(64, 200), warmup=80)
 
 
 @dataclass(frozen=True)
@@ -170,7 +153,7 @@ class _Search:
         if points is not None:
             points = points.moved(self._estimate.cameras, cameras)
         result = fit(self.photos, cameras, config, seed=self._seed, points=points)
-        error = _error(self.photos, result.gaussians, result.cameras, config.rounds[-1].stages[-1].size)
+        error = _error(self.photos, result.gaussians, result.cameras, config)
         cost = math.log(max(error, 1e-12)) + self._implausible(cameras)
         return _Guess(cameras, points, result.cameras, cost)
 
@@ -184,15 +167,15 @@ class _Search:
 
 
 @torch.no_grad()
-def _error(photos: Views, gaussians: Gaussians, cameras: Cameras, size: int) -> float:
-    """Loss of a scene over black and white, in pictures of `size` pixels."""
-    target = Target.at(photos, size)
+def _error(photos: Views, gaussians: Gaussians, cameras: Cameras, config: FitConfig) -> float:
+    """Loss of a scene over black and white, in pictures of the size that a fit ended with."""
+    target = Target.at(photos, config.rounds[-1].stages[-1].size)
     height, width = target.alpha.shape[1:]
     small, total = cameras.resized(width, height), 0.0
     for shade in (0.0, 1.0):
         background = torch.full((len(photos), 3), shade).to(target.rgb)
         rendered = render_scene(gaussians, small, background, render_mode="RGB")
-        total += 0.5 * float(data_loss(rendered, target.over(background), target.alpha, _LOSS))
+        total += 0.5 * float(data_loss(rendered, target.over(background), target.alpha, config.loss))
     return total
 
 

@@ -34,7 +34,7 @@ def data(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def run(output: Path, model: Path, *options: str) -> None:
-    main(["run", "--output", str(output), "--prior", str(model), *options])
+    main(["run", "--output", str(output), "--prior", str(model), "--mesh_format", "none", *options])
 
 
 def camera(folder: Path, name: str) -> tuple[float, float, float]:

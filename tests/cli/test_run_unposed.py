@@ -21,6 +21,7 @@ from tests.tiny import NAMES, rough, tiny_config
 
 __all__ = ["original", "photos"]
 ALONE = ("--prior", "none")
+SPLAT = (*ALONE, "--mesh_format", "none")
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def run(data: Path, *options: str) -> Path:
     """Result folder of a run on `blob`."""
-    usual = ["--category", "blob", "--data", str(data), "--output", str(data / "../out"), *ALONE]
+    usual = ["--category", "blob", "--data", str(data), "--output", str(data / "../out"), *SPLAT]
     main(["run", *usual, *options])
     return data / "../out" / "blob"
 
@@ -95,7 +96,7 @@ def test_a_folder_of_photos(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(monkeypatch, knowing(TRUE, NAMES))
-    usual = ["--output", str(tmp_path / "out"), "--background-model", "grabcut", "--num_views", "3", *ALONE]
+    usual = ["--output", str(tmp_path / "out"), "--background-model", "grabcut", "--num_views", "3", *SPLAT]
     main(["run", str(photos) + "/", *usual])
     out = tmp_path / "out" / "my photos"
     assert json.loads((out / "metrics.json").read_text())["views"] == list(NAMES[:3])
@@ -113,10 +114,10 @@ def test_a_relative_folder_and_a_cut_out_one(data: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("agsrec.export.results.save_results", save)
     install(monkeypatch, knowing(TRUE, NAMES))
     monkeypatch.chdir(data / "blob")
-    main(["run", ".", "--output", "../../a", *ALONE])
-    main(["run", "processed", "--output", "../../b", *ALONE])
+    main(["run", ".", "--output", "../../a", *SPLAT])
+    main(["run", "processed", "--output", "../../b", *SPLAT])
     monkeypatch.chdir(data)
-    main(["run", "--data", ".", "--category", "blob", "--output", "../c", *ALONE])
+    main(["run", "--data", ".", "--category", "blob", "--output", "../c", *SPLAT])
     assert saved == [Path("../../a/blob"), Path("../../b/blob"), Path("../c/blob")]
 
 
@@ -156,6 +157,6 @@ def test_refusals(
     before = tree(data)
     arguments, words = CASES[case]
     usual = [] if "--output" in arguments else ["--output", "../out"]
-    message = refused(capsys, "run", *arguments, *usual, *ALONE)
+    message = refused(capsys, "run", *arguments, *usual, *SPLAT)
     assert all(word in message for word in words), message
     assert tree(data) == before and not (data / "../out").exists()

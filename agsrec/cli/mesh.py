@@ -1,0 +1,80 @@
+"""`agsrec mesh`: the textured mesh of a finished reconstruction, once more and otherwise."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from agsrec.cli.printing import say
+from agsrec.errors import CameraError, ImageError, OptionError, SceneError
+from agsrec.mesh.config import MeshConfig
+from agsrec.mesh.files import MeshFormat
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rich.console import Console
+
+    from agsrec.cameras import Cameras
+    from agsrec.gaussians import Gaussians
+    from agsrec.views import Views
+
+__all__ = ["Mesh", "mesh_sentence"]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Make the textured mesh of a finished reconstruction."""
+
+    result: tyro.conf.Positional[Path]
+    """Folder of the reconstruction, with its splat.ply, cameras.json and views/."""
+    mesh_format: MeshFormat = "glb"
+    """glb: one file, the texture inside; obj: mesh.obj, mesh.mtl and mesh.png."""
+    output: Path | None = None
+    """Folder to write into; that of the reconstruction by default."""
+    mesh: tyro.conf.OmitArgPrefixes[MeshConfig] = field(default_factory=MeshConfig)
+    """Size and effort."""
+
+    def main(self, console: Console) -> None:
+        """Make it, write it, and say how good it is."""
+        from agsrec.export.mesh_results import save_mesh
+        from agsrec.export.results import prepare_folder
+
+        gaussians, views, cameras = _load_result(self.result)
+        folder = self.result if self.output is None else self.output
+        prepare_folder(folder)
+        with console.status("making the mesh"):
+            file, figures = save_mesh(folder, gaussians, views, cameras, self.mesh, kind=self.mesh_format)
+        say(console, mesh_sentence(file, figures))
+
+
+def mesh_sentence(file: Path, figures: dict[str, Any]) -> str:
+    """What to tell about a mesh."""
+    closed = "closed" if figures["watertight"] else "not closed"
+    return (
+        f"Mesh: {file}, {figures['faces']} triangles, {closed}; PSNR at the photos {figures['psnr']:.1f} dB, "
+        f"silhouettes agree to {figures['silhouette_iou']:.0%}"
+    )
+
+
+def _load_result(folder: Path) -> tuple[Gaussians, Views, Cameras]:
+    """Scene, photos and cameras of a finished reconstruction."""
+    from agsrec.camera_files import read_cameras_json
+    from agsrec.dataset import load_views
+    from agsrec.ply import read_ply
+
+    if not os.path.isdir(folder):
+        raise OptionError(f"{folder} is not a folder; give the folder of a finished reconstruction")
+    for name, error in (("splat.ply", SceneError), ("cameras.json", CameraError), ("views", ImageError)):
+        if not os.path.exists(folder / name):
+            raise error(
+                f"{folder} has no {name}; give the folder of a finished reconstruction, or make it anew"
+            )
+    gaussians = read_ply(folder / "splat.ply")
+    views = load_views(folder / "views")
+    listed = read_cameras_json(folder / "cameras.json", views.width, views.height)
+    return gaussians, views[[views.names.index(name) for name in listed.names]], listed.cameras

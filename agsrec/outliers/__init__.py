@@ -1,0 +1,21 @@
+"""Badly posed views: found, left out, posed again by search, and accepted only if everything fits better."""
+
+from agsrec.outliers.config import OutlierConfig, most_outliers
+from agsrec.outliers.correct import Contest, Correction, correct_outliers
+from agsrec.outliers.detect import Detection, Trial, detect
+from agsrec.outliers.repose import Searched, repose
+from agsrec.outliers.residuals import view_errors
+
+__all__ = [
+    "Contest",
+    "Correction",
+    "Detection",
+    "OutlierConfig",
+    "Searched",
+    "Trial",
+    "correct_outliers",
+    "detect",
+    "most_outliers",
+    "repose",
+    "view_errors",
+]

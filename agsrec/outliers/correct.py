@@ -1,0 +1,315 @@
+"""The outlier loop: fit, leave out, search, fit again in competition, accept or keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from agsrec.cameras import Cameras
+from agsrec.errors import CameraError, SceneError
+from agsrec.fit import FitResult, fit
+from agsrec.fit.checkpoint import fit_key
+from agsrec.metrics.poses import align_cameras
+from agsrec.outliers.detect import Detection, detect
+from agsrec.outliers.repose import Searched, repose
+from agsrec.outliers.residuals import view_errors
+from agsrec.outliers.rounds import Rounds, fit_from_plain, plain_fit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from agsrec.fit import Checkpointing
+    from agsrec.metrics.images import PerceptualModel
+    from agsrec.outliers.config import OutlierConfig
+    from agsrec.views import Views
+
+__all__ = ["Branch", "Contest", "Correction", "Verdict", "correct_outliers", "correction_key"]
+
+Verdict = Literal["trusted", "confirmed", "corrected", "kept", "unusable"]
+"""Never suspected; suspected, but found again where it was; posed anew; a new pose was found but lost against
+the given one; explained by no pose and left out."""
+
+Branch = Literal["given", "corrected"]
+"""Which cameras the result is fitted from."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A fit from corrected poses against one from the given poses.
+
+    Attributes:
+        views: The views that take part, by index.
+        moved: Those whose poses differ.
+        corrected: Errors of all in the first fit; see `view_errors`.
+        given: Errors of all in the second.
+    """
+
+    views: tuple[int, ...]
+    moved: tuple[int, ...]
+    corrected: tuple[float, ...]
+    given: tuple[float, ...]
+
+    @property
+    def improved(self) -> tuple[int, ...]:
+        """The moved views whose errors fell."""
+        pairs = zip(self.views, self.corrected, self.given, strict=True)
+        return tuple(view for view, new, old in pairs if view in self.moved and new < old)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every moved view and the mean improve."""
+        return self.improved == tuple(sorted(self.moved)) and sum(self.corrected) < sum(self.given)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Outcome of the loop.
+
+    Attributes:
+        views: All V photos.
+        given: Their cameras as given.
+        start: Cameras to fit from, one per used view.
+        used: The used views, by index.
+        verdicts: What became of every view.
+        detection: Why views were suspected.
+        searches: What was found for the suspects.
+        contests: Fits in competition, the last one decides.
+        fits: Fits that decisions rest on, by name: "trusted" and, where there was a contest, "corrected" and
+            "given".
+        seconds: Time the loop took, in interrupted runs too.
+    """
+
+    views: Views
+    given: Cameras
+    start: Cameras
+    used: tuple[int, ...]
+    verdicts: tuple[Verdict, ...]
+    detection: Detection
+    searches: tuple[Searched, ...] = ()
+    contests: tuple[Contest, ...] = ()
+    fits: Mapping[str, FitResult] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def branch(self) -> Branch:
+        """Which cameras won."""
+        return "corrected" if "corrected" in self.verdicts else "given"
+
+    @property
+    def trusted(self) -> list[int]:
+        """The views that were never suspected; the scene that suspects are searched in is fitted to them."""
+        return self.having("trusted")
+
+    def having(self, *verdicts: Verdict) -> list[int]:
+        """The views with one of these verdicts."""
+        return [view for view, verdict in enumerate(self.verdicts) if verdict in verdicts]
+
+    def on_cpu(self) -> Correction:
+        """The same with all tensors on the CPU."""
+        fits = {
+            name: replace(f, gaussians=f.gaussians.to("cpu"), cameras=f.cameras.to("cpu"))
+            for name, f in self.fits.items()
+        }
+        return replace(
+            self,
+            views=self.views.to("cpu"),
+            given=self.given.to("cpu"),
+            start=self.start.to("cpu"),
+            searches=tuple(replace(s, candidates=s.candidates.to("cpu")) for s in self.searches),
+            fits=fits,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every decision with its numbers, as plain values."""
+        names = self.views.names
+        return {
+            "branch": self.branch,
+            "verdicts": dict(zip(names, self.verdicts, strict=True)),
+            "left_out": [names[view] for view in self.having("unusable")],
+            "trials": [
+                {
+                    "errors": _named(names, trial.kept, trial.errors),
+                    "mean_error_without": _named(names, trial.kept, trial.without),
+                    "scores": _named(names, trial.kept, trial.scores),
+                    "left_out": None if trial.left_out is None else names[trial.left_out],
+                }
+                for trial in self.detection.trials
+            ],
+            "searches": [_search_record(search, names) for search in self.searches],
+            "contests": [
+                {
+                    "moved": [names[view] for view in contest.moved],
+                    "errors_corrected": _named(names, contest.views, contest.corrected),
+                    "errors_given": _named(names, contest.views, contest.given),
+                    "accepted": contest.accepted,
+                }
+                for contest in self.contests
+            ],
+            "seconds": self.seconds,
+        }
+
+
+def _named(names: Sequence[str], views: Sequence[int], values: Sequence[float]) -> dict[str, float | None]:
+    finite = [value if abs(value) != float("inf") else None for value in values]
+    return {names[view]: value for view, value in zip(views, finite, strict=True)}
+
+
+def _search_record(search: Searched, names: Sequence[str]) -> dict[str, Any]:
+    record = {
+        k: v for k, v in vars(search).items() if k not in ("view", "candidates", "turned_deg", "errors")
+    }
+    pairs = zip(search.turned_deg, search.errors, strict=True)
+    return {
+        "view": names[search.view],
+        **record,
+        "candidates": [{"turned_deg": turned, "error": error} for turned, error in pairs],
+    }
+
+
+def correction_key(views: Views, cameras: Cameras, config: OutlierConfig, seed: int, **more: Any) -> str:
+    """Digest of everything the decisions depend on; see `fit_key`."""
+    return fit_key(views, cameras, config.scene, seed, outliers=asdict(config), **more)
+
+
+def correct_outliers(
+    views: Views,
+    cameras: Cameras,
+    config: OutlierConfig,
+    *,
+    seed: int = 0,
+    lpips: PerceptualModel | None = None,
+    checkpointing: Checkpointing | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Correction:
+    """Find badly posed views and pose them again (SparseAGS, Zhao & Tulsiani 2024, sections 3.4 and 3.5).
+
+    Args:
+        views: V cut-out photos.
+        cameras: Their cameras, most of them about right.
+        config: All numbers.
+        seed: Seed of everything random; equal seeds give equal decisions on one machine.
+        lpips: Perceptual model that takes part in the competition, if there is one.
+        checkpointing: Where to keep the state after every step; a matching one found there is continued.
+        report: Told what is being done.
+    """
+    return _Loop(views, cameras, config, seed, lpips, Rounds(checkpointing), report).run()
+
+
+@dataclass
+class _Loop:
+    """What all steps of one run need."""
+
+    views: Views
+    cameras: Cameras
+    config: OutlierConfig
+    seed: int
+    lpips: PerceptualModel | None
+    rounds: Rounds
+    report: Callable[[str], None] | None
+
+    def run(self) -> Correction:
+        """All steps, one after the other."""
+        everyone = range(len(self.views))
+        detection = detect(
+            self.views, self.cameras, self.config, seed=self.seed, rounds=self.rounds, report=self.report
+        )
+        verdicts: list[Verdict] = ["trusted" for _ in everyone]
+        untouched = Correction(
+            self.views, self.cameras, self.cameras, tuple(everyone), tuple(verdicts), detection
+        )
+        if not detection.suspects:
+            return replace(untouched, seconds=self.rounds.seconds)
+        trusted = [view for view in everyone if view not in detection.suspects]
+        try:
+            scene = self._fit("trusted", trusted, self.cameras[trusted], self.config.scene)
+        except (CameraError, SceneError):  # nothing to search in: the final fit says what is wrong
+            return replace(untouched, seconds=self.rounds.seconds)
+        drift = align_cameras(self.cameras[trusted], scene.cameras)
+        given = drift.cameras(self.cameras).to(dtype=torch.float32)
+        searches = [self._search(view, scene, trusted, given) for view in detection.suspects]
+        for search in searches:
+            verdicts[search.view] = "unusable" if search.finding == "unexplained" else "confirmed"
+        contests, fits = self._compete(searches, scene, trusted, given, verdicts)
+        used = tuple(view for view in everyone if verdicts[view] != "unusable")
+        start = self.cameras[used]
+        if "corrected" in verdicts:
+            winner, taking_part = fits["corrected"].cameras, contests[-1].views
+            start = winner[[taking_part.index(view) for view in used]]
+        return replace(
+            untouched,
+            start=start,
+            used=used,
+            verdicts=tuple(verdicts),
+            searches=tuple(searches),
+            contests=tuple(contests),
+            fits={"trusted": scene} | fits,
+            seconds=self.rounds.seconds,
+        )
+
+    def _fit(self, name: str, chosen: Sequence[int], cameras: Cameras, config: Any) -> FitResult:
+        """A fit of some views, computed once."""
+        self._say(f"fitting {len(chosen)} views ({name} poses)")
+        photos = self.views[chosen]
+        plain = self.rounds.once(name, lambda: plain_fit(fit(photos, cameras, config, seed=self.seed)))
+        return fit_from_plain(plain, photos.images.device)
+
+    def _errors(self, chosen: Sequence[int], result: FitResult) -> Tensor:
+        size = self.config.contest_size
+        return view_errors(self.views[chosen], result.gaussians, result.cameras, size, lpips=self.lpips)
+
+    def _search(self, view: int, scene: FitResult, trusted: list[int], given: Cameras) -> Searched:
+        self._say(f"searching for the pose of view {self.views.names[view]}")
+
+        def search() -> dict[str, Any]:
+            photos, photo = self.views[trusted], self.views[[view]]
+            found = repose(scene, photos, photo, given[[view]], self.config, seed=self.seed)
+            return replace(found, view=view).plain()
+
+        return Searched.from_plain(self.rounds.once(f"search {view}", search), self.views.images.device)
+
+    def _compete(
+        self,
+        searches: list[Searched],
+        scene: FitResult,
+        trusted: list[int],
+        given: Cameras,
+        verdicts: list[Verdict],
+    ) -> tuple[list[Contest], dict[str, FitResult]]:
+        """Contests until one is accepted or no moved view improves; fills in the verdicts."""
+        moved = {s.view: s for s in searches if s.finding == "elsewhere"}
+        contests: list[Contest] = []
+        fits: dict[str, FitResult] = {}
+        if not moved:
+            return contests, fits
+        taking_part = [view for view in range(len(self.views)) if verdicts[view] != "unusable"]
+        known = {view: scene.cameras[[trusted.index(view)]] for view in trusted}
+        old = Cameras.cat([known.get(view, given[[view]]) for view in taking_part])
+        fits["given"] = self._fit("given", taking_part, old, self.config.contest)
+        before = self._errors(taking_part, fits["given"])
+        while moved:
+            found = {view: s.found for view, s in moved.items()}
+            new = Cameras.cat([found.get(v, known.get(v, given[[v]])) for v in taking_part])
+            name = "corrected" if not contests else f"corrected {len(contests)}"
+            fits["corrected"] = self._fit(name, taking_part, new, self.config.contest)
+            after = self._errors(taking_part, fits["corrected"])
+            contest = Contest(
+                tuple(taking_part), tuple(sorted(moved)), tuple(after.tolist()), tuple(before.tolist())
+            )
+            contests.append(contest)
+            for view in moved:
+                verdicts[view] = "corrected" if contest.accepted else "kept"
+            if contest.accepted or len(contest.improved) in (0, len(moved)):
+                break
+            moved = {view: s for view, s in moved.items() if view in contest.improved}
+        for search in searches:
+            # It lost with its new pose, and its given pose does not explain it either.
+            if verdicts[search.view] == "kept" and search.given_score > self.config.unexplained:
+                verdicts[search.view] = "unusable"
+        return contests, fits
+
+    def _say(self, text: str) -> None:
+        if self.report is not None:
+            self.report(text)
