@@ -23,6 +23,7 @@ __all__ = ["Pictures", "bake_texture"]
 
 _SHARPNESS = 6  # power of the cosine between view and normal: the most frontal photo nearly alone
 _HIDDEN = 0.015  # of the object's size: a point so much behind the surface is not seen
+_TRUSTED = 0.9  # alpha of the mask so drawn in, from which a pixel counts
 _ERODED = 2  # pixels at the edge of a mask that are not trusted
 _ENOUGH = 0.02  # weight from which pictures decide alone
 
@@ -105,25 +106,22 @@ def _seen_colors(
     mesh: TexturedMesh, texels: _Texels, source: Pictures
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean colour [M, 3] of the pictures at each texel, and the sum of their weights [M]."""
-    cameras = source.cameras
-    depths = mesh_fragments(mesh.vertices, mesh.faces, cameras).depths
-    reach = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
-    points = torch.from_numpy(texels.points).to(cameras.viewmats)
-    pixels, z = cameras.project(points)
-    toward = F.normalize(cameras.centers[:, None] - points, dim=-1)  # [V, M, 3]
-    facing = (toward * torch.from_numpy(texels.normals).to(points)).sum(-1).clamp(min=0)
-    size = torch.tensor([cameras.width, cameras.height]).to(pixels)
-    place = (2 * pixels / size - 1)[:, None]
-
-    def sampled(images: Tensor, mode: str = "bilinear") -> Tensor:  # [V, C, H, W] -> [V, C, M]
-        return F.grid_sample(images.to(place), place, mode=mode, align_corners=False)[:, :, 0]
-
-    surface = torch.from_numpy(np.where(np.isfinite(depths), depths, 0.0))[:, None]
-    ahead = sampled(surface, "nearest")[:, 0]
-    visible = (ahead > 0) & (z < ahead + _HIDDEN * reach)
+    points, normals = (torch.from_numpy(a).float() for a in (texels.points, texels.normals))
+    hidden = _HIDDEN * float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
     solid = -F.max_pool2d(-source.alpha[:, None], 2 * _ERODED + 1, stride=1, padding=_ERODED)
-    weight = facing**_SHARPNESS * visible * (sampled(solid)[:, 0] > 0.9)
-    colors = sampled(source.rgb.movedim(-1, 1))  # [V, 3, M]
-    total = weight.sum(0)
-    mean = (colors * weight[:, None]).sum(0) / total.clamp(min=1e-12)
-    return mean.mT.double().cpu().numpy(), total.double().cpu().numpy()
+    total, colors = torch.zeros(len(points)), torch.zeros(len(points), 3)
+    for view in range(len(source.cameras)):  # one by one: a texture has many texels
+        camera = source.cameras[[view]].to("cpu", torch.float32)
+        depths = mesh_fragments(mesh.vertices, mesh.faces, camera).depths
+        surface = torch.from_numpy(np.where(np.isfinite(depths), depths, 0.0))[:, None]
+        pixels, z = camera.project(points)
+        place = (2 * pixels / torch.tensor([camera.width, camera.height]) - 1)[:, None]
+        ahead = F.grid_sample(surface, place, mode="nearest", align_corners=False)[0, 0, 0]
+        trusted = F.grid_sample(solid[[view]], place, align_corners=False)[0, 0, 0] > _TRUSTED
+        facing = (F.normalize(camera.centers - points, dim=-1) * normals).sum(-1).clamp(min=0)
+        weight = facing**_SHARPNESS * ((ahead > 0) & (z[0] < ahead + hidden) & trusted)
+        seen = F.grid_sample(source.rgb[[view]].movedim(-1, 1), place, align_corners=False)[0, :, 0]
+        total += weight
+        colors += weight[:, None] * seen.mT
+    mean = colors / total.clamp(min=1e-12)[:, None]
+    return mean.double().numpy(), total.double().numpy()
