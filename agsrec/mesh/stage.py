@@ -14,7 +14,7 @@ from agsrec.fit.novel_views import novel_cameras
 from agsrec.mesh.bake import Pictures, bake_texture
 from agsrec.mesh.config import MeshConfig
 from agsrec.mesh.refine import Judge, refine_texture
-from agsrec.mesh.surface import around, extract_surface
+from agsrec.mesh.surface import around, extract_surface, is_closed
 from agsrec.mesh.textured import TexturedMesh, render_mesh
 from agsrec.mesh.unwrap import unwrapped
 from agsrec.render import render_scene
@@ -95,7 +95,7 @@ def make_mesh(
     metrics = {
         "faces": len(faces),
         "vertices": len(vertices),
-        "watertight": _watertight(surface.faces),
+        "watertight": is_closed(surface.faces),
         "silhouette_iou": surface.iou,
         "psnr_baked": _psnr(baked, views, cameras),
         "psnr": _psnr(refined, views, cameras),
@@ -123,12 +123,6 @@ def _scene_pictures(gaussians: Gaussians, vertices: np.ndarray) -> Pictures:
     rendered = render_scene(gaussians, cameras, render_mode="RGB")
     rgb = rendered.rgb / rendered.alpha.clamp(min=1e-3)[..., None]
     return Pictures(rgb.clamp(0, 1), rendered.alpha, cameras)
-
-
-def _watertight(faces: np.ndarray) -> bool:
-    """Whether every edge of the triangles [F, 3] lies between exactly two of them."""
-    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
-    return bool((np.unique(edges, axis=0, return_counts=True)[1] == 2).all())
 
 
 def _psnr(mesh: TexturedMesh, views: Views, cameras: Cameras) -> float:

@@ -22,7 +22,7 @@ from agsrec.mesh import MeshConfig, TexturedMesh, make_mesh
 from agsrec.mesh.bake import Pictures, bake_texture
 from agsrec.mesh.files import write_mesh
 from agsrec.mesh.refine import Judge, refine_texture
-from agsrec.mesh.surface import around, extract_surface
+from agsrec.mesh.surface import around, extract_surface, is_closed
 from agsrec.mesh.textured import mesh_fragments, render_mesh
 from agsrec.mesh.unwrap import unwrapped
 from agsrec.render import render_scene
@@ -85,6 +85,15 @@ def test_closed_surface_of_the_right_genus_and_volume(shape: str, genus: int) ->
     assert len(mesh.faces) <= 3000
     assert mesh.volume == pytest.approx(truth.volume, rel=0.08), "positive: triangles face outwards"
     assert surface.iou > 0.95
+
+
+def test_closed_means_two_triangles_at_every_edge() -> None:
+    tetrahedron = np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2], [0, 2, 3]], dtype=np.int32)
+    assert is_closed(tetrahedron)
+    assert not is_closed(tetrahedron[:3])
+    # A second one on the same edge: four triangles meet there.
+    other = np.array([[0, 1, 4], [0, 5, 1], [1, 5, 4], [0, 4, 5]], dtype=np.int32)
+    assert not is_closed(np.concatenate([tetrahedron, other]))
 
 
 def test_floaters_are_removed() -> None:
