@@ -18,6 +18,7 @@ from agsrec.errors import CameraError, SceneError
 from agsrec.fit import fit
 from agsrec.fit.coarse import coarse_schedule
 from agsrec.fit.target import Target, data_loss
+from agsrec.pose_init.elsewhere import views_elsewhere
 from agsrec.pose_init.estimate import Alternative, PoseEstimate
 from agsrec.render import render_scene
 
@@ -39,6 +40,10 @@ _CLOSE = 0.3  # cost above the best within which guesses are compared in a longe
 _FINALISTS = 3
 _ALTERNATIVES = 3
 _APART_DEG = 25.0
+_MOVES = 4  # views that may be moved at last, one after the other
+_WORTH_A_FIT = 2.5  # ratio of errors up to which another place is tried
+_PLACES = 2  # that are tried for each move
+_MOVABLE = 5  # views without which there are too few others to contradict one
 
 Plausibility = Callable[["Cameras"], float]
 """What an initialiser thinks of cameras: a mean log-density over pairs of views, in nats."""
@@ -56,12 +61,14 @@ class _Guess:
         start: The guess.
         points: Surface points that go with it.
         cameras: The poses after the fit.
+        scene: What was fitted.
         cost: Logarithm of what the scene leaves unexplained, and how implausible the guess is.
     """
 
     start: Cameras
     points: PointMap | None
     cameras: Cameras
+    scene: Gaussians
     cost: float
 
 
@@ -71,7 +78,8 @@ def refine_estimate(
     """Choose among an estimate and its alternatives, turn views that face the wrong way, better all poses.
 
     The classic mistake is to take an object's front for its back: each view in turn is tried from the
-    opposite side, and stays there if that explains the photos better.
+    opposite side, and stays there if that explains the photos better. At last, views are tried where the
+    scene of the others alone would have them.
 
     Args:
         views: All V views of the estimate.
@@ -91,6 +99,7 @@ def refine_estimate(
         tried = search.run()
         finalists = _distinct([g for g in tried if g.cost < tried[0].cost + _CLOSE])[:_FINALISTS]
         final = min((search.fitted(g.start, _FINAL) for g in finalists), key=lambda guess: guess.cost)
+        final = search.rearranged(final)
     except (CameraError, SceneError):  # poses that fit no scene at all are not made better by one
         return estimate
     points = None if final.points is None else final.points.moved(final.start, final.cameras)
@@ -155,7 +164,21 @@ class _Search:
         result = fit(self.photos, cameras, config, seed=self._seed, points=points)
         error = _error(self.photos, result.gaussians, result.cameras, config)
         cost = math.log(max(error, 1e-12)) + self._implausible(cameras)
-        return _Guess(cameras, points, result.cameras, cost)
+        return _Guess(cameras, points, result.cameras, result.gaussians, cost)
+
+    def rearranged(self, best: _Guess) -> _Guess:
+        """The guess after moving views, one at a time, to where the others place them."""
+        if len(self.photos) < _MOVABLE:
+            return best
+        for _ in range(_MOVES):
+            places = views_elsewhere(self.photos, best.cameras, best.scene, _TRIAL, seed=self._seed)
+            starts = [p.cameras for p in places[:_PLACES] if p.ratio < _WORTH_A_FIT]
+            tried = (self.fitted(start, _FINAL) for start in starts if self._has_hope(start))
+            better = next((guess for guess in tried if guess.cost < best.cost - _CLEARLY), None)
+            if better is None:
+                break
+            best = better
+        return best
 
     def _has_hope(self, cameras: Cameras) -> bool:
         return self._implausible(cameras) < self._likely + _HOPELESS
