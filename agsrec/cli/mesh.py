@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from agsrec.cli.options import prior_or_none
 from agsrec.cli.printing import say
+from agsrec.device import DeviceName
 from agsrec.errors import CameraError, ImageError, OptionError, SceneError
 from agsrec.mesh.config import MeshConfig
 from agsrec.mesh.files import MeshFormat
@@ -36,6 +38,11 @@ class Mesh:
     """glb: one file, the texture inside; obj: mesh.obj, mesh.mtl and mesh.png."""
     output: Path | None = None
     """Folder to write into; that of the reconstruction by default."""
+    prior: str = "none"
+    """Diffusion model that has its say about the texture from where no photo was taken: a folder, a name in
+    checkpoints/, a hub id, or none; the embedded one changes little (docs/meshes.md)."""
+    device: DeviceName = "auto"
+    """Where the prior computes; auto takes CUDA where there is one."""
     mesh: tyro.conf.OmitArgPrefixes[MeshConfig] = field(default_factory=MeshConfig)
     """Size and effort."""
 
@@ -48,7 +55,16 @@ class Mesh:
         folder = self.result if self.output is None else self.output
         prepare_folder(folder)
         with console.status("making the mesh"):
-            file, figures = save_mesh(folder, gaussians, views, cameras, self.mesh, kind=self.mesh_format)
+            file, figures = save_mesh(
+                folder,
+                gaussians,
+                views,
+                cameras,
+                self.mesh,
+                kind=self.mesh_format,
+                prior=prior_or_none(self.prior),
+                device=self.device,
+            )
         say(console, mesh_sentence(file, figures))
 
 

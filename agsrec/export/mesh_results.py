@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from agsrec.export.figures import comparison_figure
+from agsrec.export.report import Picture, Section, Table, Text, Video, put_section
+from agsrec.export.turntable import save_turntable
 from agsrec.files import atomic_write
 from agsrec.images import save_png
 from agsrec.mesh import MeshConfig, make_mesh
@@ -17,9 +20,8 @@ from agsrec.mesh.textured import render_mesh
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
-    from agsrec.config import GuidanceConfig
-    from agsrec.fit import Guidance
     from agsrec.gaussians import Gaussians
+    from agsrec.prior.zero123 import Zero123
     from agsrec.views import Views
 
 __all__ = ["save_mesh"]
@@ -33,38 +35,67 @@ def save_mesh(
     config: MeshConfig,
     *,
     kind: MeshFormat = "glb",
-    guidance: Guidance | None = None,
-    guidance_config: GuidanceConfig | None = None,
+    prior: Zero123 | str | Path | None = None,
+    device: str = "auto",
     seed: int = 0,
 ) -> tuple[Path, dict[str, Any]]:
-    """Make a mesh and write it with a picture of photos and mesh side by side, and its figures.
+    """Make a mesh, write it, and put it into the video, the report and the figures of the result there.
 
-    Files: `mesh.glb` (or `mesh.obj`, `mesh.mtl` and `mesh.png`), `mesh_comparison.png`, and the figures as
-    `mesh` in `metrics.json`.
+    Files: `mesh.glb` (or `mesh.obj`, `mesh.mtl` and `mesh.png`), `mesh_comparison.png`, `turntable.mp4` with
+    splat and mesh side by side, and the figures as `mesh` in `metrics.json`. A `report.html` gets the same.
 
     Returns:
-        The mesh's file and the figures; see `agsrec.mesh.MeshResult`.
+        The mesh's file and the figures: those of `agsrec.mesh.MeshResult`, `file` and `bytes`.
 
     Raises:
         SceneError: The scene has no surface.
         OutputError: A file cannot be written.
     """
-    made = make_mesh(
-        gaussians,
-        views,
-        cameras,
-        config,
-        guidance=guidance,
-        guidance_config=guidance_config,
-        seed=seed,
-    )
+    made = make_mesh(gaussians, views, cameras, config, prior=prior, device=device, seed=seed)
     file = write_mesh(folder, made.mesh, kind=kind)
     rgba = render_mesh(made.mesh, cameras)
     renders = rgba[..., :3] + 1 - rgba[..., 3:]
-    inputs = views.composited(torch.ones(3))
-    save_png(folder / "mesh_comparison.png", comparison_figure(views.names, inputs, renders))
-    _add_to_metrics(folder / "metrics.json", made.metrics)
-    return file, made.metrics
+    comparison = comparison_figure(views.names, views.composited(torch.ones(3)), renders)
+    save_png(folder / "mesh_comparison.png", comparison)
+    save_turntable(folder / "turntable.mp4", gaussians, cameras, made.mesh)
+    parts = [file, *(f for f in (folder / "mesh.mtl", folder / "mesh.png") if kind == "obj")]
+    figures = made.metrics | {"file": file.name, "bytes": sum(part.stat().st_size for part in parts)}
+    _add_to_metrics(folder / "metrics.json", figures)
+    _put_into_report(folder, figures, comparison)
+    return file, figures
+
+
+def _put_into_report(folder: Path, figures: dict[str, Any], comparison: np.ndarray) -> None:
+    """The mesh's section of the report, and the video that shows the mesh too."""
+    report = folder / "report.html"
+    caption = "The Gaussian scene (left) and the mesh (right) from all around."
+    video = Video(folder / "turntable.mp4", caption, wide=True)
+    put_section(report, Section("Turntable", [video]), after="Photos and model")
+    caption = "Each photo, the mesh rendered from the same camera, and where the two differ."
+    section = Section("Mesh", [Text(_sentence(figures)), Picture(comparison, caption), _table(figures)])
+    put_section(report, section, after="Turntable")
+
+
+def _sentence(figures: dict[str, Any]) -> str:
+    closed = "closed" if figures["watertight"] else "not closed everywhere"
+    size = figures["texture_size"]
+    return (
+        f"{figures['file']} ({figures['bytes'] / 2**20:.1f} MiB) holds {figures['faces']:,} triangles, "
+        f"{closed}, with a texture of {size} x {size} pixels; +y is up. Its silhouettes agree with the "
+        f"photos' masks to {figures['silhouette_iou']:.0%}."
+    )
+
+
+def _table(figures: dict[str, Any]) -> Table:
+    seconds = figures["seconds"]
+    rows = [
+        {"": "PSNR at the photos, texture as baked (dB)", "Mesh": f"{figures['psnr_baked']:.2f}"},
+        {"": "PSNR at the photos, texture refined (dB)", "Mesh": f"{figures['psnr']:.2f}"},
+        {"": "Prior on novel views", "Mesh": "yes" if figures["prior"] else "no"},
+        {"": "Vertices", "Mesh": f"{figures['vertices']:,}"},
+        {"": "Seconds, " + ", ".join(seconds), "Mesh": ", ".join(f"{s:.1f}" for s in seconds.values())},
+    ]
+    return Table(rows)
 
 
 def _add_to_metrics(path: Path, figures: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -21,7 +22,18 @@ from agsrec.errors import OutputError, ShapeError
 from agsrec.export.tables import Row, columns
 from agsrec.files import atomic_write
 
-__all__ = ["Part", "Picture", "Report", "Section", "Table", "Text", "Video", "report_html", "write_report"]
+__all__ = [
+    "Part",
+    "Picture",
+    "Report",
+    "Section",
+    "Table",
+    "Text",
+    "Video",
+    "put_section",
+    "report_html",
+    "write_report",
+]
 
 _MAX_EMBEDDED_VIDEO = 3 * 2**20  # bytes; larger files are linked
 _MAX_PNG = 512 * 2**10  # bytes; beyond, a photo-like picture is stored as JPEG
@@ -54,10 +66,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Video:
-    """An MP4 file: embedded while small, else linked relative to the report."""
+    """An MP4 file: embedded while small, else linked relative to the report; wide for two pictures."""
 
     path: str | Path
     caption: str = ""
+    wide: bool = False
 
 
 Part = Text | Picture | Table | Video
@@ -97,6 +110,41 @@ def write_report(path: str | Path, report: Report) -> None:
     atomic_write(path, report_html(report, Path(path).parent))
 
 
+def put_section(path: str | Path, section: Section, *, after: str) -> None:
+    """Replace the section of that title in a written report, or add it, where a later stage has news.
+
+    Args:
+        path: The report; where there is none, nothing happens.
+        section: What to put in.
+        after: Title of the section behind which a new one goes; at the end where there is none.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    try:
+        page = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return
+    new = _section(section, Path(path).parent)
+    old, before = _written(page, section.title), _written(page, after)
+    if old is not None:
+        page = page[: old.start()] + new + page[old.end() :]
+    elif before is not None:
+        page = f"{page[: before.end()]}\n{new}{page[before.end() :]}"
+    else:
+        page = page.replace("<footer>", f"{new}\n<footer>", 1)
+    atomic_write(path, page)
+
+
+def _written(page: str, title: str) -> re.Match[str] | None:
+    """Where a section is in a page; its text is escaped, so that the first closing tag is its own."""
+    return re.search(rf'<section id="{_anchor(title)}">.*?</section>', page, re.DOTALL)
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower())
+
+
 def report_html(report: Report, folder: str | Path = ".") -> str:
     """The report as an HTML page; `folder` is where it will lie, for links to large videos."""
     facts = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in report.facts.items())
@@ -112,7 +160,7 @@ def report_html(report: Report, folder: str | Path = ".") -> str:
 
 def _section(section: Section, folder: Path) -> str:
     body = "\n".join(_part(part, folder) for part in section.parts)
-    return f"<section>\n<h2>{escape(section.title)}</h2>\n{body}\n</section>"
+    return f'<section id="{_anchor(section.title)}">\n<h2>{escape(section.title)}</h2>\n{body}\n</section>'
 
 
 def _part(part: Part, folder: Path) -> str:
@@ -178,7 +226,8 @@ def _video(video: Video, folder: Path) -> str:
         source = escape(quote(Path(os.path.relpath(path, folder)).as_posix()))
     else:
         source = _data_url("video/mp4", data)
-    tag = f'<video src="{source}" controls loop muted autoplay playsinline></video>'
+    kind = ' class="pair"' if video.wide else ""
+    tag = f'<video{kind} src="{source}" controls loop muted autoplay playsinline></video>'
     return _figure(tag, video.caption)
 
 
@@ -243,6 +292,7 @@ figcaption { color: var(--muted); font-size: .88rem; margin-top: 8px; max-width:
 .scroll { overflow-x: auto; -webkit-overflow-scrolling: touch; }
 img { display: block; width: auto; max-width: 100%; height: auto; background: #fff; border-radius: 8px; }
 video { display: block; width: 100%; max-width: 420px; background: #fff; border-radius: 8px; }
+video.pair { max-width: 840px; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 6px 18px 6px 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }

@@ -36,7 +36,8 @@ def write_mesh(folder: Path, mesh: TexturedMesh, *, kind: MeshFormat = "glb") ->
         material: Any = PBRMaterial(
             name="object", baseColorTexture=texture, metallicFactor=0.0, roughnessFactor=1.0
         )
-        atomic_write(folder / "mesh.glb", _assembled(mesh, material).export(file_type="glb"))
+        content = _assembled(mesh, material).export(file_type="glb", include_normals=True)
+        atomic_write(folder / "mesh.glb", content)
         return folder / "mesh.glb"
     if kind != "obj":
         raise OptionError(f"--mesh_format must be glb or obj, not {kind}")
@@ -59,5 +60,13 @@ def _assembled(mesh: TexturedMesh, material: Any) -> Any:
     import trimesh
     from trimesh.visual import TextureVisuals
 
+    # Corners that a seam of the texture separates have one normal, or the seams would show.
+    _, place = np.unique(mesh.vertices, axis=0, return_inverse=True)
+    place = place.ravel()
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
+    normals = np.zeros_like(mesh.vertices)
+    np.add.at(normals, place[mesh.faces], np.cross(b - a, c - a)[:, None])
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = np.where(lengths > 0, normals / np.maximum(lengths, 1e-30), (0.0, 1.0, 0.0))[place]
     visual = TextureVisuals(uv=mesh.uvs, material=material)
-    return trimesh.Trimesh(mesh.vertices, mesh.faces, visual=visual, process=False)
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=normals, visual=visual, process=False)

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from agsrec.config import GuidanceConfig
+from agsrec.device import resolve_device
+from agsrec.errors import OptionError
 from agsrec.fit.novel_views import novel_cameras
 from agsrec.mesh.bake import Pictures, bake_texture
 from agsrec.mesh.config import MeshConfig
 from agsrec.mesh.refine import Judge, refine_texture
-from agsrec.mesh.surface import around, extract_surface, is_closed
+from agsrec.mesh.repair import is_closed
+from agsrec.mesh.surface import around, extract_surface
 from agsrec.mesh.textured import TexturedMesh, render_mesh
 from agsrec.mesh.unwrap import unwrapped
 from agsrec.render import render_scene
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
-    from agsrec.config import GuidanceConfig
     from agsrec.fit import Guidance
+    from agsrec.fit.guided import NovelViews
     from agsrec.gaussians import Gaussians
+    from agsrec.prior.zero123 import Zero123
     from agsrec.views import Views
 
-__all__ = ["MeshResult", "make_mesh"]
+__all__ = ["TEXTURE_GUIDANCE", "MeshResult", "make_mesh"]
+
+TEXTURE_GUIDANCE = GuidanceConfig()
+"""What a prior does for the texture, unless told otherwise."""
 
 _SCENE_VIEWS, _SCENE_SIZE = 26, 256  # renders of the scene for what no photo sees
 _JUDGED_VIEWS = 32
@@ -38,8 +47,8 @@ class MeshResult:
 
     Attributes:
         mesh: The mesh.
-        metrics: `faces`, `vertices`, `watertight`, `silhouette_iou`, `psnr_baked` and `psnr` over the input
-            views in dB (within the masks), and `seconds` by step.
+        metrics: `faces`, `vertices`, `texture_size`, `prior` (whether it had a say), `watertight`,
+            `silhouette_iou`, `psnr_baked` and `psnr` over the input views in dB, and `seconds` by step.
     """
 
     mesh: TexturedMesh
@@ -52,8 +61,10 @@ def make_mesh(
     cameras: Cameras,
     config: MeshConfig | None = None,
     *,
+    prior: Zero123 | str | Path | None = None,
     guidance: Guidance | None = None,
     guidance_config: GuidanceConfig | None = None,
+    device: str = "auto",
     seed: int = 0,
 ) -> MeshResult:
     """A closed, textured mesh of a reconstructed object.
@@ -63,16 +74,23 @@ def make_mesh(
         views: V photos.
         cameras: Their cameras.
         config: Size and effort.
-        guidance: Judge of novel views for the refinement of the texture.
-        guidance_config: Its weight, interval and picture size.
+        prior: Diffusion model that judges novel views while the texture is refined, as for `reconstruct`.
+        guidance: Another judge instead.
+        guidance_config: Weight, interval and picture size; of the prior, also its noise.
+        device: Where the prior computes: "auto", "cpu" or "cuda"; all else is done on the CPU.
         seed: Seed of the novel views.
 
     Raises:
         SceneError: The scene is empty or has no surface.
+        OptionError, DeviceError: An option cannot be used.
+        CheckpointError: The prior cannot be used.
     """
-    from agsrec.config import GuidanceConfig
-
     config = MeshConfig() if config is None else config
+    settings = TEXTURE_GUIDANCE if guidance_config is None else guidance_config
+    if prior is not None and guidance is not None:
+        raise OptionError("give a prior or a guidance, not both")
+    if prior is not None and config.refine_steps:
+        guidance = _distillation(prior, views, settings, resolve_device(device))
     gaussians, views, cameras = gaussians.detach().to("cpu"), views.to("cpu"), cameras.to("cpu")
     clock = _Clock()
     surface = extract_surface(gaussians, views, cameras, grid=config.grid, faces=config.faces)
@@ -87,7 +105,6 @@ def make_mesh(
     judge = None
     if guidance is not None:
         generator = torch.Generator().manual_seed(seed)
-        settings = GuidanceConfig() if guidance_config is None else guidance_config
         novel = novel_cameras(gaussians, cameras, _JUDGED_VIEWS, settings.size, generator)
         judge = Judge(guidance, settings, novel, generator)
     refined = refine_texture(baked, views, cameras, steps=config.refine_steps, judge=judge)
@@ -95,6 +112,8 @@ def make_mesh(
     metrics = {
         "faces": len(faces),
         "vertices": len(vertices),
+        "texture_size": config.texture_size,
+        "prior": prior is not None and config.refine_steps > 0,
         "watertight": is_closed(surface.faces),
         "silhouette_iou": surface.iou,
         "psnr_baked": _psnr(baked, views, cameras),
@@ -102,6 +121,29 @@ def make_mesh(
         "seconds": clock.laps,
     }
     return MeshResult(refined, metrics)
+
+
+def _distillation(
+    prior: Zero123 | str | Path, views: Views, config: GuidanceConfig, device: torch.device
+) -> Guidance:
+    """The prior as a judge of pictures on the CPU, wherever it computes itself."""
+    from agsrec.prior import load_prior
+    from agsrec.prior.sds import ScoreDistillation
+
+    model = load_prior(prior, device) if isinstance(prior, str | Path) else prior
+    distillation = ScoreDistillation(model, views.to(device), config)
+
+    def judge(novel: NovelViews) -> Tensor:
+        there = replace(
+            novel,
+            images=novel.images.to(device),
+            cameras=novel.cameras.to(device),
+            inputs=novel.inputs.to(device),
+            center=novel.center.to(device),
+        )
+        return distillation(there).cpu()
+
+    return judge
 
 
 class _Clock:

@@ -16,7 +16,17 @@ from PIL import Image
 from agsrec.errors import OutputError, ShapeError
 from agsrec.export import report as module
 from agsrec.export.overview import Outcome, reconstruction_report
-from agsrec.export.report import Picture, Report, Section, Table, Text, Video, report_html, write_report
+from agsrec.export.report import (
+    Picture,
+    Report,
+    Section,
+    Table,
+    Text,
+    Video,
+    put_section,
+    report_html,
+    write_report,
+)
 from agsrec.metrics.images import image_quality
 
 EVIL = '<script>alert("x")</script>&\'{0}'
@@ -145,3 +155,20 @@ def test_reconstruction_without_truth(outcome: Outcome) -> None:
 )
 def test_durations(outcome: Outcome, seconds: float, text: str) -> None:
     assert text in reconstruction_report(replace(outcome, seconds=seconds)).summary[0]
+
+
+def test_a_later_stage_puts_its_section_into_a_written_report(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    evil = Text('</section><section id="mesh">')
+    write_report(path, Report("t", ["s"], [Section("Turntable", [evil]), Section("Views", [Text("v")])]))
+    mesh = Section("Mesh & more", [Text("first"), evil])
+    put_section(path, mesh, after="Turntable")
+    put_section(path, replace(mesh, parts=[Text("second")]), after="Turntable")
+    put_section(path, Section("Last", [Text("end")]), after="nowhere")
+    page = Page(path.read_text())
+    assert [v for n, v in page.attributes if n == "id"] == ["turntable", "mesh-more", "views", "last"]
+    body = page.text[page.text.index("Turntable") :]
+    assert "first" not in body and page.text.index("second") < page.text.index("Views")
+    assert page.text.index("Views") < page.text.index("end") < page.text.index("Made by agsrec")
+    put_section(tmp_path / "none.html", mesh, after="Turntable")
+    assert not (tmp_path / "none.html").exists()

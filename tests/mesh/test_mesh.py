@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+from skimage.measure import marching_cubes
 
 from agsrec.cameras import Cameras
 from agsrec.config import GuidanceConfig
@@ -22,7 +25,8 @@ from agsrec.mesh import MeshConfig, TexturedMesh, make_mesh
 from agsrec.mesh.bake import Pictures, bake_texture
 from agsrec.mesh.files import write_mesh
 from agsrec.mesh.refine import Judge, refine_texture
-from agsrec.mesh.surface import around, extract_surface, is_closed
+from agsrec.mesh.repair import is_closed, taken_apart
+from agsrec.mesh.surface import _simplified, around, extract_surface
 from agsrec.mesh.textured import mesh_fragments, render_mesh
 from agsrec.mesh.unwrap import unwrapped
 from agsrec.render import render_scene
@@ -94,6 +98,50 @@ def test_closed_means_two_triangles_at_every_edge() -> None:
     # A second one on the same edge: four triangles meet there.
     other = np.array([[0, 1, 4], [0, 5, 1], [1, 5, 4], [0, 4, 5]], dtype=np.int32)
     assert not is_closed(np.concatenate([tetrahedron, other]))
+
+
+def tetrahedra(*corners: list[int]) -> np.ndarray:
+    """Faces of tetrahedra with the given corners, outwards if the fourth is on the side of the normal."""
+    faces = [[[a, c, b], [a, b, d], [b, c, d], [c, a, d]] for a, b, c, d in corners]
+    return np.array(faces, dtype=np.int32).reshape(-1, 3)
+
+
+def test_surfaces_that_meet_in_an_edge_are_taken_apart() -> None:
+    # Around the edge from 0 to 1, which is the axis z: two wedges, with air between them.
+    around = [[1, -0.2, 0.5], [1, 0.2, 0.5], [-1, 0.2, 0.5], [-1, -0.2, 0.5]]
+    vertices = np.array([[0, 0, 0], [0, 0, 1], *around], dtype=np.float64)
+    faces = tetrahedra([0, 1, 2, 3], [0, 1, 4, 5])
+    whole = as_trimesh(vertices, faces)
+    assert whole.volume > 0 and not is_closed(faces)
+    apart = as_trimesh(*taken_apart(vertices, faces))
+    assert is_closed(apart.faces.astype(np.int32)) and apart.is_winding_consistent
+    assert apart.volume == pytest.approx(whole.volume) and apart.area == pytest.approx(whole.area)
+    bodies = apart.split(only_watertight=True)
+    assert [body.volume for body in bodies] == pytest.approx([whole.volume / 2] * 2), "each wedge for itself"
+
+
+def test_folds_vanish() -> None:
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [5, 5, 5]], dtype=np.float64)
+    ball = tetrahedra([0, 1, 2, 3])
+    flap = np.array([[0, 1, 4], [4, 1, 0]], dtype=np.int32)
+    corners, faces = taken_apart(vertices, np.concatenate([ball, flap]))
+    assert is_closed(faces) and len(faces) == 4
+    np.testing.assert_array_equal(corners, vertices[:4])
+    np.testing.assert_array_equal(faces, ball)
+
+
+@pytest.mark.parametrize("most", [3000, 1500, 600])
+def test_simplified_meshes_stay_closed(most: int) -> None:
+    """A sponge: collapsing its edges folds triangles and pinches its walls."""
+    sponge = gaussian_filter(np.random.default_rng(1).standard_normal((40, 40, 40)), 1.5)
+    sponge[[0, -1]] = sponge[:, [0, -1]] = sponge[:, :, [0, -1]] = 1
+    corners, faces, *_ = marching_cubes(sponge.astype(np.float32), -0.02, gradient_direction="descent")
+    assert is_closed(faces) and len(faces) > 50_000
+    vertices, fewer = _simplified(corners.astype(np.float64), faces.astype(np.int32), most)
+    assert 0.9 * most < len(fewer) <= most
+    assert is_closed(fewer) and as_trimesh(vertices, fewer).is_winding_consistent
+    merged = trimesh.Trimesh(vertices, fewer, process=True)
+    assert merged.is_watertight, "for programs that merge equal corners too"
 
 
 def test_floaters_are_removed() -> None:
@@ -251,6 +299,22 @@ def test_files_load_again_and_agree(tmp_path: Path) -> None:
     np.testing.assert_allclose(picture, mesh.texture, atol=1 / 255)
     beside = np.asarray(Image.open(io.BytesIO((tmp_path / "mesh.png").read_bytes())).convert("RGB"))
     np.testing.assert_allclose(beside / 255.0, mesh.texture, atol=1 / 255)
+
+
+def test_seams_of_the_texture_do_not_show_in_the_normals(tmp_path: Path) -> None:
+    content = write_mesh(tmp_path, painted(64), kind="glb").read_bytes()
+    length = int.from_bytes(content[12:16], "little")
+    header, binary = json.loads(content[20 : 20 + length]), content[28 + length :]
+
+    def read(name: str) -> np.ndarray:
+        entry = header["accessors"][header["meshes"][0]["primitives"][0]["attributes"][name]]
+        start = header["bufferViews"][entry["bufferView"]]["byteOffset"] + entry.get("byteOffset", 0)
+        return np.frombuffer(binary, "<f4", 3 * entry["count"], start).reshape(-1, 3)
+
+    # Of a ball, they are the directions from its centre.
+    np.testing.assert_allclose(read("NORMAL"), read("POSITION") / SPHERE_RADIUS, atol=0.015)
+    assert header["images"][0]["mimeType"] == "image/png"
+    assert header["materials"][0]["pbrMetallicRoughness"]["metallicFactor"] == 0
 
 
 def test_refused_options(tmp_path: Path) -> None:
