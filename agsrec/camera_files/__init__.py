@@ -5,17 +5,21 @@ view, the field and the remedy. The conventions themselves are converted in `ags
 """
 
 from agsrec.camera_files.colmap import read_colmap, write_colmap
+from agsrec.camera_files.course import CameraCourse, read_camera_course, write_camera_course
 from agsrec.camera_files.nerfstudio import read_transforms_json, write_transforms_json
 from agsrec.camera_files.parsing import CameraFile, view_name
 from agsrec.camera_files.sparseags import FORMAT_SIZE, read_cameras_json, write_cameras_json
 
 __all__ = [
     "FORMAT_SIZE",
+    "CameraCourse",
     "CameraFile",
+    "read_camera_course",
     "read_cameras_json",
     "read_colmap",
     "read_transforms_json",
     "view_name",
+    "write_camera_course",
     "write_cameras_json",
     "write_colmap",
     "write_transforms_json",

@@ -26,10 +26,11 @@ from agsrec.cli.poses import Poses
 from agsrec.cli.process import Process
 from agsrec.cli.run import Run
 from agsrec.cli.train import Train
+from agsrec.cli.view import View
 from agsrec.config import PRESETS, PresetName
 from agsrec.errors import AgsrecError, OptionError
 
-__all__ = ["main"]
+__all__ = ["main", "parse"]
 
 
 def _named_preset(argv: Sequence[str]) -> PresetName:
@@ -55,6 +56,7 @@ def _commands(argv: Sequence[str]) -> Any:
         | Annotated[Eval, tyro.conf.subcommand("eval", default=evaluation, prefix_name=False)]
         | Annotated[Localize, tyro.conf.subcommand("localize", prefix_name=False)]
         | Annotated[Mesh, tyro.conf.subcommand("mesh", prefix_name=False)]
+        | Annotated[View, tyro.conf.subcommand("view", prefix_name=False)]
         | Annotated[NovelView, tyro.conf.subcommand("novel-view", prefix_name=False)]
         | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
         | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]
@@ -67,11 +69,19 @@ def _parsed(argv: list[str]) -> Any:
     Raises:
         OptionError: The options do not parse.
     """
-    description = "Sparse photos of one object to 3D."
+    return parse(_commands(argv), argv, prog="agsrec", description="Sparse photos of one object to 3D.")
+
+
+def parse(kind: Any, argv: Sequence[str], *, prog: str, description: str | None) -> Any:
+    """A value of a kind that tyro knows, from the words of a command line; exits by itself on `--help`.
+
+    Raises:
+        OptionError: The options do not parse.
+    """
     printed = io.StringIO()
     try:
         with redirect_stderr(printed):
-            return tyro.cli(_commands(argv), prog="agsrec", args=argv, description=description)
+            return tyro.cli(kind, prog=prog, args=argv, description=description)
     except SystemExit as stop:
         if not stop.code:
             raise

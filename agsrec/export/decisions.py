@@ -16,7 +16,7 @@ from agsrec.metrics.poses import align_cameras, rotation_angles
 if TYPE_CHECKING:
     from agsrec.outliers import Correction, Searched
 
-__all__ = ["decision_record", "decision_section", "decision_sentences"]
+__all__ = ["decision_record", "decision_section", "decision_sentences", "verdict_sentence"]
 
 _MEANING = {
     "trusted": "agrees with the others",
@@ -39,7 +39,7 @@ def decision_sentences(correction: Correction) -> list[str]:
         if search is None:
             sentences.append(f"Photo {names[view]} may be badly posed, but the others make no scene.")
             continue
-        sentences.append(_sentence(names[view], correction.verdicts[view], search))
+        sentences.append(verdict_sentence(names[view], correction.verdicts[view], search.turned_deg[0]))
         if search.ambiguous:
             sentences.append(
                 f"Another pose explains {names[view]} nearly as well (margin {search.margin:.2f}): the "
@@ -48,8 +48,8 @@ def decision_sentences(correction: Correction) -> list[str]:
     return sentences
 
 
-def _sentence(name: str, verdict: str, search: Searched) -> str:
-    turned = search.turned_deg[0]
+def verdict_sentence(name: str, verdict: str, turned: float) -> str:
+    """The outcome of a suspected view whose best pose is turned by so many degrees against the given one."""
     match verdict:
         case "corrected":
             return (

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from agsrec.camera_files import write_cameras_json
+from agsrec.camera_files import CameraCourse, write_camera_course, write_cameras_json
 from agsrec.errors import OutputError
+from agsrec.export.camera_export import save_camera_exports
 from agsrec.export.camera_figure import cameras_figure
 from agsrec.export.decisions import decision_record
 from agsrec.export.figures import comparison_figure
 from agsrec.export.overview import Outcome, reconstruction_report
 from agsrec.export.report import write_report
-from agsrec.export.video import framed, orbit_cameras, write_turntable
+from agsrec.export.turntable import save_turntable
 from agsrec.files import atomic_write
 from agsrec.images import save_png
 from agsrec.metrics.evaluation import evaluate, rendered_on_white
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from agsrec.views import Views
 
 __all__ = ["prepare_folder", "save_results"]
-
-# The turntable frames what is opaque, without the outermost strays along each axis.
-_SOLID, _STRAYS = 0.3, 0.005
 
 
 def prepare_folder(folder: Path) -> None:
@@ -50,7 +48,7 @@ def prepare_folder(folder: Path) -> None:
 
 
 def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> dict[str, Any]:
-    """Write cameras, splat, video, pictures, metrics, options and the report into a folder.
+    """Write cameras (for other programs too), splat, video, pictures, metrics, options and the report.
 
     With a scene that has ground truth, pose errors and novel-view quality are measured too.
 
@@ -64,10 +62,13 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
     clock = time.perf_counter()
     names = result.views.names
     all_truth = None if scene is None else scene.truth
+    course = _course(result, scene)
     scene = None if scene is None else _used_part(scene, result)
     write_cameras_json(folder / "cameras.json", result.cameras, names, extras=_extras(result, scene))
+    write_camera_course(folder / "cameras_rounds.json", course)
     write_ply(folder / "splat.ply", result.gaussians)
-    _write_views(result.views, folder / "views")
+    files = _write_views(result.views, folder / "views")
+    save_camera_exports(folder / "export", result.cameras, files, result.gaussians)
     inputs = result.views.composited(torch.ones(3))
     renders = rendered_on_white(result.gaussians, result.cameras)
     truth = None if scene is None else scene.truth
@@ -86,7 +87,8 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
     if result.correction is not None:
         metrics["outliers"] = decision_record(result.correction, all_truth)
         _write_rounds(result.correction, folder / "rounds")
-    metrics |= {"timings": timings, "seconds": sum(timings.values()), "history": result.history}
+    history = [{k: v for k, v in record.items() if k != "viewmats"} for record in result.history]
+    metrics |= {"timings": timings, "seconds": sum(timings.values()), "history": history}
     _write_json(folder / "config.json", result.options)
     _write_json(folder / "metrics.json", metrics)
     outcome = Outcome(
@@ -135,6 +137,28 @@ def _extras(result: Reconstruction, scene: Scene | None) -> dict[str, dict[str, 
     }
 
 
+def _course(result: Reconstruction, scene: Scene | None) -> CameraCourse:
+    """The cameras of all photos as given and as known, and those of the used ones through the fit."""
+    correction, used = result.correction, result.views.names
+    views = used if correction is None else correction.views.names
+    given = result.initial_cameras if correction is None else correction.given
+    start = result.initial_cameras if correction is None else correction.start
+    truth = None
+    if scene is not None and scene.truth is not None:
+        truth = scene.truth.viewmats[[scene.views.names.index(name) for name in views]]
+    records = [record for record in result.history if "viewmats" in record]
+    moments = [start.viewmats.float(), *(torch.tensor(record["viewmats"]) for record in records)]
+    return CameraCourse(
+        views=views,
+        given=given.viewmats,
+        truth=truth,
+        used=used,
+        iterations=(0, *(record["iteration"] for record in records)),
+        rounds=(0, *(record["round"] for record in records)),
+        viewmats=torch.stack(moments),
+    )
+
+
 def _write_rounds(correction: Correction, folder: Path) -> None:
     """The fits that decisions rest on, each in a folder of its name."""
     names = correction.views.names
@@ -145,25 +169,17 @@ def _write_rounds(correction: Correction, folder: Path) -> None:
         write_ply(folder / name / "splat.ply", result.gaussians)
 
 
-def _write_views(views: Views, folder: Path) -> None:
-    """The cut-out photos, so that the result can be worked on further."""
+def _write_views(views: Views, folder: Path) -> list[str]:
+    """The cut-out photos, so that the result can be worked on further; returns the files' names."""
     pixels = (views.images * 255 + 0.5).byte().cpu().numpy()
-    for name, image in zip(views.names, pixels, strict=True):
-        save_png(folder / f"{name}_rgba.png", image)
+    files = [f"{name}_rgba.png" for name in views.names]
+    for file, image in zip(files, pixels, strict=True):
+        save_png(folder / file, image)
+    return files
 
 
 def _write_turntable(result: Reconstruction, path: Path) -> None:
-    """A full turn about the object, wherever it stands in the world."""
-    means = result.gaussians.means
-    solid = means[result.gaussians.opacities > _SOLID] if len(means) else means
-    points = solid if len(solid) else means
-    low, high = points.quantile(_STRAYS, dim=0), points.quantile(1 - _STRAYS, dim=0)
-    center, eye = (low + high) / 2, torch.eye(3)
-    centered = result.cameras.transformed(1.0, eye, -center)
-    orbit = orbit_cameras(centered).transformed(1.0, eye, center)
-    corners = torch.cartesian_prod(*torch.stack([low, high], dim=1))
-    orbit = framed(orbit, corners)
-    write_turntable(path, lambda cameras: rendered_on_white(result.gaussians, cameras), orbit)
+    save_turntable(path, result.gaussians, result.cameras)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

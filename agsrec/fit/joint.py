@@ -44,6 +44,7 @@ class FitProgress:
         loss: Latest recorded loss.
         psnr: Latest recorded PSNR over the input views at that size, dB.
         gaussians: Gaussians at the moment.
+        snapshot: Gives scene and cameras as they stand, for a preview; use them before the callback returns.
     """
 
     iteration: int
@@ -53,6 +54,7 @@ class FitProgress:
     loss: float
     psnr: float
     gaussians: int
+    snapshot: Callable[[], tuple[Gaussians, Cameras]] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class FitResult:
     Attributes:
         gaussians: The scene.
         cameras: The refined cameras.
-        history: Records of iteration, round, size, loss, psnr, pose_change_deg [V] and, where guided,
-            guidance (the latest weighted loss).
+        history: Records of iteration, round, size, loss, psnr, pose_change_deg [V], viewmats [V, 4, 4] and,
+            where guided, guidance (the latest weighted loss).
         seconds: Time spent, including earlier interrupted runs.
     """
 
@@ -130,7 +132,7 @@ def fit(
         points: Surface points in the world of the cameras, for the first scene; without them, or with few, it
             is the visual hull.
         guidance: Judge of novel views in guided rounds, such as a diffusion prior.
-        progress: Called at every record of the history.
+        progress: Called at every record of the history; an exception from it ends the fit.
         checkpointing: Where to keep the state; a matching state found there is continued.
 
     Raises:
@@ -217,7 +219,15 @@ def _progress(state: _State, config: FitConfig, record: dict[str, Any]) -> FitPr
         loss=record["loss"],
         psnr=record["psnr"],
         gaussians=len(state.optimizer.position_gradient),
+        snapshot=lambda: _as_it_stands(state),
     )
+
+
+def _as_it_stands(state: _State) -> tuple[Gaussians, Cameras]:
+    """Scene and cameras of a fit in progress, outside the autograd graph."""
+    assert state.optimizer is not None
+    with torch.no_grad():
+        return state.optimizer.gaussians.detach(), state.current()
 
 
 # -------------------------------------------------------------------- one step
@@ -287,7 +297,8 @@ def _record(
     state: _State, done: int, size: int, loss: float, rendered: Tensor, wanted: Tensor
 ) -> dict[str, Any]:
     with torch.no_grad():
-        turned = state.current().rotations @ state.start.rotations.mT
+        cameras = state.current()
+        turned = cameras.rotations @ state.start.rotations.mT
         cosine = ((turned.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
         mse = F.mse_loss(rendered, wanted).clamp_min(1e-10)
     record = {
@@ -297,6 +308,7 @@ def _record(
         "loss": loss,
         "psnr": float(-10 * mse.log10()),
         "pose_change_deg": cosine.acos().rad2deg().tolist(),
+        "viewmats": cameras.viewmats.tolist(),
     }
     return record if state.guidance_loss is None else record | {"guidance": state.guidance_loss}
 

@@ -16,6 +16,7 @@ HELP = {
     "poses": "--overwrite",
     "run": "--num-views",
     "eval": "--noise",
+    "view": "--port",
     "novel-view": "--azimuth",
     "train": "--workers",
     "convert": "--all-weights",

@@ -3,16 +3,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
+from agsrec.camera_files import read_camera_course, read_transforms_json
 from agsrec.cameras import Cameras
 from agsrec.dataset import Scene, load_scene
 from agsrec.errors import OutputError
 from agsrec.export import results as module
+from agsrec.export import turntable
 from agsrec.export.results import prepare_folder
 from agsrec.gaussians import Gaussians
 from agsrec.ply import read_ply
@@ -20,8 +23,8 @@ from agsrec.reconstruction import Reconstruction, reconstruct
 from tests.tiny import NAMES, tiny_config, write_scene
 
 FILES = {
-    "cameras.json", "splat.ply", "turntable.mp4", "comparison.png", "cameras.png",
-    "metrics.json", "config.json", "report.html", "views",
+    "cameras.json", "cameras_rounds.json", "splat.ply", "turntable.mp4", "comparison.png", "cameras.png",
+    "metrics.json", "config.json", "report.html", "views", "export",
 }  # fmt: skip
 
 
@@ -56,6 +59,43 @@ def test_cameras_are_an_input_again(saved: Saved) -> None:
     assert again.views.names == NAMES and again.extras == scene.extras
     torch.testing.assert_close(again.cameras.viewmats, result.cameras.viewmats, atol=1e-5, rtol=0)
     torch.testing.assert_close(again.cameras.Ks, result.cameras.Ks)
+
+
+def test_other_programs_get_the_refined_cameras(saved: Saved) -> None:
+    root, _, result, _ = saved
+    found = read_transforms_json(root / "out" / "export" / "transforms.json")
+    torch.testing.assert_close(found.cameras.viewmats, result.cameras.viewmats, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.cameras.Ks, result.cameras.Ks)
+    assert all((root / "out" / "views" / file).is_file() for file in found.files)
+
+
+def test_the_course_of_the_cameras_is_kept(saved: Saved) -> None:
+    root, scene, result, metrics = saved
+    course = read_camera_course(root / "out" / "cameras_rounds.json")
+    assert course.views == course.used == NAMES
+    assert course.iterations == (0, *(record["iteration"] for record in result.history)) and (
+        course.iterations[-1] == 15
+    )
+    assert scene.truth is not None and course.truth is not None
+    exact = {"atol": 2e-6, "rtol": 0}
+    torch.testing.assert_close(course.given, scene.cameras.viewmats, **exact)
+    torch.testing.assert_close(course.truth, scene.truth.viewmats, **exact)
+    torch.testing.assert_close(course.viewmats[0], scene.cameras.viewmats, **exact)
+    torch.testing.assert_close(course.viewmats[-1], result.cameras.viewmats, **exact)
+    assert all("viewmats" not in record for record in metrics["history"])
+
+
+def test_the_course_starts_where_the_corrected_cameras_are(saved: Saved) -> None:
+    _, scene, result, _ = saved
+    start = scene.cameras[range(5)].perturbed(20, torch.Generator().manual_seed(0))
+    correction: Any = SimpleNamespace(views=scene.views, given=scene.cameras, start=start)
+    course = module._course(
+        replace(result, views=scene.views[range(5)], history=[], correction=correction), None
+    )
+    assert course.views == NAMES and course.used == NAMES[:5] and course.truth is None
+    assert torch.equal(course.viewmats[0], start.viewmats) and torch.equal(
+        course.given, scene.cameras.viewmats
+    )
 
 
 def test_splat_is_exact(saved: Saved) -> None:
@@ -112,8 +152,8 @@ def test_objects_away_from_the_origin_stay_in_the_turntable(
         covered.append(float((images < 0.99).any(-1).double().mean(dim=(1, 2)).min()))
         return images
 
-    draw = module.rendered_on_white
-    monkeypatch.setattr(module, "rendered_on_white", watch)
+    draw = turntable.rendered_on_white
+    monkeypatch.setattr(turntable, "rendered_on_white", watch)
     moved.save(tmp_path / "out", replace(scene, truth=None))
     assert len(covered) > 1 and min(covered) > 0.03
 
