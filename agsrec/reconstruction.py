@@ -82,6 +82,7 @@ def reconstruct(
     checkpoint: str | Path | None = None,
     outliers: OutlierConfig | None = None,
     report: Callable[[str], None] | None = None,
+    watch: Callable[[FitProgress], None] | None = None,
 ) -> Reconstruction:
     """Refine rough cameras and fit a scene of 3D Gaussians to the photos of one object.
 
@@ -97,12 +98,13 @@ def reconstruct(
         prior: Diffusion model that judges views nobody photographed: a model, its folder, the name of one in
             `checkpoints/` such as "zero123-6dof-mini", or a hub id.
         guidance: Another judge of novel views instead.
-        progress: Called as the fit goes on.
+        progress: Called as the fit goes on; an exception from it ends the run.
         checkpoint: File to keep the state in; a run interrupted at any point continues from it, if photos,
             cameras and options are the same.
         outliers: Look for badly posed views first, and pose them again or leave them out; see
             `agsrec.outliers`. Its state is kept beside the checkpoint.
         report: Told what that is doing.
+        watch: Called like `progress`, as the fits go on by which poses are judged there.
 
     Raises:
         OptionError, DeviceError: An option cannot be used.
@@ -134,7 +136,7 @@ def reconstruct(
         timings["prior"] = time.perf_counter() - clock
     correction, given = None, cameras
     if outliers is not None and len(views) > 1:
-        correction = _corrected(views, cameras, outliers, seed, target, checkpoint, report)
+        correction = _corrected(views, cameras, outliers, seed, target, checkpoint, report, watch)
         views, given, cameras = views[correction.used], cameras[correction.used], correction.start
         timings["outliers"] = correction.seconds
     judge = _judge(model, guidance, views.to(target), config)
@@ -183,6 +185,7 @@ def _corrected(
     device: torch.device,
     checkpoint: str | Path | None,
     report: Callable[[str], None] | None,
+    watch: Callable[[FitProgress], None] | None,
 ) -> Correction:
     """What is decided about badly posed views; the state is kept where the fit's is, under another name."""
     checkpointing, lpips = None, load_lpips(device)
@@ -198,6 +201,7 @@ def _corrected(
         lpips=lpips,
         checkpointing=checkpointing,
         report=report,
+        watch=watch,
     ).on_cpu()
 
 

@@ -34,6 +34,7 @@ def test_all_examples_are_tested() -> None:
         "01_reconstruct",
         "02_render_a_splat",
         "03_own_cameras",
+        "04_app_from_python",
     ]
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from agsrec.cli.posing import confidences, cut_out_if_needed, pose_folder, scene_folder
+from agsrec.cli.listening import ConsoleListener
+from agsrec.cli.posing import scene_folder
 from agsrec.cli.printing import say
 from agsrec.device import DeviceName
 from agsrec.errors import OptionError
+from agsrec.pipeline import confidences, cut_out_if_needed, pose_folder
 from agsrec.pose_init import MethodName
 
 if TYPE_CHECKING:
@@ -67,11 +69,12 @@ class Poses:
         output = folder / "cameras.json" if self.output is None else self.output
         self._check_output(output)
         prepare_folder(output.parent)
-        cut_out_if_needed(console, folder, self.background_model)
+        listener = ConsoleListener(console)
+        cut_out_if_needed(folder, self.background_model, listener)
         posed = pose_folder(
-            console,
             folder,
             self.method,
+            listener,
             num_views=self.num_views,
             views=self.views,
             model=self.model,

@@ -36,12 +36,13 @@ class FitBar:
 
     def __enter__(self) -> Any:
         self._bar.__enter__()
-        return self._advance
+        return self.advance
 
     def __exit__(self, *exception: Any) -> None:
         self._bar.__exit__(*exception)
 
-    def _advance(self, p: FitProgress) -> None:
+    def advance(self, p: FitProgress) -> None:
+        """Show a step of the fit."""
         self._bar.update(
             self._task, completed=p.iteration, total=p.total, size=p.size, loss=p.loss, psnr=p.psnr
         )

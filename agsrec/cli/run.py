@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from agsrec.cli.mesh import mesh_sentence
+from agsrec.cli.listening import ConsoleListener
 from agsrec.cli.options import prior_or_none, refuse_to_overwrite
-from agsrec.cli.posing import Posed, confidences, cut_out_if_needed, pose_folder, scene_folder
-from agsrec.cli.printing import FitBar, print_metrics, say
+from agsrec.cli.posing import scene_folder
+from agsrec.cli.printing import say
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.device import DeviceName
-from agsrec.errors import OptionError, SceneError
+from agsrec.errors import OptionError
 from agsrec.files import folder_entries
 from agsrec.images import IMAGE_SUFFIXES
 from agsrec.mesh.config import MeshConfig
 from agsrec.mesh.files import MeshFormat
+from agsrec.pipeline import Listener, Posed, Settings, cut_out_if_needed, pose_folder, reconstruct_into
 from agsrec.pose_init import MethodName
 from agsrec.prior import EMBEDDED_PRIOR
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from agsrec.dataset import Scene
-    from agsrec.reconstruction import Reconstruction
 
 __all__ = ["Run"]
 
@@ -96,63 +96,36 @@ class Run:
 
     def main(self, console: Console) -> None:
         """Reconstruct, save, and print what was measured."""
-        from agsrec.camera_files import write_cameras_json
         from agsrec.device import resolve_device
         from agsrec.export.decisions import decision_sentences
-        from agsrec.export.results import prepare_folder
-        from agsrec.outliers import OutlierConfig
-        from agsrec.reconstruction import reconstruct, require_enough_views
 
-        config, mesh = self.config(), MeshConfig(faces=self.faces)
+        settings = self._settings()
+        listener = ConsoleListener(console, settings.fit.iterations)
         resolve_device(self.device)
-        scene, source, posed = self._scene(console)
-        prior = prior_or_none(self.prior)
-        require_enough_views(scene.views, guided=prior is not None)
+        scene, source, posed = self._scene(listener)
         folder = self.output / scene.name
         refuse_to_overwrite(source, folder)
-        prepare_folder(folder)
-        if posed is not None:
-            file = folder / "cameras_initial.json"
-            write_cameras_json(file, scene.cameras, scene.views.names, extras=confidences(posed))
-        with FitBar(console, config.iterations) as advance:
-            result = reconstruct(
-                scene.views,
-                scene.cameras,
-                preset=self.preset,
-                config=config,
-                seed=self.seed,
-                device=self.device,
-                prior=prior,
-                progress=advance,
-                checkpoint=folder / "checkpoint.pt",
-                outliers=OutlierConfig() if self.enable_loop else None,
-                report=lambda text: say(console, text),
-            )
-        if posed is not None:
-            options = {"init": self._method(), "init_model": self.init_model}
-            timings = {"poses": posed.seconds} | result.timings
-            result = replace(result, options=result.options | options, timings=timings)
-        metrics = result.save(folder, scene)
-        print_metrics(console, metrics)
-        self._make_mesh(console, folder, result, mesh)
-        if result.correction is not None:
-            say(console, " ".join(decision_sentences(result.correction)))
+        done = reconstruct_into(folder, scene, settings, listener, posed)
+        if done.result.correction is not None:
+            say(console, " ".join(decision_sentences(done.result.correction)))
         say(console, f"Results are in {folder}; open report.html")
 
-    def _make_mesh(self, console: Console, folder: Path, result: Reconstruction, config: MeshConfig) -> None:
-        """The mesh, where one is wanted and the scene has a surface; the splat is there anyway."""
-        from agsrec.export.mesh_results import save_mesh
+    def _settings(self) -> Settings:
+        """How to reconstruct, as asked for."""
+        from agsrec.outliers import OutlierConfig
 
-        if self.mesh_format == "none":
-            return
-        scene = folder, result.gaussians, result.views, result.cameras
-        try:
-            with console.status("making the mesh"):
-                file, figures = save_mesh(*scene, config, kind=self.mesh_format)
-        except SceneError as error:
-            say(console, f"No mesh: {error}")
-        else:
-            say(console, mesh_sentence(file, figures))
+        mesh = MeshConfig(faces=self.faces)
+        return Settings(
+            preset=self.preset,
+            fit=self.config(),
+            prior=prior_or_none(self.prior),
+            seed=self.seed,
+            device=self.device,
+            outliers=OutlierConfig() if self.enable_loop else None,
+            mesh=None if self.mesh_format == "none" else mesh,
+            mesh_format="glb" if self.mesh_format == "none" else self.mesh_format,
+            init={"init": self._method(), "init_model": self.init_model},
+        )
 
     def _method(self) -> MethodName:
         """The initialiser, where one is needed."""
@@ -172,7 +145,7 @@ class Run:
         folder = scene_folder(self.photos)
         return folder.parent, folder.name
 
-    def _scene(self, console: Console) -> tuple[Scene, Path, Posed | None]:
+    def _scene(self, listener: Listener) -> tuple[Scene, Path, Posed | None]:
         """The scene, the folder its files are in, and the initialiser's answer where one was asked."""
         from agsrec.dataset import load_scene, posed_scene
         from agsrec.single_photo import find_single_photo, photo_scene
@@ -197,11 +170,11 @@ class Run:
             scene = load_scene(data, category, num_views=self.num_views, views=self.views)
             return scene, folder, None
         refuse_to_overwrite(folder, self.output / folder.name)
-        cut_out_if_needed(console, folder, self.background_model)
+        cut_out_if_needed(folder, self.background_model, listener)
         posed = pose_folder(
-            console,
             folder,
             self._method(),
+            listener,
             num_views=self.num_views,
             views=self.views,
             model=self.init_model,

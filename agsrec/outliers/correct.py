@@ -21,7 +21,7 @@ from agsrec.outliers.rounds import Rounds, fit_from_plain, plain_fit
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from agsrec.fit import Checkpointing
+    from agsrec.fit import Checkpointing, FitProgress
     from agsrec.metrics.images import PerceptualModel
     from agsrec.outliers.config import OutlierConfig
     from agsrec.views import Views
@@ -183,6 +183,7 @@ def correct_outliers(
     lpips: PerceptualModel | None = None,
     checkpointing: Checkpointing | None = None,
     report: Callable[[str], None] | None = None,
+    watch: Callable[[FitProgress], None] | None = None,
 ) -> Correction:
     """Find badly posed views and pose them again (SparseAGS, Zhao & Tulsiani 2024, sections 3.4 and 3.5).
 
@@ -194,8 +195,9 @@ def correct_outliers(
         lpips: Perceptual model that takes part in the competition, if there is one.
         checkpointing: Where to keep the state after every step; a matching one found there is continued.
         report: Told what is being done.
+        watch: Progress of every fit.
     """
-    return _Loop(views, cameras, config, seed, lpips, Rounds(checkpointing), report).run()
+    return _Loop(views, cameras, config, seed, lpips, Rounds(checkpointing), report, watch).run()
 
 
 @dataclass
@@ -209,12 +211,19 @@ class _Loop:
     lpips: PerceptualModel | None
     rounds: Rounds
     report: Callable[[str], None] | None
+    watch: Callable[[FitProgress], None] | None
 
     def run(self) -> Correction:
         """All steps, one after the other."""
         everyone = range(len(self.views))
         detection = detect(
-            self.views, self.cameras, self.config, seed=self.seed, rounds=self.rounds, report=self.report
+            self.views,
+            self.cameras,
+            self.config,
+            seed=self.seed,
+            rounds=self.rounds,
+            report=self.report,
+            watch=self.watch,
         )
         verdicts: list[Verdict] = ["trusted" for _ in everyone]
         untouched = Correction(
@@ -253,7 +262,11 @@ class _Loop:
         """A fit of some views, computed once."""
         self._say(f"fitting {len(chosen)} views ({name} poses)")
         photos = self.views[chosen]
-        plain = self.rounds.once(name, lambda: plain_fit(fit(photos, cameras, config, seed=self.seed)))
+
+        def fitted() -> dict[str, Any]:
+            return plain_fit(fit(photos, cameras, config, seed=self.seed, progress=self.watch))
+
+        plain = self.rounds.once(name, fitted)
         return fit_from_plain(plain, photos.images.device)
 
     def _errors(self, chosen: Sequence[int], result: FitResult) -> Tensor:

@@ -24,6 +24,7 @@ from agsrec.views import Views
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agsrec.fit import FitProgress
     from agsrec.outliers.config import OutlierConfig
 
 __all__ = ["Detection", "Trial", "detect", "score_with", "scores"]
@@ -71,6 +72,7 @@ def detect(
     seed: int = 0,
     rounds: Rounds | None = None,
     report: Callable[[str], None] | None = None,
+    watch: Callable[[FitProgress], None] | None = None,
 ) -> Detection:
     """Find the views whose poses contradict the others' (SparseAGS, Zhao & Tulsiani 2024, section 3.4).
 
@@ -84,6 +86,7 @@ def detect(
         seed: Seed of the fits.
         rounds: Keeps what is known already.
         report: Told what is being done.
+        watch: Progress of every fit.
     """
     rounds = Rounds() if rounds is None else rounds
     kept = list(range(len(views)))
@@ -93,7 +96,7 @@ def detect(
         if report is not None:
             report(f"leaving out each of {len(kept)} views in turn")
         plain = rounds.once(
-            f"trial {number}", lambda kept=tuple(kept): _probes(views, cameras, kept, config, seed)
+            f"trial {number}", lambda kept=tuple(kept): _probes(views, cameras, kept, config, seed, watch)
         )
         trial = _judged(tuple(kept), plain, config)
         trials.append(trial)
@@ -145,21 +148,31 @@ def _judged(kept: tuple[int, ...], plain: dict[str, Any], config: OutlierConfig)
 
 
 def _probes(
-    views: Views, cameras: Cameras, kept: tuple[int, ...], config: OutlierConfig, seed: int
+    views: Views,
+    cameras: Cameras,
+    kept: tuple[int, ...],
+    config: OutlierConfig,
+    seed: int,
+    watch: Callable[[FitProgress], None] | None,
 ) -> dict[str, Any]:
     """Errors of all kept views together, and the mean without each of them."""
-    everyone = _probe(views, cameras, kept, config, seed)
-    without = [_probe(views, cameras, [k for k in kept if k != left], config, seed) for left in kept]
+    everyone = _probe(views, cameras, kept, config, seed, watch)
+    without = [_probe(views, cameras, [k for k in kept if k != left], config, seed, watch) for left in kept]
     return {"errors": everyone.tolist(), "without": [float(w.mean()) for w in without]}
 
 
 def _probe(
-    views: Views, cameras: Cameras, kept: tuple[int, ...] | list[int], config: OutlierConfig, seed: int
+    views: Views,
+    cameras: Cameras,
+    kept: tuple[int, ...] | list[int],
+    config: OutlierConfig,
+    seed: int,
+    watch: Callable[[FitProgress], None] | None = None,
 ) -> Tensor:
     """Errors of views after a quick fit of them; infinite if their cameras fit no scene."""
     photos = views[kept]
     try:
-        result = fit(photos, cameras[kept], config.probe, seed=seed)
+        result = fit(photos, cameras[kept], config.probe, seed=seed, progress=watch)
     except (CameraError, SceneError):
         return torch.full((len(kept),), torch.inf)
     return view_errors(photos, result.gaussians, result.cameras, config.probe_size)

@@ -1,0 +1,235 @@
+"""What a user can do, without a word about how the page looks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agsrec.app.course import STOPPED, Course
+from agsrec.app.sessions import Photo, Session
+from agsrec.app.tasks import CutOut, Reconstruct, Task
+from agsrec.app.uploads import Limits, save_picture
+from agsrec.app.worker import Done, Job
+from agsrec.camera_files import FORMAT_SIZE, read_cameras_json
+from agsrec.config import PRESETS, FitConfig, PresetName
+from agsrec.device import DeviceName
+from agsrec.errors import OptionError
+from agsrec.files import folder_entries
+from agsrec.images import load_image
+from agsrec.mesh.config import MeshConfig
+from agsrec.outliers import OutlierConfig
+from agsrec.pipeline import Settings
+from agsrec.prior import EMBEDDED_PRIOR
+
+__all__ = ["AppConfig", "choose_example", "cut_out", "examples", "reconstruct", "toggle"]
+
+_MAX_SEED = 2**31 - 1
+_NO_PHOTOS = "Choose an example or upload photos first."
+
+
+@dataclass(frozen=True)
+class AppConfig:
+    """What the app offers.
+
+    Attributes:
+        data: Folder of the demo objects.
+        limits: What an upload may be.
+        presets: Schedules to choose from; the first is the default.
+        outliers: How badly posed photos are looked for.
+        mesh: Size and effort of the meshes.
+        prior: Diffusion model that judges views nobody photographed, or None.
+        device: Where to compute.
+        background_model: What cuts objects out of photos.
+        concurrency: Reconstructions at the same time.
+        idle_minutes: Sessions that nobody uses for so long are removed.
+    """
+
+    data: Path = Path("data/demo")
+    limits: Limits = field(default_factory=Limits)
+    presets: Mapping[PresetName, FitConfig] = field(
+        default_factory=lambda: {"fast": PRESETS["fast"], "quality": PRESETS["quality"]}
+    )
+    outliers: OutlierConfig = field(default_factory=OutlierConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    prior: str | None = EMBEDDED_PRIOR
+    device: DeviceName = "auto"
+    background_model: str = "u2net"
+    concurrency: int = 1
+    idle_minutes: float = 60.0
+
+
+# -------------------------------------------------------------------- choosing photos
+
+
+def examples(data: Path) -> dict[str, Path]:
+    """The demo objects: name and a cut-out photo of each."""
+    found = {}
+    for folder in folder_entries(data):
+        photos = [f for f in folder_entries(folder / "processed") if f.name.endswith("_rgba.png")]
+        if photos and os.path.isfile(folder / "cameras.json"):
+            found[folder.name] = photos[0]
+    return found
+
+
+def choose_example(session: Session, data: Path, name: str) -> None:
+    """Take the photos of a demo object, instead of those there are.
+
+    Raises:
+        OptionError: There is no such object.
+    """
+    known = examples(data)
+    if name not in known:
+        raise OptionError(f"There is no example {name!r}; there are {', '.join(known) or 'none'}.")
+    with session.lock:
+        session.reset()
+        folder = data.absolute() / name
+        listed = read_cameras_json(folder / "cameras.json", FORMAT_SIZE, FORMAT_SIZE)
+        pictures = session.new_folder(served=True)
+        for view in listed.names:
+            file = folder / "processed" / f"{view}_rgba.png"
+            if not file.is_file():
+                continue
+            save_picture(pictures / f"{view}.jpg", load_image(file)[0])
+            session.photos.append(Photo(view, "", pictures / f"{view}.jpg"))
+        session.title, session.scene, session.posed = name, folder, True
+
+
+def toggle(session: Session, index: int) -> None:
+    """Leave a photo out, or take it in again."""
+    with session.lock:
+        if 0 <= index < len(session.photos):
+            photo = session.photos[index]
+            photo.kept = not photo.kept
+
+
+# -------------------------------------------------------------------- heavy work
+
+
+def cut_out(session: Session, config: AppConfig) -> Iterator[Course]:
+    """Cut the object out of all photos that take part.
+
+    Raises:
+        OptionError: There are none, or the session is at work already.
+    """
+    _require_photos(session)
+    if session.posed or session.scene is not None:
+        course = Course(("cut out",), done=True)
+        yield course
+        return
+    course = Course(("cut out",))
+    for _ in _followed(session, _cut_out_task(session, config), course):
+        yield course
+
+
+def reconstruct(
+    session: Session, config: AppConfig, *, preset: str, correct: bool, seed: int
+) -> Iterator[Course]:
+    """Reconstruct the object; `session.outcome` holds what came of it when the course is done.
+
+    Raises:
+        OptionError: There are no photos, an option cannot be used, or the session is at work already.
+    """
+    _require_photos(session)
+    known: dict[str, PresetName] = {name: name for name in config.presets}
+    chosen = known.get(preset)
+    if chosen is None:
+        raise OptionError(f"There is no preset {preset!r}; there are {', '.join(config.presets)}.")
+    if not 0 <= seed <= _MAX_SEED:
+        raise OptionError(f"The seed must be between 0 and {_MAX_SEED}, not {seed}.")
+    first = [] if session.scene is not None else ["cut out"]
+    first += [] if session.posed or len(session.kept) == 1 else ["poses"]
+    course = Course((*first, *(["outliers"] if correct else []), "fit", "results", "mesh"))
+    session.outcome = None
+    if session.scene is None:
+        yield from _before(_followed(session, _cut_out_task(session, config), course), course)
+        if session.scene is None:
+            return
+    settings = Settings(
+        preset=chosen,
+        fit=config.presets[chosen],
+        prior=config.prior,
+        seed=seed,
+        device=config.device,
+        outliers=config.outliers if correct else None,
+        mesh=config.mesh,
+        init={} if session.posed else {"init": "nview", "init_model": None},
+    )
+    task = Reconstruct(
+        scene=session.scene,
+        title=session.title,
+        views=tuple(photo.name for photo in session.kept),
+        posed=session.posed,
+        work=session.new_folder(),
+        served=session.new_folder(served=True),
+        labels={photo.name: photo.label for photo in session.photos},
+        settings=settings,
+    )
+    try:
+        for outcome in _followed(session, task, course):
+            if outcome is not None:
+                session.outcome = outcome
+            yield course
+    finally:
+        shutil.rmtree(task.work, ignore_errors=True)
+        if session.outcome is None:
+            shutil.rmtree(task.served, ignore_errors=True)
+
+
+def _before(events: Iterator[Any], course: Course) -> Iterator[Course]:
+    """The course of a first job, not yet done when that is."""
+    for _ in events:
+        course.done = False
+        yield course
+
+
+def _require_photos(session: Session) -> None:
+    if not session.photos:
+        raise OptionError(_NO_PHOTOS)
+    if not session.kept:
+        raise OptionError("All photos are left out; click one to take it in again.")
+    if session.job is not None:
+        raise OptionError("This page is at work already; stop it first.")
+
+
+def _cut_out_task(session: Session, config: AppConfig) -> CutOut:
+    """The photos that take part, alone in a folder."""
+    folder = session.new_folder()
+    for photo in session.kept:
+        assert photo.file is not None
+        os.link(photo.file, folder / photo.file.name)
+    labels = {photo.name: photo.label for photo in session.photos}
+    return CutOut(folder, session.new_folder(served=True), labels, config.background_model)
+
+
+def _followed(session: Session, task: Task, course: Course) -> Iterator[dict[str, Any] | None]:
+    """Run a task for a session and follow it; gives what came of it once it is done. Leaving ends the job."""
+    job = Job(task)
+    session.job = job
+    try:
+        for event in job.events():
+            if event is not None:
+                course.apply(event)
+            if isinstance(event, Done):
+                if isinstance(task, CutOut):
+                    _take_cut_outs(session, task, event.outcome)
+                yield event.outcome
+            else:
+                yield None
+        if job.stopped:
+            course.failure = STOPPED
+    finally:
+        job.stop()
+        session.job = None
+
+
+def _take_cut_outs(session: Session, task: CutOut, outcome: dict[str, Any]) -> None:
+    with session.lock:
+        pictures = outcome["pictures"]
+        session.photos = [photo for photo in session.photos if photo.name in pictures]
+        for photo in session.photos:
+            photo.picture = pictures[photo.name]
+        session.scene = task.folder

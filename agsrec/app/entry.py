@@ -1,0 +1,200 @@
+"""Starting the app: options, checks, and the server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agsrec.cli.entry import parse
+from agsrec.cli.options import prior_or_none
+from agsrec.device import DeviceName, resolve_device
+from agsrec.errors import AgsrecError, OptionError
+from agsrec.prior import EMBEDDED_PRIOR
+
+if TYPE_CHECKING:
+    from agsrec.app.actions import AppConfig
+    from agsrec.app.sessions import Sessions
+
+__all__ = ["App", "Server", "main", "serve"]
+
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True)
+class App:
+    """Open the app in a browser: photos in, a 3D model to turn and to download out."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in, which then should need --auth."""
+    port: int = 7860
+    """Port to listen on; 0 takes a free one."""
+    share: bool = False
+    """Open a public tunnel through gradio.live for 72 hours."""
+    auth: str | None = None
+    """user:password that everybody has to give."""
+    concurrency: int = 1
+    """Reconstructions at the same time; everybody else waits in line."""
+    data: Path = Path("data/demo")
+    """Folder of the example objects."""
+    prior: str = EMBEDDED_PRIOR
+    """Diffusion model that judges views nobody photographed: a folder, a name in checkpoints/, a hub id, or
+    none."""
+    background_model: str = "u2net"
+    """What cuts the object out of photos: a model of rembg, or "grabcut"."""
+    device: DeviceName = "auto"
+    """Where to compute; auto takes CUDA where there is one."""
+    idle_minutes: float = 60.0
+    """A page that nobody has used for so long loses its photos and results."""
+
+    def config(self) -> AppConfig:
+        """What the app offers.
+
+        Raises:
+            OptionError, DeviceError: An option cannot be used.
+        """
+        from agsrec.app.actions import AppConfig
+
+        if not 1 <= self.concurrency <= 64:
+            raise OptionError(f"--concurrency must be between 1 and 64, not {self.concurrency}")
+        if not 1 <= self.idle_minutes <= 10_000:
+            raise OptionError(f"--idle-minutes must be between 1 and 10000, not {self.idle_minutes:g}")
+        resolve_device(self.device)
+        return AppConfig(
+            data=self.data,
+            prior=prior_or_none(self.prior),
+            device=self.device,
+            background_model=self.background_model,
+            concurrency=self.concurrency,
+            idle_minutes=self.idle_minutes,
+        )
+
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password.
+
+        Raises:
+            OptionError: There is only one of them.
+        """
+        if self.auth is None:
+            return None
+        user, _, password = self.auth.partition(":")
+        if not user or not password:
+            raise OptionError("--auth must be user:password, both with at least one letter")
+        return user, password
+
+    def main(self) -> None:
+        """Serve until interrupted."""
+        credentials = self.credentials()
+        if not 0 <= self.port <= _MAX_PORT:
+            raise OptionError(f"--port must be between 0 and {_MAX_PORT}, not {self.port}")
+        config = self.config()
+        # A service manager's way to end it: as with Ctrl-C, all files are removed.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        server = serve(config, host=self.host, port=self.port, share=self.share, auth=credentials)
+        try:
+            print(f"agsrec is at {server.url} (stop it with Ctrl-C)", flush=True)
+            if server.public_url is not None:
+                print(f"and for everybody at {server.public_url}", flush=True)
+            server.wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            server.close()
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running app.
+
+    Attributes:
+        url: Where it answers.
+        public_url: Where everybody can reach it, with `share`.
+        sessions: Its users.
+        wait: Returns when it is over, which takes an interrupt.
+        close: Stops it, and removes all its files.
+    """
+
+    url: str
+    public_url: str | None
+    sessions: Sessions
+    wait: Callable[[], None]
+    close: Callable[[], None]
+
+
+def serve(
+    config: AppConfig,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    share: bool = False,
+    auth: tuple[str, str] | None = None,
+) -> Server:
+    """Start the app and return at once.
+
+    Raises:
+        OptionError: The address cannot be used.
+    """
+    from agsrec.app.sessions import Sessions
+    from agsrec.app.worker import prepare
+
+    sessions = Sessions(config.idle_minutes)
+    # Read by Gradio when an app is made: no uploads outside of our folder, no words to its makers.
+    os.environ["GRADIO_TEMP_DIR"] = str(sessions.uploads)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from agsrec.app.page import build
+    from agsrec.app.theme import css, theme
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    prepare()
+    app = build(config, sessions)
+    options: dict[str, Any] = {} if port == 0 else {"server_port": port}
+    try:
+        _, local, public = app.launch(
+            server_name=host,
+            share=share,
+            auth=auth,
+            theme=theme(),
+            css=css(),
+            quiet=True,
+            prevent_thread_lock=True,
+            ssr_mode=False,
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=["api"],
+            max_file_size=config.limits.bytes,
+            **options,
+        )
+    except OSError as error:
+        sessions.close()
+        raise OptionError(_cannot_listen(host, port, error)) from error
+    sessions.sweep_regularly()
+
+    def close() -> None:
+        app.close(verbose=False)
+        sessions.close()
+
+    return Server(local or "", public, sessions, app.block_thread, close)
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    if port == 0 or "empty port" not in str(error):
+        return f"--host {host}: cannot listen there ({error.strerror or error}); use 127.0.0.1 or 0.0.0.0"
+    return f"--port {port} is taken on {host}; choose another one, or 0 for any"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the app; exits with 2 on anything a user can mend."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        app: App = parse(App, argv, prog="gradio_app.py", description=App.__doc__)
+        app.main()
+    except AgsrecError as error:
+        print("error:", *str(error).splitlines(), file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,180 @@
+"""One folder and one state for every user, and nothing that outlives them."""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agsrec.app.worker import Job
+
+__all__ = ["Photo", "Session", "Sessions"]
+
+_TOKEN_BYTES = 24
+
+
+@dataclass
+class Photo:
+    """A photo of a session.
+
+    Attributes:
+        name: Its view's name: a number of our own for uploads.
+        label: What the user knows it by; only ever shown.
+        picture: Small picture of it that the page shows.
+        file: The photo as uploaded; None for demo objects.
+        kept: Whether it takes part.
+    """
+
+    name: str
+    label: str
+    picture: Path
+    file: Path | None = None
+    kept: bool = True
+
+
+@dataclass
+class Session:
+    """What one open page has done so far.
+
+    Attributes:
+        private: Folder of uploads and of what is being computed; never served.
+        public: Folder of what the page shows; its name cannot be guessed.
+        title: Name of the object.
+        scene: Folder of the demo object, or of the cut-out photos; None as long as there is neither.
+        posed: Whether that folder has cameras.
+        photos: The photos, in order.
+        job: The process that works for this session, if any.
+        outcome: What the last reconstruction left; see `agsrec.app.tasks`.
+    """
+
+    private: Path
+    public: Path
+    title: str = ""
+    scene: Path | None = None
+    posed: bool = False
+    photos: list[Photo] = field(default_factory=list)
+    job: Job | None = None
+    outcome: dict[str, Any] | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    used: float = field(default_factory=time.monotonic)
+    _count: int = 0
+
+    @property
+    def kept(self) -> list[Photo]:
+        """The photos that take part."""
+        return [photo for photo in self.photos if photo.kept]
+
+    def new_folder(self, *, served: bool = False) -> Path:
+        """An empty folder of the session, with a name of its own so that no browser shows an older file."""
+        with self.lock:
+            self._count += 1
+            folder = (self.public if served else self.private) / f"{self._count:03d}"
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def stop(self) -> bool:
+        """End the session's process, if there is one; says whether there was."""
+        job = self.job
+        if job is None:
+            return False
+        job.stop()
+        return True
+
+    def reset(self) -> None:
+        """Forget photos and results, and remove their files."""
+        self.stop()
+        with self.lock:
+            self.title, self.scene, self.posed, self.outcome = "", None, False, None
+            self.photos.clear()
+            for folder in (self.private, self.public):
+                for entry in list(folder.iterdir()):
+                    shutil.rmtree(entry, ignore_errors=True)
+
+    def remove(self) -> None:
+        """End everything and remove all files."""
+        self.stop()
+        for folder in (self.private, self.public):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Sessions:
+    """All sessions of one app, in one temporary folder that only this user of the machine can read.
+
+    Args:
+        idle_minutes: A session without a process is removed when nothing has been asked of it for so long.
+    """
+
+    def __init__(self, idle_minutes: float = 60.0) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="agsrec-app-")).resolve()  # mkdtemp makes it 0700
+        self.uploads, self.served = self.root / "uploads", self.root / "served"
+        for folder in (self.uploads, self.served, self.root / "private"):
+            folder.mkdir(mode=0o700)
+        self._idle = 60.0 * idle_minutes
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        atexit.register(self.close)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def of(self, key: str) -> Session:
+        """The session of that key, begun if need be."""
+        with self._lock:
+            session = self._sessions.get(key)
+            if session is None:
+                token = secrets.token_urlsafe(_TOKEN_BYTES)
+                session = Session(self.root / "private" / token, self.served / token)
+                session.private.mkdir(mode=0o700)
+                session.public.mkdir(mode=0o700)
+                self._sessions[key] = session
+            session.used = time.monotonic()
+            return session
+
+    def find(self, key: str) -> Session | None:
+        """The session of that key, if there is one."""
+        return self._sessions.get(key)
+
+    def end(self, key: str) -> None:
+        """Remove a session: its page is closed."""
+        with self._lock:
+            session = self._sessions.pop(key, None)
+        if session is not None:
+            session.remove()
+
+    def sweep(self) -> None:
+        """Remove sessions that nobody uses any more, and uploads that nobody took."""
+        now = time.monotonic()
+        with self._lock:
+            keys = [key for key, s in self._sessions.items() if s.job is None and now - s.used > self._idle]
+        for key in keys:
+            self.end(key)
+        oldest = time.time() - self._idle
+        for entry in list(self.uploads.iterdir()):
+            if entry.stat().st_mtime < oldest:
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def sweep_regularly(self, seconds: float = 60.0, sweep: Callable[[], None] | None = None) -> None:
+        """Sweep from a thread of its own until the app is closed."""
+
+        def run() -> None:
+            while not self._done.wait(seconds):
+                (sweep or self.sweep)()
+
+        threading.Thread(target=run, name="agsrec-sweep", daemon=True).start()
+
+    def close(self) -> None:
+        """End all sessions and remove the folder."""
+        self._done.set()
+        atexit.unregister(self.close)
+        for key in list(self._sessions):
+            self.end(key)
+        shutil.rmtree(self.root, ignore_errors=True)

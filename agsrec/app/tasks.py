@@ -1,0 +1,213 @@
+"""The two pieces of heavy work, as they run in a process of their own: cutting out, and reconstructing."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agsrec.app.uploads import save_picture
+from agsrec.app.worker import Began, Event, Said, Step
+from agsrec.pipeline import Listener, Settings, StageName, pose_folder, reconstruct_into
+
+if TYPE_CHECKING:
+    from agsrec.cameras import Cameras
+    from agsrec.fit import FitProgress
+    from agsrec.gaussians import Gaussians
+    from agsrec.pipeline import Finished, Posed
+
+__all__ = ["CutOut", "Reconstruct", "Task"]
+
+Send = Callable[[Event], None]
+
+_PREVIEW_SECONDS = 1.5
+_PREVIEW_SIZE = 256  # pixels
+_PREVIEW_TURN = 12.0  # degrees between two previews
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """Cut the object out of photos.
+
+    Attributes:
+        folder: Folder of the photos alone; gets `processed/`.
+        pictures: Folder for small pictures of the cut-outs.
+        labels: What the user knows the photos by.
+        background_model: See `agsrec.preprocess.process`.
+    """
+
+    folder: Path
+    pictures: Path
+    labels: dict[str, str]
+    background_model: str = "u2net"
+
+    def run(self, send: Send) -> dict[str, Any]:
+        """Do it; returns the small pictures by view name."""
+        from agsrec.images import load_image
+        from agsrec.preprocess import process
+
+        send(Began("cut out", "Cutting the object out"))
+
+        def progress(done: int, total: int) -> None:
+            send(Began("cut out", f"Cutting the object out: {done} of {total} photos"))
+
+        done = process(self.folder, model=self.background_model, progress=progress)
+        pictures = {}
+        for file in done.files:
+            name = file.name.removesuffix("_rgba.png")
+            pictures[name] = self.pictures / f"{name}.jpg"
+            save_picture(pictures[name], load_image(file)[0])
+        return {"pictures": pictures}
+
+    def public_message(self, error: Exception) -> str:
+        """The error without paths of the machine."""
+        return _public_message(error, self.folder, self.labels)
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Reconstruct an object.
+
+    Attributes:
+        scene: Folder with cut-out photos, and with cameras where `posed`.
+        title: Name of the object.
+        views: The views to use.
+        posed: Whether the folder has cameras; else they are estimated.
+        work: Empty folder to work in.
+        served: Empty folder for what the page shows.
+        labels: What the user knows the photos by.
+        settings: How.
+    """
+
+    scene: Path
+    title: str
+    views: tuple[str, ...]
+    posed: bool
+    work: Path
+    served: Path
+    labels: dict[str, str] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+
+    def run(self, send: Send) -> dict[str, Any]:
+        """Do it; returns everything that the page shows."""
+        from agsrec.app.outcome import publish
+        from agsrec.dataset import load_scene, posed_scene
+        from agsrec.single_photo import photo_scene
+
+        listener = _Sender(send)
+        posed: Posed | None = None
+        if self.posed:
+            scene = load_scene(self.scene.parent, self.scene.name, views=self.views)
+        elif len(self.views) == 1:
+            scene = photo_scene(self.scene / "processed" / f"{self.views[0]}_rgba.png")
+        else:
+            seed, device = self.settings.seed, self.settings.device
+            posed = pose_folder(self.scene, "nview", listener, views=self.views, seed=seed, device=device)
+            scene = posed_scene(self.scene, posed.views, posed.estimate.cameras)
+        scene = replace(scene, name=self.title)
+        folder = self.work / "result"
+        finished: Finished = reconstruct_into(folder, scene, self.settings, listener, posed)
+        send(Began("mesh", "Packing everything"))
+        return publish(finished, folder, self.served, self.title)
+
+    def public_message(self, error: Exception) -> str:
+        """The error without paths of the machine."""
+        return _public_message(error, self.scene, self.labels)
+
+
+Task = CutOut | Reconstruct
+
+
+def _public_message(error: Exception, folder: Path, labels: dict[str, str]) -> str:
+    """One sentence in which files go by the users' names for them."""
+    text = " ".join(str(error).split())
+    for name, label in labels.items():
+        for entry in sorted(os.listdir(folder)):
+            if Path(entry).stem == name:
+                text = text.replace(str(folder / entry), f"Photo {name} ({label})")
+    text = text.replace(f"{folder}{os.sep}", "").replace(str(folder), "the photos")
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+# -------------------------------------------------------------------- telling the page
+
+
+class _Sender(Listener):
+    """Sends what a run does to the page, with a picture of the scene every now and then."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._stage = "poses"
+        self._azimuth = 0.0
+        self._next = 0.0
+
+    def stage(self, name: StageName, text: str) -> AbstractContextManager[object]:
+        """Tell that a stage begins."""
+
+        @contextmanager
+        def running() -> Iterator[None]:
+            if name != "fit":  # which tells of itself, and may look for outliers first
+                self._begin(name, text[:1].upper() + text[1:])
+            yield
+
+        return running()
+
+    def say(self, text: str) -> None:
+        """Pass a sentence on."""
+        self._send(Said(text))
+
+    def outliers(self, text: str) -> None:
+        """The outlier rounds are a stage of their own on the page."""
+        self._begin("outliers", f"Checking the poses: {text}")
+
+    def watch(self, progress: FitProgress) -> None:
+        """Only its pictures: the steps are of many short fits."""
+        preview = self._preview(progress)
+        if preview is not None:
+            self._send(self._step("outliers", progress, preview))
+
+    def step(self, progress: FitProgress) -> None:
+        """Pass a step on."""
+        if self._stage != "fit":
+            self._begin("fit", "Fitting the 3D model")
+        self._send(self._step("fit", progress, self._preview(progress)))
+
+    def saved(self, metrics: dict[str, Any]) -> None:
+        """The mesh comes next."""
+
+    def _begin(self, stage: str, text: str) -> None:
+        self._stage = stage
+        self._send(Began(stage, text))
+
+    @staticmethod
+    def _step(stage: str, p: FitProgress, preview: bytes | None) -> Step:
+        return Step(stage, p.iteration, p.total, p.size, p.loss, p.psnr, p.gaussians, preview)
+
+    def _preview(self, progress: FitProgress) -> bytes | None:
+        """A picture, if the last one is old enough."""
+        if time.monotonic() < self._next:
+            return None
+        self._azimuth += _PREVIEW_TURN
+        picture = _preview(*progress.snapshot(), self._azimuth)
+        self._next = time.monotonic() + _PREVIEW_SECONDS
+        return picture
+
+
+def _preview(gaussians: Gaussians, cameras: Cameras, turn_deg: float) -> bytes:
+    """JPEG of a scene from somewhere around it."""
+    from PIL import Image
+
+    from agsrec.export.video import orbit_cameras
+    from agsrec.metrics.evaluation import rendered_on_white
+
+    frames = 360
+    camera = orbit_cameras(cameras, frames=frames)[[int(turn_deg) % frames]]
+    image = rendered_on_white(gaussians, camera.resized(_PREVIEW_SIZE, _PREVIEW_SIZE))[0]
+    data = io.BytesIO()
+    Image.fromarray((image * 255).round().byte().cpu().numpy()).save(data, "JPEG", quality=85)
+    return data.getvalue()

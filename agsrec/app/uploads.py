@@ -1,0 +1,128 @@
+"""What users upload: looked at before anything else touches it.
+
+A file is what it decodes to, whatever its name ends in; it is stored under a number of ours, and its name is
+only ever shown.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from agsrec.app.sessions import Photo, Session
+from agsrec.errors import ImageError, OptionError
+from agsrec.images import load_image
+
+__all__ = ["Limits", "dimmed", "label_of", "save_picture", "take_in"]
+
+_PICTURE = 320  # pixels, longer side of the small pictures on the page
+_QUALITY = 88
+_LABEL = 32  # characters
+_PAPER = 255
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an upload may be.
+
+    Attributes:
+        photos: Photos of one object, at most.
+        bytes: Size of one file, at most.
+        min_side: Shorter side in pixels, at least. `agsrec.images.MAX_PIXELS` is the other end.
+    """
+
+    photos: int = 12
+    bytes: int = 30 * 2**20
+    min_side: int = 32
+
+
+def take_in(session: Session, files: Sequence[str | Path], limits: Limits) -> list[str]:
+    """Add uploaded files to the photos of a session, as copies in its private folder.
+
+    Returns:
+        A sentence for every file that cannot be used; all others are added.
+
+    Raises:
+        OptionError: They are too many; none is added.
+    """
+    with session.lock:
+        before = 0 if session.posed else len(session.photos)
+        if before + len(files) > limits.photos:
+            raise OptionError(
+                f"{before + len(files)} photos are too many: use at most {limits.photos} of one object"
+            )
+        if session.posed:  # a demo object makes room for the user's own
+            session.reset()
+        folder, pictures = session.new_folder(), session.new_folder(served=True)
+        refused = []
+        for file in files:
+            label = label_of(file)
+            name = f"{1 + max((int(p.name) for p in session.photos), default=0):02d}"
+            try:
+                rgba, suffix = _decoded(Path(file), label, limits)
+            except ImageError as error:
+                refused.append(str(error))
+                continue
+            copy = folder / f"{name}{suffix}"
+            shutil.copyfile(file, copy)
+            picture = pictures / f"{name}.jpg"
+            save_picture(picture, rgba)
+            session.photos.append(Photo(name, label, picture, copy))
+        if len(refused) < len(files):
+            session.title, session.scene = "your object", None  # the cut-outs are of fewer photos now
+    return refused
+
+
+def _decoded(file: Path, label: str, limits: Limits) -> tuple[np.ndarray, str]:
+    """RGBA [H, W, 4] of a file that may be used, and what its name should end in."""
+    if os.path.getsize(file) > limits.bytes:
+        raise ImageError(f"{label} is larger than {limits.bytes / 2**20:.0f} MB: scale it down first.")
+    try:
+        rgba, _ = load_image(file)
+    except ImageError as error:
+        raise ImageError(_sentence(error, file, label)) from error
+    height, width = rgba.shape[:2]
+    if min(height, width) < limits.min_side:
+        raise ImageError(
+            f"{label} has {width} x {height} pixels: use a photo of at least {limits.min_side} on each side."
+        )
+    with Image.open(file) as image:
+        suffix = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}.get(image.format or "", "")
+    return rgba, suffix or f".{(image.format or 'png').lower()}"
+
+
+def _sentence(error: Exception, file: Path, label: str) -> str:
+    """The message with the file's label for its path, as a sentence."""
+    return str(error).replace(repr(str(file)), label).replace(str(file), label).rstrip(".") + "."
+
+
+def label_of(file: str | Path) -> str:
+    """The stem of a file's name, as far as it is harmless to show."""
+    plain = re.sub(r"[^\w .()+-]", "", Path(file).stem).strip(" .")[:_LABEL].strip()
+    return plain or "photo"
+
+
+def save_picture(path: Path, rgba: np.ndarray) -> None:
+    """A small JPEG of RGBA [H, W, 4] uint8 on white."""
+    image = Image.fromarray(rgba)
+    image.thumbnail((_PICTURE, _PICTURE))
+    paper = Image.new("RGB", image.size, (_PAPER, _PAPER, _PAPER))
+    paper.paste(image, mask=image.getchannel("A"))
+    paper.save(path, "JPEG", quality=_QUALITY)
+
+
+def dimmed(picture: Path) -> Path:
+    """The small picture as it looks when it is left out, beside it."""
+    path = picture.with_name(f"{picture.stem}_out.jpg")
+    if not path.exists():
+        with Image.open(picture) as image:
+            grey = image.convert("L").convert("RGB")
+            Image.blend(grey, Image.new("RGB", grey.size, (_PAPER, _PAPER, _PAPER)), 0.7).save(path, "JPEG")
+    return path

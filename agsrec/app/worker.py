@@ -1,0 +1,206 @@
+"""Heavy work in a process of its own: the page stays quick, Stop is immediate, and all memory comes back.
+
+Processes are forked from a server that has imported everything already and computed nothing, where the
+platform has that, so that they start within a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import threading
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agsrec.errors import AgsrecError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
+    from agsrec.app.tasks import Task
+
+__all__ = ["Began", "Done", "Event", "Failed", "Job", "Said", "Step", "prepare"]
+
+_TICK = 0.25  # seconds
+_PATIENCE = 5.0  # seconds a killed process may take to vanish
+_PRELOADED = [
+    "agsrec.app.tasks",
+    "agsrec.reconstruction",
+    "agsrec.export.mesh_results",
+    "agsrec.export.results",
+    "agsrec.preprocess",
+    "agsrec.prior.zero123",
+    "diffusers.models.unets.unet_2d_condition",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "transformers.models.clip.modeling_clip",
+]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Began:
+    """A stage begins."""
+
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A fit goes on.
+
+    Attributes:
+        stage: Where the fit belongs.
+        iteration: Steps done.
+        total: Of so many.
+        size: Image size in pixels.
+        loss: Latest loss.
+        psnr: Latest agreement with the photos, dB.
+        gaussians: Gaussians at the moment.
+        preview: JPEG of the scene as it stands, now and then.
+    """
+
+    stage: str
+    iteration: int
+    total: int
+    size: int
+    loss: float
+    psnr: float
+    gaussians: int
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """A sentence that the user should read."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The work is done; what came of it, as plain values."""
+
+    outcome: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The work has ended without a result, for a reason in one sentence."""
+
+    text: str
+
+
+Event = Began | Step | Said | Done | Failed
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("forkserver")
+    return multiprocessing.get_context("spawn")
+
+
+def prepare() -> None:
+    """Let the server that processes are forked from import everything now, so that no user need wait."""
+    context = _context()
+    if hasattr(context, "set_forkserver_preload"):
+        context.set_forkserver_preload(_PRELOADED)  # pyright: ignore[reportAttributeAccessIssue]
+        context.Process(target=_nothing, daemon=True).start()
+
+
+def _nothing() -> None:
+    """What the first process does."""
+
+
+class Job:
+    """A task in a process of its own.
+
+    Args:
+        task: What to do.
+    """
+
+    def __init__(self, task: Task) -> None:
+        context = _context()
+        self._receiver, sender = context.Pipe(duplex=False)
+        self._stopped = threading.Event()
+        self._process = context.Process(target=_run, args=(sender, task), daemon=True)
+        self._process.start()
+        sender.close()  # so that the pipe ends when the process does
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it."""
+        return self._stopped.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the process."""
+        return self._process.pid
+
+    def events(self) -> Iterator[Event | None]:
+        """What happens, up to `Done` or `Failed` or until stopped; None while nothing does."""
+        while not self.stopped:
+            try:
+                event = self._receiver.recv() if self._receiver.poll(_TICK) else None
+            except (EOFError, OSError):
+                if not self.stopped:
+                    yield Failed(self._last_words())
+                return
+            yield event
+            if isinstance(event, Done | Failed):
+                self._process.join(_PATIENCE)
+                self._kill()
+                return
+
+    def stop(self) -> None:
+        """End it now, whatever it is doing."""
+        self._stopped.set()
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(_PATIENCE)
+
+    def _last_words(self) -> str:
+        self._process.join(_PATIENCE)
+        code = self._process.exitcode
+        reason = "it was killed, probably because memory ran out" if code == -9 else f"exit code {code}"
+        return f"The work ended unexpectedly ({reason}); try fewer photos or the preset fast."
+
+
+# -------------------------------------------------------------------- in the process
+
+
+def _run(sender: Connection, task: Task) -> None:
+    """Do the task and send what happens."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("agsrec").addHandler(_Warnings(sender))
+    try:
+        sender.send(Done(task.run(sender.send)))
+    except AgsrecError as error:
+        sender.send(Failed(task.public_message(error)))
+    except MemoryError:
+        sender.send(Failed("There is not enough memory; try fewer photos or the preset fast."))
+    except (BrokenPipeError, KeyboardInterrupt):
+        pass  # nobody listens any more
+    except Exception:
+        traceback.print_exc()
+        sender.send(Failed("Something went wrong that should not have; the log of the app has the details."))
+
+
+class _Warnings(logging.Handler):
+    """Turns the package's warnings into sentences on the page."""
+
+    def __init__(self, sender: Connection) -> None:
+        super().__init__(logging.WARNING)
+        self._sender = sender
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one."""
+        text = record.getMessage()
+        self._sender.send(Said(text[:1].upper() + text[1:]))

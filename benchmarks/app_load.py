@@ -1,0 +1,189 @@
+"""Many users of the app at once: does every job end, does memory come back, does anybody see others' files.
+
+python benchmarks/app_load.py --users 8 --minutes 10
+
+Starts the app on this machine with schedules that take seconds, and users that choose an example, leave a
+photo out, reconstruct, and now and then stop or go away in mid-job. A first job warms everything up; the
+memory of the app and all its processes is measured after it and after the last.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import httpx
+import psutil
+import tyro
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from machine import description
+
+from agsrec.app.actions import AppConfig
+from agsrec.app.entry import Server, serve
+from agsrec.config import PRESETS, FitConfig, Stage
+from agsrec.mesh.config import MeshConfig
+
+_GONE = 0.1  # share of jobs whose user closes the page
+_STOPPED = 0.15  # share of jobs that their user stops
+_LONGEST = 900.0  # seconds to wait for a job
+
+
+@dataclass
+class Tally:
+    """What happened, over all users."""
+
+    ends: Counter[str] = field(default_factory=Counter)
+    waits: list[float] = field(default_factory=list)
+    pages: list[float] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def _schedule(iterations: int) -> FitConfig:
+    """The last round of the preset fast, short and small."""
+    last = replace(
+        PRESETS["fast"].rounds[-1], num_points=500, max_points=800, stages=(Stage(48, iterations),)
+    )
+    return replace(PRESETS["fast"], rounds=(last,), hull_resolution=32)
+
+
+def _use(server: Server, tally: Tally, end: float, seed: int) -> None:
+    """One user after the other, until the time is over."""
+    dice = random.Random(seed)
+    while time.monotonic() < end:
+        client = Client(server.url, verbose=False)
+        try:
+            _one_job(server, client, tally, dice)
+        except Exception as error:  # whatever a user would see as a crash
+            with tally.lock:
+                tally.ends[f"crash: {type(error).__name__}: {str(error)[:80]}"] += 1
+        finally:
+            _try_others(server, client, tally)
+            server.sessions.end(client.session_hash)
+
+
+def _one_job(server: Server, client: Client, tally: Tally, dice: random.Random) -> None:
+    client.predict(dice.choice(["butter", "eagle", "jordan", "robot"]), api_name="/example")
+    client.predict("001", api_name="/drop")
+    clock = time.monotonic()
+    job = client.submit("fast", False, dice.randrange(100), api_name="/reconstruct")
+    fate = dice.random()
+    if fate < _GONE + _STOPPED:
+        time.sleep(dice.uniform(1, 15))
+        if fate < _GONE:
+            server.sessions.end(client.session_hash)
+        else:
+            client.predict(api_name="/stop")
+            job.cancel()
+    try:
+        job.result(timeout=_LONGEST)
+        outputs = job.outputs()
+        end = "result" if outputs and outputs[-1][1] else "stopped"
+    except AppError as error:
+        end = f"message: {str(error)[:90]}"
+    except Exception as error:
+        if not isinstance(error, TimeoutError) and fate < _GONE + _STOPPED:
+            end = "stopped"
+        else:
+            raise
+    before = time.monotonic()
+    httpx.get(server.url, timeout=60)
+    with tally.lock:
+        tally.ends[end] += 1
+        tally.pages.append(time.monotonic() - before)
+        if end == "result":
+            tally.waits.append(time.monotonic() - clock)
+
+
+def _try_others(server: Server, client: Client, tally: Tally) -> None:
+    """Ask for the folders of everybody else, by every way but knowing a file's whole name."""
+    mine = server.sessions.find(client.session_hash)
+    folders = [f for f in server.sessions.served.iterdir() if mine is None or f != mine.public]
+    for folder in folders[:4]:
+        above = folder.parent
+        for path in (folder, f"{folder}/..", above, f"{above}/../private/{folder.name}"):
+            response = httpx.get(f"{server.url}gradio_api/file={path}", timeout=60)
+            if response.status_code == 200:
+                with tally.lock:
+                    tally.leaks.append(str(path))
+
+
+def _memory() -> float:
+    """MiB of this process and everything it has started that is its own (proportional set size)."""
+    here = psutil.Process()
+    total = 0
+    for process in [here, *here.children(recursive=True)]:
+        try:
+            total += process.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return total / 2**20
+
+
+def main(users: int = 8, minutes: float = 10.0, iterations: int = 60, output: Path | None = None) -> None:
+    """Run the users and print what happened.
+
+    Args:
+        users: Users at the same time.
+        minutes: Time in which they begin jobs.
+        iterations: Steps of a fit.
+        output: JSON file for the figures.
+    """
+    config = AppConfig(
+        presets={"fast": _schedule(iterations)},
+        mesh=MeshConfig(faces=1000, grid=40, texture_size=128, refine_steps=2),
+        prior=None,
+    )
+    server = serve(config)
+    try:
+        warm = Tally()
+        for seed in range(2):
+            _one_job(server, Client(server.url, verbose=False), warm, random.Random(100 + seed))
+        server.sessions.sweep()
+        time.sleep(5)
+        before, tally = _memory(), Tally()
+        end = time.monotonic() + 60 * minutes
+        threads = [threading.Thread(target=_use, args=(server, tally, end, seed)) for seed in range(users)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        time.sleep(5)
+        after = _memory()
+        figures = {
+            "machine": description(),
+            "users": users,
+            "minutes": minutes,
+            "ends": dict(tally.ends),
+            "seconds_to_result": _spread(tally.waits),
+            "seconds_to_page": _spread(tally.pages),
+            "leaks": tally.leaks,
+            "sessions_left": len(server.sessions),
+            "memory_mib": {"before": round(before), "after": round(after)},
+            "memory_growth": round(after / before - 1, 4),
+        }
+    finally:
+        server.close()
+    print(json.dumps(figures, indent=2))
+    if output is not None:
+        output.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    """Median and extremes."""
+    ordered = sorted(values) or [0.0]
+    return {
+        "median": round(ordered[len(ordered) // 2], 2),
+        "least": round(ordered[0], 2),
+        "most": round(ordered[-1], 2),
+    }
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
