@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from agsrec.cameras import Cameras
+
+_TESTS = Path(__file__).parent
+_MOST_WORKERS = 4
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process per core, as far as memory goes: each loads PyTorch and models of its own."""
+    return min(_MOST_WORKERS, _cores())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the cores among the processes, those of commands that tests start included."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        threads = max(1, _cores() // workers)
+        torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one folder run in one process: they share fixtures that take long to make."""
+    for item in items:
+        place = item.path.relative_to(_TESTS)
+        item.add_marker(pytest.mark.xdist_group(place.parts[0]))
 
 
 @pytest.fixture(scope="session")
