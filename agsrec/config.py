@@ -182,10 +182,10 @@ class PoseConfig:
 
     optimize: bool = True
     """Refine camera poses; off keeps them as they are."""
-    refine_focal: bool = False
-    """Refine each view's focal length too."""
+    refine_focal: bool | None = None
+    """Refine the focal length too, by one factor for all views; by default where it was estimated."""
     rate_focal: float = 2e-3
-    """Learning rate of log focal lengths."""
+    """Learning rate of the factor's logarithm."""
     beta1: float = 0.9
     """Adam's decay of the first moment."""
     beta2: float = 0.99

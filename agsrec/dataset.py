@@ -67,6 +67,11 @@ class Scene:
     points_visible: Tensor | None = None
     extras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def focal_known(self) -> bool:
+        """Whether nothing says that a focal length is only an estimate."""
+        return not any(entry.get("focal_estimated") for entry in self.extras.values())
+
 
 # ---------------------------------------------------------------- demo layout
 

@@ -145,6 +145,7 @@ class _Start:
         noise_deg: Rotation error that was added, where it was.
         wrong: Views that were turned far, in turn.
         seconds: Time that finding the cameras took.
+        focal_known: Whether their focal lengths are more than an estimate.
     """
 
     name: str
@@ -153,6 +154,7 @@ class _Start:
     noise_deg: float | None = None
     wrong: tuple[int, ...] = ()
     seconds: float = 0.0
+    focal_known: bool = True
 
 
 def _disturbed(scene: Scene, name: str, noise_deg: float, seed: int, wrong: int = 0) -> _Start:
@@ -187,7 +189,8 @@ def _initialized(scene: Scene, method: MethodName, model: Any, device: str, seed
     except PlacementError:  # a figure like any other: nothing placed
         return _Start(method, None, [], seconds=time.perf_counter() - clock)
     seconds = time.perf_counter() - clock
-    return _Start(method, estimate.cameras, estimate.indices, seconds=seconds)
+    known = estimate.focal_known
+    return _Start(method, estimate.cameras, estimate.indices, seconds=seconds, focal_known=known)
 
 
 def _start_record(scene: Scene, start: _Start, seed: int) -> dict[str, Any]:
@@ -236,7 +239,7 @@ def _fit_record(
     kept = start.indices
     seen = replace(scene, views=scene.views[kept], truth=scene.truth[kept], cameras=start.cameras)
     clock = time.perf_counter()
-    result = reconstruct(seen.views, start.cameras, seed=seed, **options)
+    result = reconstruct(seen.views, start.cameras, focal_known=start.focal_known, seed=seed, **options)
     record: dict[str, Any] = {"seconds": start.seconds + time.perf_counter() - clock}
     if result.correction is not None:
         record["decisions"] = decision_record(result.correction, seen.truth)

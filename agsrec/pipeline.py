@@ -36,8 +36,8 @@ __all__ = [
     "Posed",
     "Settings",
     "StageName",
-    "confidences",
     "cut_out_if_needed",
+    "pose_extras",
     "pose_folder",
     "reconstruct_into",
 ]
@@ -175,10 +175,13 @@ def pose_folder(
     return Posed(loaded[estimate.indices], estimate, seconds)
 
 
-def confidences(posed: Posed) -> dict[str, dict[str, float]]:
+def pose_extras(posed: Posed) -> dict[str, dict[str, Any]]:
     """What `cameras.json` stores of each placed view besides its camera."""
     values = posed.estimate.confidence[posed.estimate.placed].tolist()
-    return {name: {"confidence": round(v, 4)} for name, v in zip(posed.views.names, values, strict=True)}
+    focal = {} if posed.estimate.focal_known else {"focal_estimated": True}
+    return {
+        name: {"confidence": round(v, 4), **focal} for name, v in zip(posed.views.names, values, strict=True)
+    }
 
 
 # -------------------------------------------------------------------- reconstruction
@@ -207,13 +210,14 @@ def reconstruct_into(
     prepare_folder(folder)
     if posed is not None:
         file = folder / "cameras_initial.json"
-        write_cameras_json(file, scene.cameras, scene.views.names, extras=confidences(posed))
+        write_cameras_json(file, scene.cameras, scene.views.names, extras=pose_extras(posed))
     with listener.stage("fit", "fitting"):
         result = reconstruct(
             scene.views,
             scene.cameras,
             preset=settings.preset,
             config=settings.fit,
+            focal_known=scene.focal_known if posed is None else posed.estimate.focal_known,
             seed=settings.seed,
             device=settings.device,
             prior=settings.prior,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,7 @@ def reconstruct(
     *,
     preset: PresetName = "fast",
     config: FitConfig | None = None,
+    focal_known: bool = True,
     seed: int = 0,
     device: str = "auto",
     prior: Zero123 | str | Path | None = None,
@@ -93,6 +94,8 @@ def reconstruct(
             cannot place are left out.
         preset: Schedule to use.
         config: Schedule to use instead of the preset's.
+        focal_known: Whether the focal lengths of the cameras are to be relied on; they are refined otherwise,
+            unless the schedule says what to do with them.
         seed: Seed of everything random.
         device: "auto", "cpu" or "cuda".
         prior: Diffusion model that judges views nobody photographed: a model, its folder, the name of one in
@@ -122,9 +125,12 @@ def reconstruct(
         clock = time.perf_counter()
         estimate = initialize(views, device=device, seed=seed)
         views, cameras = views[estimate.indices], estimate.cameras
+        focal_known = estimate.focal_known
         timings["poses"] = time.perf_counter() - clock
     _check_inputs(views, cameras)
     config = PRESETS[preset] if config is None else config
+    if config.poses.refine_focal is None:
+        config = replace(config, poses=replace(config.poses, refine_focal=not focal_known))
     if len(views) == 1:
         config = single_photo_schedule(config)
     target = resolve_device(device)

@@ -33,6 +33,7 @@ def main(
     result = agsrec.reconstruct(
         scene.views,
         scene.cameras,  # rough; the refined ones are in result.cameras
+        focal_known=scene.focal_known,
         preset=preset,
         progress=lambda p: print(f"step {p.iteration} of {p.total}, {p.size} px: {p.psnr:.1f} dB"),
     )

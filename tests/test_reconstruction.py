@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from agsrec.config import PRESETS
+from agsrec.config import PRESETS, PoseConfig
 from agsrec.errors import AgsrecError, DeviceError, OptionError, ShapeError
 from agsrec.fit import FitProgress
 from agsrec.reconstruction import reconstruct
@@ -39,6 +39,21 @@ def test_cameras_are_estimated_where_there_are_none(monkeypatch: pytest.MonkeyPa
     assert result.views.names == tuple(views.names[k] for k in kept)
     assert torch.equal(result.initial_cameras.viewmats, truth[kept].viewmats)
     assert set(result.timings) == {"poses", "fit"}
+    assert float((result.cameras.focal_lengths - truth[kept].focal_lengths).abs().min()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted", "refined"),
+    [(True, None, False), (False, None, True), (True, True, True), (False, False, False)],
+)
+def test_focal_lengths_are_refined_where_they_were_estimated(
+    known: bool, wanted: bool | None, refined: bool
+) -> None:
+    views, truth = tiny_scene()
+    config = tiny_config(3, size=32, poses=PoseConfig(refine_focal=wanted))
+    result = reconstruct(views, truth, config=config, focal_known=known)
+    assert torch.equal(result.cameras.Ks, truth.Ks) is not refined
+    assert result.options["fit"]["poses"]["refine_focal"] is refined
 
 
 def test_preset_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

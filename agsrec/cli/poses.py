@@ -14,7 +14,7 @@ from agsrec.cli.posing import scene_folder
 from agsrec.cli.printing import say
 from agsrec.device import DeviceName
 from agsrec.errors import OptionError
-from agsrec.pipeline import confidences, cut_out_if_needed, pose_folder
+from agsrec.pipeline import cut_out_if_needed, pose_extras, pose_folder
 from agsrec.pose_init import MethodName
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Poses:
             seed=self.seed,
         )
         names, cameras = posed.views.names, posed.estimate.cameras
-        write_cameras_json(output, cameras, names, extras=confidences(posed))
+        write_cameras_json(output, cameras, names, extras=pose_extras(posed))
         photos = posed.views.composited(torch.ones(3)).permute(0, 3, 1, 2)
         small = torch.nn.functional.interpolate(photos, (_THUMBNAIL, _THUMBNAIL), mode="area")
         figure = cameras_figure(None, cameras, names=names, thumbnails=small.permute(0, 2, 3, 1))

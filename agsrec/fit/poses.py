@@ -1,4 +1,4 @@
-"""Camera updates: tangent vectors about the object, and focal lengths."""
+"""Camera updates: tangent vectors about the object, and a common factor of the focal lengths."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from agsrec.lie import se3_exp
 
@@ -25,28 +26,33 @@ class PoseParameters:
         xi: Tangents [V, 6], translation then rotation, in camera axes about the object's centre: rotating
             a camera about itself would push the object out of the picture, which couples every rotation
             with a translation.
-        log_focal: Logarithms [V] of the focal lengths relative to their start.
+        log_focal: Logarithm [1] of what all focal lengths are multiplied with: the photos are from one
+            camera. The cameras back off by as much, so that the object keeps its size in the pictures and
+            only the perspective changes; free focal lengths would be traded for sizes and distances.
     """
 
     xi: Tensor  # [V, 6]
-    log_focal: Tensor  # [V]
+    log_focal: Tensor  # [1]
 
     @staticmethod
     def zeros(like: Tensor) -> PoseParameters:
         """No change to V cameras; `like` [V, ...] gives dtype and device."""
-        return PoseParameters(like.new_zeros(len(like), 6), like.new_zeros(len(like)))
+        return PoseParameters(like.new_zeros(len(like), 6), like.new_zeros(1))
 
 
 def moved(cameras: Cameras, pivot: Tensor, parameters: PoseParameters) -> Cameras:
-    """`exp(xi)` applied on the left of every viewmat about the world point `pivot` [3]."""
+    """`exp(xi)` applied on the left of every viewmat about the world point `pivot` [3], then the zoom."""
     center = cameras.rotations @ pivot + cameras.viewmats[:, :3, 3]  # in each camera
     v, omega = parameters.xi[:, :3], parameters.xi[:, 3:]
     about_camera = torch.cat([v - torch.linalg.cross(omega, center), omega], dim=-1)
+    viewmats = se3_exp(about_camera) @ cameras.viewmats
     zoom = parameters.log_focal.exp()
     scale = torch.stack([zoom, zoom, torch.ones_like(zoom)], dim=-1)
     # Only the focal lengths scale: the principal point is in the third column.
     Ks = cameras.Ks * torch.stack([scale, scale, torch.ones_like(scale)], dim=-1)
-    return replace(cameras, viewmats=se3_exp(about_camera) @ cameras.viewmats, Ks=Ks)
+    away = (zoom - 1) * (viewmats[:, 2, :3] @ pivot + viewmats[:, 2, 3])
+    viewmats = viewmats + F.pad(away[:, None, None], (3, 0, 2, 1))
+    return replace(cameras, viewmats=viewmats, Ks=Ks)
 
 
 class PoseOptimizer:
@@ -60,7 +66,7 @@ class PoseOptimizer:
         self.parameters = parameters
         self._config = config
         parameters.xi.requires_grad_(config.optimize)
-        parameters.log_focal.requires_grad_(config.refine_focal)
+        parameters.log_focal.requires_grad_(bool(config.refine_focal))
         self._adam = torch.optim.Adam(
             [parameters.xi, parameters.log_focal], lr=1.0, betas=(config.beta1, config.beta2), eps=1e-15
         )

@@ -38,6 +38,7 @@ class PoseEstimate:
         points: The surface as the initialiser sees it, if it does.
         alternatives: Other modes, best first.
         score: Of the poses themselves, comparable with those of the alternatives.
+        focal_known: Whether the focal lengths were given, not estimated.
     """
 
     cameras: Cameras
@@ -46,6 +47,7 @@ class PoseEstimate:
     points: PointMap | None = None
     alternatives: tuple[Alternative, ...] = ()
     score: float = 0.0
+    focal_known: bool = False
 
     def __post_init__(self) -> None:
         if self.placed.shape != self.confidence.shape or self.placed.ndim != 1:

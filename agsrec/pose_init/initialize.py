@@ -185,7 +185,8 @@ def initialize(
     estimate = _placed(chosen, task, method)
     if chosen.learned and task.focals is not None:
         estimate = _with_focals(estimate, [task.focals[i] for i in estimate.indices])
-    return _for_all(estimate, kept, twin)
+    known = method == "file" or task.focals is not None
+    return replace(_for_all(estimate, kept, twin), focal_known=known)
 
 
 def _method(name: str, model: Any, file: str | Path | None) -> Method:

@@ -71,24 +71,24 @@ def place(sightings: Sightings, focals: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def search_focal(sightings: Sightings, spans: Tensor) -> Tensor:
-    """Focal lengths [V] in pixels for which points and pixels agree best.
+    """The focal length in pixels, [V] times the same, for which points and pixels agree best.
 
-    Views are taken to share the field of view that the object fills, as crops made around it nearly do; a
-    wide log-normal prior around 38 degrees decides where the points do not.
+    A wide log-normal prior around 38 degrees, for what the object fills, decides where the points do not.
 
     Args:
         sightings: What is seen.
         spans: Side of the square that the object fills in each view [V], pixels.
     """
+    shared = spans.median().expand_as(spans)
     costs = []
     for field in _FIELDS_DEG.tolist():
-        focals = _focals(field, spans)
+        focals = _focals(field, shared)
         _, residuals = place(sightings, focals)
         misfit = 0.5 * (residuals / (_RESIDUAL * spans)).square().sum() * _INDEPENDENT
         prior = 0.5 * (torch.tensor(field / _USUAL_FIELD_DEG).log() / _PRIOR_SPREAD) ** 2
         costs.append(misfit.cpu() + prior)
     best = int(torch.stack(costs).argmin())
-    return _focals(float(_FIELDS_DEG[best]), spans)
+    return _focals(float(_FIELDS_DEG[best]), shared)
 
 
 def _focals(field_deg: float, spans: Tensor) -> Tensor:
