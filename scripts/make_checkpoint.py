@@ -1,7 +1,7 @@
 """Make an embedded checkpoint of a finished training: weights, measured quality, model card.
 
 python scripts/make_checkpoint.py RUN --name zero123-6dof-mini --hardware "4 cores of ..."
-    [--notes "..."] [--config mini] [--seed 0] [--objects 32] [--scenes FOLDER...]
+    [--start MODEL] [--notes "..."] [--config mini] [--seed 0] [--objects 32] [--scenes FOLDER...]
 
 RUN is the folder of a training of zero123 or nview; which of the two, its model says.
 """
@@ -92,16 +92,13 @@ def describe(options: argparse.Namespace, folder: Path, *, nview: bool) -> None:
     if nview:
         config = load_settings(NViewTrainConfig, "nview", settings)
         measured, rows = poses(folder, options.objects, options.scenes)
-        making = NViewMaking(
-            config, name, options.seed, records, options.hardware, rows, measured, options.notes
-        )
-        write_nview_card(folder, making)
+        told = records, options.hardware, rows, measured, options.notes, options.start
+        write_nview_card(folder, NViewMaking(config, name, options.seed, *told))
     else:
         config = load_config(settings)
         quality = novel_views(folder, options.objects)
-        write_card(
-            folder, Making(config, name, options.seed, records, options.hardware, quality, options.notes)
-        )
+        told = records, options.hardware, quality, options.notes, options.start
+        write_card(folder, Making(config, name, options.seed, *told))
 
 
 def main() -> None:
@@ -110,6 +107,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of the training")
     parser.add_argument("--name", required=True, help="name of the checkpoint")
     parser.add_argument("--hardware", required=True, help="what the training ran on, for the card")
+    parser.add_argument("--start", default="", help="model that it went on from, as the card names it")
     parser.add_argument("--notes", default="", help="what else the card says about the training")
     parser.add_argument("--config", help="settings of the training; those in its folder by default")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training")

@@ -44,6 +44,7 @@ class Making:
         hardware: What it ran on, in words.
         quality: What benchmarks/novel_views.py wrote with --json.
         notes: What else there is to know about the training, in sentences.
+        start: Model folder that it went on from, as the card shall name it.
     """
 
     config: TrainConfig
@@ -53,6 +54,7 @@ class Making:
     hardware: str
     quality: dict[str, Any]
     notes: str = ""
+    start: str = ""
 
 
 def write_card(folder: Path, making: Making) -> Path:
@@ -151,7 +153,10 @@ def _training(making: Making) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, phase in (("autoencoder", config.autoencoder), ("diffusion", config.diffusion)):
-        last = [r for r in making.records if r["phase"] == name and "loss" in r][-1]
+        records = [r for r in making.records if r["phase"] == name and "loss" in r]
+        if not records and name == "autoencoder" and making.start:
+            continue  # kept as it was
+        last = records[-1]
         seen = config.data.pool_objects + int((last["step"] - 1) * phase.objects_per_step)
         rows.append(
             f"| {name} | {steps_done(last, phase)} | {phase.batch_size} | {phase.learning_rate:g} | "
@@ -187,8 +192,9 @@ def _quality(quality: dict[str, Any]) -> str:
 
 
 def _reproduce(name: str, making: Making) -> str:
+    start = f" --start {making.start}" if making.start else ""
     commands = [
-        f"agsrec train zero123 --config {making.config_name} --seed {making.seed} --output output/{name}",
+        f"agsrec train zero123 --config {making.config_name} --seed {making.seed}{start} --output output/{name}",
         f'python scripts/make_checkpoint.py output/{name} --name {name} --hardware "..."',
     ]
     return (

@@ -42,6 +42,7 @@ class NViewMaking:
         quality: Rows of the table that benchmarks/initialisers.py prints.
         measured: When and on what the benchmark ran: its heading.
         notes: What else there is to know about the training, in sentences.
+        start: Model folder that it went on from, as the card shall name it.
     """
 
     config: NViewTrainConfig
@@ -52,6 +53,7 @@ class NViewMaking:
     quality: list[dict[str, Any]]
     measured: str
     notes: str = ""
+    start: str = ""
 
 
 def write_nview_card(folder: Path, making: NViewMaking) -> Path:
@@ -116,8 +118,9 @@ def _quality(making: NViewMaking) -> str:
 
 
 def _reproduce(name: str, making: NViewMaking) -> str:
+    start = f" --start {making.start}" if making.start else ""
     commands = [
-        f"agsrec train nview --config {making.config_name} --seed {making.seed} --output output/{name}",
+        f"agsrec train nview --config {making.config_name} --seed {making.seed}{start} --output output/{name}",
         f'python scripts/make_checkpoint.py output/{name} --name {name} --hardware "..."',
     ]
     return (

@@ -58,6 +58,14 @@ def test_card(tmp_path: Path) -> None:
     assert write_card(folder, MAKING).read_text(encoding="utf-8") == text
 
 
+def test_a_training_that_went_on_tells_from_what(tmp_path: Path) -> None:
+    tiny_zero123().save_pretrained(tmp_path)
+    going_on = replace(MAKING, records=RECORDS[3:], start="output/first/model")
+    text = write_card(tmp_path, going_on).read_text(encoding="utf-8")
+    assert "--seed 7 --start output/first/model --output" in text
+    assert "| autoencoder | 4 |" not in text and "| diffusion | 3 of 4" in text
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no safetensors file"):
         write_card(tmp_path, MAKING)

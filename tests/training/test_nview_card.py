@@ -73,6 +73,11 @@ def test_a_training_cut_short_is_told(folder: Path) -> None:
     assert "| 50 of 4,000, stopped early | 16 | 800 |" in text
 
 
+def test_a_training_that_went_on_tells_from_what(folder: Path) -> None:
+    text = write_nview_card(folder, replace(MAKING, start="output/first/model")).read_text(encoding="utf-8")
+    assert "--seed 7 --start output/first/model --output output/some-name" in text
+
+
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="holds no safetensors file"):
