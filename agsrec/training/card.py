@@ -192,9 +192,10 @@ def _quality(quality: dict[str, Any]) -> str:
 
 
 def _reproduce(name: str, making: Making) -> str:
+    settings = f"--config {making.config_name} --seed {making.seed}"
     start = f" --start {making.start}" if making.start else ""
     commands = [
-        f"agsrec train zero123 --config {making.config_name} --seed {making.seed}{start} --output output/{name}",
+        f"agsrec train zero123 {settings}{start} --output output/{name}",
         f'python scripts/make_checkpoint.py output/{name} --name {name} --hardware "..."',
     ]
     return (

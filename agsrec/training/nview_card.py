@@ -118,9 +118,10 @@ def _quality(making: NViewMaking) -> str:
 
 
 def _reproduce(name: str, making: NViewMaking) -> str:
+    settings = f"--config {making.config_name} --seed {making.seed}"
     start = f" --start {making.start}" if making.start else ""
     commands = [
-        f"agsrec train nview --config {making.config_name} --seed {making.seed}{start} --output output/{name}",
+        f"agsrec train nview {settings}{start} --output output/{name}",
         f'python scripts/make_checkpoint.py output/{name} --name {name} --hardware "..."',
     ]
     return (
