@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import tyro
 from agsrec.cli.options import refuse_to_overwrite
 from agsrec.cli.printing import say
 from agsrec.device import DeviceName
-from agsrec.errors import CameraError, ImageError, OptionError, SceneError
+from agsrec.errors import ImageError, OptionError, SceneError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,10 +54,12 @@ class Localize:
 
     def main(self, console: Console) -> None:
         """Search, print the pose, and write it with a picture."""
+        from agsrec.camera_files import FORMAT_SIZE, read_cameras_json
         from agsrec.device import resolve_device
         from agsrec.files import atomic_write
         from agsrec.images import save_png
         from agsrec.pose_search import GaussianRenderer, SearchConfig, search_pose
+        from agsrec.result_files import load_splat
 
         if self.focal is not None and not (math.isfinite(self.focal) and self.focal > 0):
             raise OptionError(f"--focal must be a positive number of pixels, not {self.focal}")
@@ -66,7 +67,8 @@ class Localize:
             raise OptionError(f"--roll must be above 0 and at most 180 degrees, not {self.roll:g}")
         output, picture = self._outputs()
         device = resolve_device(self.device)
-        gaussians, known = _load_result(self.result)
+        gaussians = load_splat(self.result, "cameras.json")
+        known = read_cameras_json(self.result / "cameras.json", FORMAT_SIZE, FORMAT_SIZE).cameras
         image, size = _cut_out(self.photo, self.background_model)
         height, width = image.shape[:2]
         focal, source = self._focal_of(known, size)
@@ -113,22 +115,6 @@ class Localize:
             return from_exif, "from the photo's EXIF data"
         share = float(known.focal_lengths.mean(1).median()) / max(known.width, known.height)
         return share * max(size), "taken from the reconstruction's photos"
-
-
-def _load_result(folder: Path) -> tuple[Gaussians, Cameras]:
-    """The scene and the cameras of a finished reconstruction."""
-    from agsrec.camera_files import FORMAT_SIZE, read_cameras_json
-    from agsrec.ply import read_ply
-
-    if not os.path.isdir(folder):
-        raise OptionError(f"{folder} is not a folder; give the folder of a finished reconstruction")
-    for name, error in (("splat.ply", SceneError), ("cameras.json", CameraError)):
-        if not os.path.isfile(folder / name):
-            raise error(f"{folder} has no {name}; give the folder of a finished reconstruction")
-    gaussians = read_ply(folder / "splat.ply")
-    if len(gaussians) == 0:
-        raise SceneError(f"{folder / 'splat.ply'} is empty; reconstruct the object again")
-    return gaussians, read_cameras_json(folder / "cameras.json", FORMAT_SIZE, FORMAT_SIZE).cameras
 
 
 def _cut_out(path: Path, background_model: str) -> tuple[Tensor, tuple[int, int]]:

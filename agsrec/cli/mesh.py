@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ import tyro
 from agsrec.cli.options import prior_or_none
 from agsrec.cli.printing import say
 from agsrec.device import DeviceName
-from agsrec.errors import CameraError, ImageError, OptionError, SceneError
 from agsrec.mesh.config import MeshConfig
 from agsrec.mesh.files import MeshFormat
 
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from agsrec.cameras import Cameras
-    from agsrec.gaussians import Gaussians
-    from agsrec.views import Views
 
 __all__ = ["Mesh", "mesh_sentence"]
 
@@ -50,8 +45,9 @@ class Mesh:
         """Make it, write it, and say how good it is."""
         from agsrec.export.mesh_results import save_mesh
         from agsrec.export.results import prepare_folder
+        from agsrec.result_files import load_fitted
 
-        gaussians, views, cameras = _load_result(self.result)
+        gaussians, views, cameras = load_fitted(self.result)
         folder = self.result if self.output is None else self.output
         prepare_folder(folder)
         with console.status("making the mesh"):
@@ -75,22 +71,3 @@ def mesh_sentence(file: Path, figures: dict[str, Any]) -> str:
         f"Mesh: {file}, {figures['faces']} triangles, {closed}; PSNR at the photos {figures['psnr']:.1f} dB, "
         f"silhouettes agree to {figures['silhouette_iou']:.0%}"
     )
-
-
-def _load_result(folder: Path) -> tuple[Gaussians, Views, Cameras]:
-    """Scene, photos and cameras of a finished reconstruction."""
-    from agsrec.camera_files import read_cameras_json
-    from agsrec.dataset import load_views
-    from agsrec.ply import read_ply
-
-    if not os.path.isdir(folder):
-        raise OptionError(f"{folder} is not a folder; give the folder of a finished reconstruction")
-    for name, error in (("splat.ply", SceneError), ("cameras.json", CameraError), ("views", ImageError)):
-        if not os.path.exists(folder / name):
-            raise error(
-                f"{folder} has no {name}; give the folder of a finished reconstruction, or make it anew"
-            )
-    gaussians = read_ply(folder / "splat.ply")
-    views = load_views(folder / "views")
-    listed = read_cameras_json(folder / "cameras.json", views.width, views.height)
-    return gaussians, views[[views.names.index(name) for name in listed.names]], listed.cameras

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agsrec.camera_files import read_camera_course, read_cameras_json
-from agsrec.errors import CameraError, ImageError, OptionError, SceneError
+from agsrec.errors import CameraError, SceneError
 from agsrec.files import folder_entries, read_bytes
 from agsrec.ply import read_ply
-from agsrec.view_files import load_views
+from agsrec.result_files import load_fitted
 
 if TYPE_CHECKING:
     from agsrec.camera_files import CameraCourse
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["ShownResult", "load_result"]
 
 _MAX_BYTES = 2**30
-_NEEDED = (("splat.ply", SceneError), ("cameras.json", CameraError), ("views", ImageError))
 
 
 @dataclass(frozen=True)
@@ -62,29 +61,13 @@ def load_result(folder: str | Path) -> ShownResult:
         SceneError, CameraError, ImageError: A file in it is missing or unusable.
     """
     folder = Path(folder)
-    if not os.path.isdir(folder):
-        raise OptionError(f"{folder} is not a folder; give the folder of a finished reconstruction")
-    for name, error in _NEEDED:
-        if not os.path.exists(folder / name):
-            raise error(
-                f"{folder} has no {name}; give the folder of a finished reconstruction, or make it anew"
-            )
-    gaussians = read_ply(folder / "splat.ply")
-    if len(gaussians) == 0:
-        raise SceneError(f"{folder / 'splat.ply'} is empty; reconstruct the object again")
-    views = load_views(folder / "views", allow_blank=True)
-    listed = read_cameras_json(folder / "cameras.json", views.width, views.height)
-    missing = [name for name in listed.names if name not in views.names]
-    if missing:
-        raise ImageError(
-            f"{folder / 'views'} lacks the photo of view {missing[0]}; reconstruct the object again"
-        )
+    gaussians, views, cameras = load_fitted(folder)
     return ShownResult(
         name=folder.resolve().name,
         gaussians=gaussians,
-        views=views[[views.names.index(name) for name in listed.names]],
-        cameras=listed.cameras,
-        course=_course(folder / "cameras_rounds.json", listed.names),
+        views=views,
+        cameras=cameras,
+        course=_course(folder / "cameras_rounds.json", views.names),
         metrics=_metrics(folder / "metrics.json"),
         mesh=_mesh(folder),
         fits=_fits(folder / "rounds", views),
