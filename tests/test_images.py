@@ -56,7 +56,7 @@ def test_opaque_modes(tmp_path: Path, mode: str) -> None:
     try:
         rgba, has_alpha = load_image(path)
     except ImageError as error:
-        assert mode == "LAB", error
+        assert mode in ("LAB", "YCbCr"), error  # which some versions of Pillow write but cannot read
         return
     assert rgba.shape == (6, 8, 4) and not has_alpha
 
