@@ -42,7 +42,6 @@ _ALTERNATIVES = 3
 _APART_DEG = 25.0
 _MOVES = 4  # views that may be moved at last, one after the other
 _WORTH_A_FIT = 2.5  # ratio of errors up to which another place is tried
-_PLACES = 2  # that are tried for each move
 _MOVABLE = 5  # views without which there are too few others to contradict one
 
 Plausibility = Callable[["Cameras"], float]
@@ -172,12 +171,13 @@ class _Search:
             return best
         for _ in range(_MOVES):
             places = views_elsewhere(self.photos, best.cameras, best.scene, _TRIAL, seed=self._seed)
-            starts = [p.cameras for p in places[:_PLACES] if p.ratio < _WORTH_A_FIT]
-            tried = (self.fitted(start, _FINAL) for start in starts if self._has_hope(start))
-            better = next((guess for guess in tried if guess.cost < best.cost - _CLEARLY), None)
-            if better is None:
+            start = places[0].cameras
+            if places[0].ratio > _WORTH_A_FIT or not self._has_hope(start):
                 break
-            best = better
+            guess = self.fitted(start, _FINAL)
+            if guess.cost > best.cost - _CLEARLY:
+                break
+            best = guess
         return best
 
     def _has_hope(self, cameras: Cameras) -> bool:
