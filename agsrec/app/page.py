@@ -221,6 +221,13 @@ def _count(session: Session) -> str:
     return f"{len(session.photos)} photo{'s' * (len(session.photos) != 1)}"
 
 
+def _next(session: Session) -> str:
+    """What there is, and what to do with it."""
+    if session.posed:
+        return f"{session.title}: {_count(session)}, cut out already. Press Reconstruct."
+    return f"{_count(session)}. Press Preprocess to cut the object out."
+
+
 def _busy(parts: _Parts, text: str) -> Updates:
     """The controls while a job waits or runs."""
     off = {part: gr.Button(interactive=False) for part in (parts.cut, parts.clear, parts.run)}
@@ -241,9 +248,8 @@ def _wire(
     def pick(request: gr.Request, event: gr.SelectData) -> Updates:
         session = session_of(sessions, request)
         choose_example(session, config.data, names[int(event.index)])
-        text = f"{session.title}: {_count(session)}, cut out already. Press Reconstruct."
         hidden = gr.Column(visible=False)
-        return {**_ready(parts, session), parts.panel: idle_panel(text), parts.results: hidden}
+        return {**_ready(parts, session), parts.panel: idle_panel(_next(session)), parts.results: hidden}
 
     def upload(files: list[str] | None, request: gr.Request) -> Updates:
         session = session_of(sessions, request)
@@ -254,8 +260,7 @@ def _wire(
         for sentence in refused:
             gr.Warning(sentence, duration=8)
         if session.photos:
-            text = f"{_count(session)}. Press Preprocess to cut the object out."
-            panel = notice_panel(text, "plain", refused)
+            panel = notice_panel(_next(session), "plain", refused)
         else:
             panel = notice_panel(" ".join(refused) or _READY, "bad" if refused else "plain")
         hidden = gr.Column(visible=False)

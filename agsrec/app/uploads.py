@@ -47,7 +47,7 @@ def take_in(session: Session, files: Sequence[str | Path], limits: Limits) -> li
     """Add uploaded files to the photos of a session, as copies in its private folder.
 
     Returns:
-        A sentence for every file that cannot be used; all others are added.
+        A sentence for every file that cannot be used; all others are added. With no other, nothing changes.
 
     Raises:
         OptionError: They are too many; none is added.
@@ -58,26 +58,35 @@ def take_in(session: Session, files: Sequence[str | Path], limits: Limits) -> li
             raise OptionError(
                 f"{before + len(files)} photos are too many: use at most {limits.photos} of one object"
             )
+        usable, refused = _looked_at(files, limits)
+        if not usable:
+            return refused
         if session.posed:  # a demo object makes room for the user's own
             session.reset()
         folder, pictures = session.new_folder(), session.new_folder(served=True)
-        refused = []
-        for file in files:
-            label = label_of(file)
+        for file, small, suffix in usable:
             name = f"{1 + max((int(p.name) for p in session.photos), default=0):02d}"
-            try:
-                rgba, suffix = _decoded(Path(file), label, limits)
-            except ImageError as error:
-                refused.append(str(error))
-                continue
-            copy = folder / f"{name}{suffix}"
+            copy, picture = folder / f"{name}{suffix}", pictures / f"{name}.jpg"
             shutil.copyfile(file, copy)
-            picture = pictures / f"{name}.jpg"
-            save_picture(picture, rgba)
-            session.photos.append(Photo(name, label, picture, copy))
-        if len(refused) < len(files):
-            session.title, session.scene = "your object", None  # the cut-outs are of fewer photos now
+            small.save(picture, "JPEG", quality=_QUALITY)
+            session.photos.append(Photo(name, label_of(file), picture, copy))
+        session.title, session.scene = "your object", None  # the cut-outs are of fewer photos now
     return refused
+
+
+def _looked_at(
+    files: Sequence[str | Path], limits: Limits
+) -> tuple[list[tuple[str | Path, Image.Image, str]], list[str]]:
+    """Files that can be used, with a small picture and a suffix each, and a sentence for every other one."""
+    usable, refused = [], []
+    for file in files:
+        try:
+            rgba, suffix = _decoded(Path(file), label_of(file), limits)
+        except ImageError as error:
+            refused.append(str(error))
+        else:
+            usable.append((file, _small(rgba), suffix))
+    return usable, refused
 
 
 def _decoded(file: Path, label: str, limits: Limits) -> tuple[np.ndarray, str]:
@@ -111,11 +120,15 @@ def label_of(file: str | Path) -> str:
 
 def save_picture(path: Path, rgba: np.ndarray) -> None:
     """A small JPEG of RGBA [H, W, 4] uint8 on white."""
+    _small(rgba).save(path, "JPEG", quality=_QUALITY)
+
+
+def _small(rgba: np.ndarray) -> Image.Image:
     image = Image.fromarray(rgba)
     image.thumbnail((_PICTURE, _PICTURE))
     paper = Image.new("RGB", image.size, (_PAPER, _PAPER, _PAPER))
     paper.paste(image, mask=image.getchannel("A"))
-    paper.save(path, "JPEG", quality=_QUALITY)
+    return paper
 
 
 def dimmed(picture: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -106,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except AgsrecError as error:
         print("error:", *str(error).splitlines(), file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing to flush at exit
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stood", file=sys.stderr)
         raise SystemExit(130) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import socket
+import threading
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,7 @@ class _Window:
         self._server, self._scene, self._gui = server, server.scene, server.gui
         self._result, self._shown = result, shown
         self._names = result.views.names
+        self._lock = threading.Lock()  # viser answers every control in a thread of its own
 
     def build(self) -> None:
         """Draw everything, then the controls."""
@@ -209,15 +211,14 @@ class _Window:
             last = len(shown.moments) - 1
             if last > 0:
                 self.step = gui.add_slider("Moment", min=0, max=last, step=1, initial_value=last)
-                self.step.on_update(lambda _: self._go_to(int(self.step.value)))
+                self.step.on_update(lambda _: self._go_to_step())
             self._moment = gui.add_html("")
         with gui.add_folder("Show"):
-            if len(shown.scenes) > 1:
-                scene = gui.add_dropdown("Scene", tuple(shown.scenes))
-                scene.on_update(lambda _: self._show_scene(scene.value, splat.value))
-            splat = gui.add_checkbox("Splat", True)
-            self._chosen = next(iter(shown.scenes))
-            splat.on_update(lambda _: self._show_scene(self._chosen, splat.value))
+            titles = tuple(shown.scenes)
+            self.chosen = gui.add_dropdown("Scene", titles, visible=len(titles) > 1)
+            self.chosen.on_update(lambda _: self._show_scene())
+            self.splat = gui.add_checkbox("Splat", True)
+            self.splat.on_update(lambda _: self._show_scene())
             self._toggle("Mesh", [self._mesh], False)
             self._toggle("Photos", self._photos, True)
             self._toggle("Cameras", [self._frusta], True)
@@ -241,13 +242,18 @@ class _Window:
 
         @box.on_update
         def _(_: Any) -> None:
-            for node in nodes:
-                node.visible = box.value
+            with self._lock:
+                for node in nodes:
+                    node.visible = box.value
 
-    def _show_scene(self, title: str, visible: bool) -> None:
-        self._chosen = title
-        for each, node in self._splats.items():
-            node.visible = visible and each == title
+    def _show_scene(self) -> None:
+        with self._lock:
+            for title, node in self._splats.items():
+                node.visible = self.splat.value and title == self.chosen.value
+
+    def _go_to_step(self) -> None:
+        with self._lock:
+            self._go_to(int(self.step.value))
 
     def _go_to(self, number: int) -> None:
         """Move cameras, photos and names to a moment of the course."""

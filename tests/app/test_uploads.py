@@ -88,6 +88,14 @@ def test_own_photos_replace_an_example(session: Session, tmp_path: Path) -> None
     assert session.title == "your object" and not before.exists()
 
 
+def test_nothing_usable_changes_nothing(session: Session, tmp_path: Path) -> None:
+    take_in(session, [photo(tmp_path / "a.png")], Limits())
+    session.posed, session.title, session.scene = True, "eagle", tmp_path
+    assert len(take_in(session, [photo(tmp_path / "dot.png", (1, 1))], Limits())) == 1
+    assert session.posed and session.scene == tmp_path and session.title == "eagle"
+    assert session.photos[0].picture.exists()
+
+
 def test_what_is_left_out_looks_pale(session: Session, tmp_path: Path) -> None:
     take_in(session, [photo(tmp_path / "a.png", color="black")], Limits())
     pale = dimmed(session.photos[0].picture)

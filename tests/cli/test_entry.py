@@ -64,6 +64,14 @@ def test_incomplete_commands(
 
 
 def test_runs_as_a_module() -> None:
-    command = [sys.executable, "-m", "agsrec.cli", "convert", "nowhere.ckpt"]
+    command = [sys.executable, "-m", "agsrec", "convert", "nowhere.ckpt"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2 and done.stderr.startswith("error: ") and "--base" in done.stderr
+
+
+def test_output_that_nobody_reads_to_its_end() -> None:
+    command = [sys.executable, "-m", "agsrec", "run", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""

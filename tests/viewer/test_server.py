@@ -77,11 +77,15 @@ def test_the_slider_moves_cameras_photos_and_names(window: _Window) -> None:
 
 
 def test_scenes_and_boxes(window: _Window) -> None:
-    window._show_scene("trusted photos only", True)
+    window.chosen.value = "trusted photos only"
+    window._show_scene()
     assert [node.visible for node in window._splats.values()] == [False, True]
-    window._show_scene("trusted photos only", False)
+    window.splat.value = False
+    window._show_scene()
     assert not any(node.visible for node in window._splats.values())
-    window._show_scene("the result", True)
+    window.chosen.value, window.splat.value = "the result", True
+    window._show_scene()
+    assert [node.visible for node in window._splats.values()] == [True, False]
 
 
 class _Client:

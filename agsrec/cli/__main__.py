@@ -1,5 +1,0 @@
-"""`python -m agsrec.cli`."""
-
-from agsrec.cli.entry import main
-
-main()
