@@ -90,6 +90,7 @@ def _parts(correction: Correction, truth: Cameras | None) -> Iterator[Part]:
             "How suspicious each photo is: a quick fit without it is compared with one of all. A score of 0 "
             "is a photo like the others; after each round the most suspicious leaves.",
         )
+    yield from map(Text, _pair_sentences(correction))
     for search in correction.searches:
         yield _candidates(correction, search, truth)
     for contest in correction.contests:
@@ -116,6 +117,17 @@ def _score_rows(correction: Correction) -> Iterator[dict[str, Any]]:
             score = trial.scores[trial.kept.index(view)] if view in trial.kept else None
             row[f"Score, round {number + 1}"] = score
         yield row | {"Outcome": _MEANING[correction.verdicts[view]]}
+
+
+def _pair_sentences(correction: Correction) -> Iterator[str]:
+    names = correction.views.names
+    for number, trial in enumerate(correction.detection.trials):
+        if trial.pair is not None and trial.left_out is not None:
+            worse, other = (names[view] for view in trial.pair.views)
+            yield (
+                f"In round {number + 1} no photo was suspicious enough alone. Two wrong ones can hide each "
+                f"other, so {worse} and {other} were left out together: score {trial.pair.score:.2f} each."
+            )
 
 
 def _candidates(correction: Correction, search: Searched, truth: Cameras | None) -> Picture:

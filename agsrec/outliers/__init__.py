@@ -2,7 +2,7 @@
 
 from agsrec.outliers.config import OutlierConfig, most_outliers
 from agsrec.outliers.correct import Contest, Correction, correct_outliers
-from agsrec.outliers.detect import Detection, Trial, detect
+from agsrec.outliers.detect import Detection, Pair, Trial, detect
 from agsrec.outliers.repose import Searched, repose
 from agsrec.outliers.residuals import view_errors
 
@@ -11,6 +11,7 @@ __all__ = [
     "Correction",
     "Detection",
     "OutlierConfig",
+    "Pair",
     "Searched",
     "Trial",
     "correct_outliers",

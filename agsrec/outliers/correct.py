@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from agsrec.errors import CameraError, SceneError
 from agsrec.fit import FitResult, fit
 from agsrec.fit.checkpoint import fit_key
 from agsrec.metrics.poses import align_cameras
-from agsrec.outliers.detect import Detection, detect
+from agsrec.outliers.detect import Detection, Pair, detect
 from agsrec.outliers.repose import Searched, repose
 from agsrec.outliers.residuals import view_errors
 from agsrec.outliers.rounds import Rounds, fit_from_plain, plain_fit
@@ -134,6 +135,7 @@ class Correction:
                     "errors": _named(names, trial.kept, trial.errors),
                     "mean_error_without": _named(names, trial.kept, trial.without),
                     "scores": _named(names, trial.kept, trial.scores),
+                    "pair": _pair_record(trial.pair, names),
                     "left_out": None if trial.left_out is None else names[trial.left_out],
                 }
                 for trial in self.detection.trials
@@ -153,8 +155,18 @@ class Correction:
 
 
 def _named(names: Sequence[str], views: Sequence[int], values: Sequence[float]) -> dict[str, float | None]:
-    finite = [value if abs(value) != float("inf") else None for value in values]
-    return {names[view]: value for view, value in zip(views, finite, strict=True)}
+    return {names[view]: value for view, value in zip(views, _finite(values), strict=True)}
+
+
+def _finite(values: Sequence[float]) -> list[float | None]:
+    return [value if isfinite(value) else None for value in values]
+
+
+def _pair_record(pair: Pair | None, names: Sequence[str]) -> dict[str, Any] | None:
+    if pair is None:
+        return None
+    without, score = _finite([pair.without, pair.score])
+    return {"views": [names[view] for view in pair.views], "mean_error_without": without, "score": score}
 
 
 def _search_record(search: Searched, names: Sequence[str]) -> dict[str, Any]:

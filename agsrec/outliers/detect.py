@@ -7,7 +7,8 @@ of a second, which tell poses apart as well as long ones do and leave less room 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,14 +23,29 @@ from agsrec.outliers.rounds import Rounds
 from agsrec.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agsrec.fit import FitProgress
     from agsrec.outliers.config import OutlierConfig
 
-__all__ = ["Detection", "Trial", "detect", "score_with", "scores"]
+__all__ = ["Detection", "Pair", "Trial", "detect", "pair_score", "score_with", "scores"]
 
 _OWN = 0.25  # Share of a view's own error in its score; what happens to the others tells more.
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What leaving out the two most suspicious views at once did.
+
+    Attributes:
+        views: The two, by index, the worse first.
+        without: Mean error of the others in the fit without them; infinite where there is no such fit.
+        score: How suspicious the two are; see `pair_score`.
+    """
+
+    views: tuple[int, int]
+    without: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,7 @@ class Trial:
         without: Mean error of the others in the fit without it; infinite where there is no such fit.
         scores: How suspicious each is; see `scores`.
         left_out: The view that was left out for good after this, if any.
+        pair: The two most suspicious together, where none was suspected alone and two may leave.
     """
 
     kept: tuple[int, ...]
@@ -49,6 +66,12 @@ class Trial:
     without: tuple[float, ...]
     scores: tuple[float, ...]
     left_out: int | None
+    pair: Pair | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether there was a fit of them all to tell anything from."""
+        return all(math.isfinite(error) for error in self.errors)
 
 
 @dataclass(frozen=True)
@@ -77,7 +100,8 @@ def detect(
     """Find the views whose poses contradict the others' (SparseAGS, Zhao & Tulsiani 2024, section 3.4).
 
     The worst view is left out for good as long as its score is above `config.suspicion`, and at most
-    `most_outliers` times.
+    `most_outliers` times. Two wrong views can hide each other, because the error stays high when one of them
+    goes: where none is suspected alone, the two worst are tried together.
 
     Args:
         views: V cut-out photos.
@@ -92,13 +116,11 @@ def detect(
     kept = list(range(len(views)))
     limit = most_outliers(len(views))
     trials: list[Trial] = []
+    probes = _Probes(views, cameras, config, seed, watch)
     for number in range(limit):
         if report is not None:
             report(f"leaving out each of {len(kept)} views in turn")
-        plain = rounds.once(
-            f"trial {number}", lambda kept=tuple(kept): _probes(views, cameras, kept, config, seed, watch)
-        )
-        trial = _judged(tuple(kept), plain, config)
+        trial = _trial(probes, tuple(kept), rounds, number, may_be_two=number + 1 < limit)
         trials.append(trial)
         if trial.left_out is None:
             break
@@ -120,6 +142,22 @@ def scores(errors: Tensor, without: Tensor) -> Tensor:
     return _OWN * own + (1 - _OWN) * fall
 
 
+def pair_score(trial: Trial, pair: tuple[int, int], without: float) -> float:
+    """How suspicious two views are together: as `scores`, in the mean of the two.
+
+    Args:
+        trial: What leaving out each view did.
+        pair: The two, by index.
+        without: Mean error without both; infinite where there is no such fit.
+    """
+    errors = torch.tensor(trial.errors, dtype=torch.float64)
+    each = len(errors) * (errors.mean() / torch.tensor(trial.without, dtype=torch.float64)).log()
+    usual = each[each.isfinite()].median()
+    own = (errors[[trial.kept.index(view) for view in pair]] / errors.median()).log().mean()
+    fall = len(errors) * (errors.mean() / without).log() / 2 - usual
+    return float(_OWN * own + (1 - _OWN) * fall)
+
+
 def score_with(
     views: Views, cameras: Cameras, photo: Views, camera: Cameras, config: OutlierConfig, *, seed: int = 0
 ) -> float:
@@ -127,52 +165,65 @@ def score_with(
     together = Views(torch.cat([views.images, photo.images]), (*views.names, *photo.names))
     count = len(views)
     both = Cameras.cat([cameras, camera])
-    errors = _probe(together, both, [*range(count + 1)], config, seed)
+    probes = _Probes(together, both, config, seed)
+    errors = probes.errors([*range(count + 1)])
     if not errors.isfinite().all():
         return float("inf")
-    alone = _probe(together, both, [*range(count)], config, seed)
+    alone = probes.errors([*range(count)])
     own = float((errors[-1] / errors[:-1].median()).log())
     fall = (count + 1) * float((errors.mean() / alone.mean()).log())
     return _OWN * own + (1 - _OWN) * fall
 
 
-def _judged(kept: tuple[int, ...], plain: dict[str, Any], config: OutlierConfig) -> Trial:
+def _trial(probes: _Probes, kept: tuple[int, ...], rounds: Rounds, number: int, *, may_be_two: bool) -> Trial:
+    """Leave out each of the kept views, and where that says nothing, the two worst together."""
+    plain = rounds.once(f"trial {number}", lambda: probes.each(kept))
+    trial = _judged(kept, plain, probes.config.suspicion)
+    if trial.left_out is not None or not may_be_two or not trial.told:
+        return trial
+    worst, next_worst = sorted(kept, key=lambda view: -trial.scores[kept.index(view)])[:2]
+    two = worst, next_worst
+    without = rounds.once(f"pair {number}", lambda: probes.mean_without(kept, two))
+    score = pair_score(trial, two, without)
+    suspected = score > probes.config.suspicion
+    return replace(trial, left_out=worst if suspected else None, pair=Pair(two, without, score))
+
+
+def _judged(kept: tuple[int, ...], plain: dict[str, Any], suspicion: float) -> Trial:
     errors = torch.tensor(plain["errors"], dtype=torch.float64)
     without = torch.tensor(plain["without"], dtype=torch.float64)
-    if not errors.isfinite().all():  # no fit at all: nothing can be said
-        return Trial(kept, tuple(plain["errors"]), tuple(plain["without"]), (0.0,) * len(kept), None)
-    values = scores(errors, without)
-    worst = int(values.argmax())
-    left_out = kept[worst] if float(values[worst]) > config.suspicion else None
-    return Trial(kept, tuple(plain["errors"]), tuple(plain["without"]), tuple(values.tolist()), left_out)
+    values = [0.0] * len(kept)  # without a fit nothing can be said
+    if errors.isfinite().all():
+        values = scores(errors, without).tolist()
+    worst = max(values)
+    left_out = kept[values.index(worst)] if worst > suspicion else None
+    return Trial(kept, tuple(plain["errors"]), tuple(plain["without"]), tuple(values), left_out)
 
 
-def _probes(
-    views: Views,
-    cameras: Cameras,
-    kept: tuple[int, ...],
-    config: OutlierConfig,
-    seed: int,
-    watch: Callable[[FitProgress], None] | None,
-) -> dict[str, Any]:
-    """Errors of all kept views together, and the mean without each of them."""
-    everyone = _probe(views, cameras, kept, config, seed, watch)
-    without = [_probe(views, cameras, [k for k in kept if k != left], config, seed, watch) for left in kept]
-    return {"errors": everyone.tolist(), "without": [float(w.mean()) for w in without]}
+@dataclass(frozen=True)
+class _Probes:
+    """Quick fits of some of the views."""
 
+    views: Views
+    cameras: Cameras
+    config: OutlierConfig
+    seed: int
+    watch: Callable[[FitProgress], None] | None = None
 
-def _probe(
-    views: Views,
-    cameras: Cameras,
-    kept: tuple[int, ...] | list[int],
-    config: OutlierConfig,
-    seed: int,
-    watch: Callable[[FitProgress], None] | None = None,
-) -> Tensor:
-    """Errors of views after a quick fit of them; infinite if their cameras fit no scene."""
-    photos = views[kept]
-    try:
-        result = fit(photos, cameras[kept], config.probe, seed=seed, progress=watch)
-    except (CameraError, SceneError):
-        return torch.full((len(kept),), torch.inf)
-    return view_errors(photos, result.gaussians, result.cameras, config.probe_size)
+    def each(self, kept: Sequence[int]) -> dict[str, Any]:
+        """Errors of all kept views together, and the mean without each of them."""
+        errors = self.errors(kept).tolist()
+        return {"errors": errors, "without": [self.mean_without(kept, [view]) for view in kept]}
+
+    def mean_without(self, kept: Sequence[int], left_out: Sequence[int]) -> float:
+        """Mean error of the kept views in a fit without some of them."""
+        return float(self.errors([view for view in kept if view not in left_out]).mean())
+
+    def errors(self, chosen: Sequence[int]) -> Tensor:
+        """Errors of views after a quick fit of them; infinite if their cameras fit no scene."""
+        photos = self.views[chosen]
+        try:
+            result = fit(photos, self.cameras[chosen], self.config.probe, seed=self.seed, progress=self.watch)
+        except (CameraError, SceneError):
+            return torch.full((len(photos),), torch.inf)
+        return view_errors(photos, result.gaussians, result.cameras, self.config.probe_size)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from importlib import import_module
 
 import pytest
 import torch
 
 from agsrec.errors import OptionError
 from agsrec.outliers import Correction, OutlierConfig, detect, most_outliers
-from agsrec.outliers.detect import scores
+from agsrec.outliers.detect import Trial, pair_score, scores
 from tests.outliers.quick import WRONG, photos, quick_loop, turned
 from tests.tiny import rough
 
@@ -23,6 +25,35 @@ def test_scores_of_known_errors() -> None:
     found = scores(errors, without)
     expected = (1 + 3 * 4 * math.log((3 + math.e) / 4)) / 4
     assert found.tolist() == pytest.approx([0, 0, 0, expected], abs=1e-9)
+
+
+def test_the_score_of_two_that_hide_each_other() -> None:
+    # With either of two wrong views gone the other still spoils the fit; with both gone all others agree.
+    errors, mean = (1.0, 1.0, 1.0, 1.0, math.e, math.e), (4 + 2 * math.e) / 6
+    without = (mean, mean, mean, mean, 0.95 * mean, 0.95 * mean)
+    alone = scores(torch.tensor(errors).double(), torch.tensor(without).double())
+    trial = Trial(tuple(range(6)), errors, without, tuple(alone.tolist()), None)
+    assert float(alone.max()) < 0.5 < 1 < pair_score(trial, (4, 5), 1.0)
+    assert pair_score(trial, (4, 5), 1.0) == pytest.approx((1 + 3 * 3 * math.log(mean)) / 4)
+    assert pair_score(trial, (0, 1), mean) == pytest.approx(0)
+    assert pair_score(trial, (4, 5), math.inf) == -math.inf
+
+
+def test_two_that_hide_each_other_are_tried_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    views, truth = photos()
+    wrong = {1, WRONG}
+
+    def errors(self: object, chosen: Sequence[int]) -> torch.Tensor:
+        # Alone each is found easily; of two, either spoils the others' fit as much as both do.
+        present = wrong & set(chosen)
+        others = 1.5 if present else 1.0
+        return torch.tensor([2.0 if view in present else others for view in chosen])
+
+    monkeypatch.setattr(import_module("agsrec.outliers.detect")._Probes, "errors", errors)
+    found = detect(views, truth, quick_loop())
+    assert sorted(found.suspects) == [1, WRONG]
+    assert found.trials[0].pair is not None and found.trials[0].left_out == found.trials[0].pair.views[0]
+    assert max(found.trials[0].scores) < quick_loop().suspicion and found.trials[1].pair is None
 
 
 def test_a_fit_that_cannot_be_made_accuses_nobody() -> None:
