@@ -55,6 +55,8 @@ class OutlierConfig:
         search: The search.
         same_deg: A pose found within so many degrees of the given one confirms it.
         ambiguous: A search whose margin is below this could not tell the best pose from the next.
+        comparable: Poses whose loss is at most so many times the least are tried beside the trusted views.
+        contradicted: One of them whose score is this far above the least one's comes behind the others.
         unexplained: Score at the best pose there is, beyond which no pose explains a photo.
         overlap: Intersection over union of the silhouettes, below which the best pose explains no photo ...
         sure_overlap: ... and below which it does not where it is ambiguous too: another object's photo fits
@@ -70,6 +72,8 @@ class OutlierConfig:
     search: SearchConfig = field(default_factory=lambda: SearchConfig(max_roll_deg=45.0))
     same_deg: float = 25.0
     ambiguous: float = 0.1
+    comparable: float = 2.0
+    contradicted: float = 0.5
     unexplained: float = 0.8
     overlap: float = 0.75
     sure_overlap: float = 0.8

@@ -245,15 +245,15 @@ class _Loop:
             return replace(untouched, seconds=self.rounds.seconds)
         trusted = [view for view in everyone if view not in detection.suspects]
         try:
-            scene = self._fit("trusted", trusted, self.cameras[trusted], self.config.scene)
+            scene = self._fit("trusted poses", trusted, self.cameras[trusted], self.config.scene)
         except (CameraError, SceneError):  # nothing to search in: the final fit says what is wrong
             return replace(untouched, seconds=self.rounds.seconds)
         drift = align_cameras(self.cameras[trusted], scene.cameras)
         given = drift.cameras(self.cameras).to(dtype=torch.float32)
-        searches = [self._search(view, scene, trusted, given) for view in detection.suspects]
+        searches, found = self._search_all(detection.suspects, scene, trusted, given)
         for search in searches:
             verdicts[search.view] = "unusable" if search.finding == "unexplained" else "confirmed"
-        contests, fits = self._compete(searches, scene, trusted, given, verdicts)
+        contests, fits = self._compete(searches, found, scene, trusted, given, verdicts)
         used = tuple(view for view in everyone if verdicts[view] != "unusable")
         start = self.cameras[used]
         if "corrected" in verdicts:
@@ -272,7 +272,7 @@ class _Loop:
 
     def _fit(self, name: str, chosen: Sequence[int], cameras: Cameras, config: Any) -> FitResult:
         """A fit of some views, computed once."""
-        self._say(f"fitting {len(chosen)} views ({name} poses)")
+        self._say(f"fitting {len(chosen)} views ({name})")
         photos = self.views[chosen]
 
         def fitted() -> dict[str, Any]:
@@ -285,19 +285,57 @@ class _Loop:
         size = self.config.contest_size
         return view_errors(self.views[chosen], result.gaussians, result.cameras, size, lpips=self.lpips)
 
-    def _search(self, view: int, scene: FitResult, trusted: list[int], given: Cameras) -> Searched:
+    def _search_all(
+        self, suspects: Sequence[int], scene: FitResult, trusted: list[int], given: Cameras
+    ) -> tuple[list[Searched], dict[int, Cameras]]:
+        """Searches for all suspects, in their order, and where the explained ones are; in the scene's world.
+
+        The one that is explained best joins the scene, and the others are searched for again: it may show
+        what no trusted view does.
+        """
+        searches: dict[int, Searched] = {}
+        found: dict[int, Cameras] = {}
+        missing, chosen, wider = list(suspects), list(trusted), scene
+        while missing:
+            again = {view: self._search(view, wider, chosen, scene, given) for view in missing}
+            searches |= again
+            explained = {view: s for view, s in again.items() if s.finding != "unexplained"}
+            if not explained:
+                break
+            best = min(explained, key=lambda view: explained[view].errors[0])
+            found[best] = explained[best].found
+            missing.remove(best)
+            if missing:
+                start = Cameras.cat([scene.cameras, *found.values()])
+                chosen = [*trusted, *found]
+                joining = " and ".join(self.views.names[view] for view in found)
+                wider = self._fit(f"trusted, joined by {joining}", chosen, start, self.config.contest)
+                back = align_cameras(wider.cameras[range(len(trusted))], scene.cameras)
+                joined = back.cameras(wider.cameras).to(dtype=torch.float32)
+                found = {view: joined[len(trusted) + k] for k, view in enumerate(found)}
+        return [searches[view] for view in suspects], found
+
+    def _search(
+        self, view: int, scene: FitResult, chosen: list[int], first: FitResult, given: Cameras
+    ) -> Searched:
+        """Search for a view in the scene of the chosen ones; the answer is in the first scene's world."""
         self._say(f"searching for the pose of view {self.views.names[view]}")
+        there = align_cameras(first.cameras, scene.cameras[range(len(first.cameras))])
 
         def search() -> dict[str, Any]:
-            photos, photo = self.views[trusted], self.views[[view]]
-            found = repose(scene, photos, photo, given[[view]], self.config, seed=self.seed)
-            return replace(found, view=view).plain()
+            photos, photo = self.views[chosen], self.views[[view]]
+            camera = there.cameras(given[[view]]).to(dtype=torch.float32)
+            found = repose(scene, photos, photo, camera, self.config, seed=self.seed)
+            candidates = there.inverse().cameras(found.candidates).to(dtype=torch.float32)
+            return replace(found, view=view, candidates=candidates).plain()
 
-        return Searched.from_plain(self.rounds.once(f"search {view}", search), self.views.images.device)
+        known = self.rounds.once(f"search {view} beside {chosen}", search)
+        return Searched.from_plain(known, self.views.images.device)
 
     def _compete(
         self,
         searches: list[Searched],
+        found: Mapping[int, Cameras],
         scene: FitResult,
         trusted: list[int],
         given: Cameras,
@@ -312,12 +350,11 @@ class _Loop:
         taking_part = [view for view in range(len(self.views)) if verdicts[view] != "unusable"]
         known = {view: scene.cameras[[trusted.index(view)]] for view in trusted}
         old = Cameras.cat([known.get(view, given[[view]]) for view in taking_part])
-        fits["given"] = self._fit("given", taking_part, old, self.config.contest)
+        fits["given"] = self._fit("given poses", taking_part, old, self.config.contest)
         before = self._errors(taking_part, fits["given"])
         while moved:
-            found = {view: s.found for view, s in moved.items()}
-            new = Cameras.cat([found.get(v, known.get(v, given[[v]])) for v in taking_part])
-            name = "corrected" if not contests else f"corrected {len(contests)}"
+            new = Cameras.cat([found[v] if v in moved else known.get(v, given[[v]]) for v in taking_part])
+            name = "corrected poses" if not contests else f"corrected poses, try {len(contests) + 1}"
             fits["corrected"] = self._fit(name, taking_part, new, self.config.contest)
             after = self._errors(taking_part, fits["corrected"])
             contest = Contest(

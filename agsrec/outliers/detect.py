@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agsrec.fit import FitProgress
     from agsrec.outliers.config import OutlierConfig
 
-__all__ = ["Detection", "Pair", "Trial", "detect", "pair_score", "score_with", "scores"]
+__all__ = ["Detection", "Pair", "Trial", "detect", "pair_score", "scores", "scores_with"]
 
 _OWN = 0.25  # Share of a view's own error in its score; what happens to the others tells more.
 
@@ -158,21 +158,21 @@ def pair_score(trial: Trial, pair: tuple[int, int], without: float) -> float:
     return float(_OWN * own + (1 - _OWN) * fall)
 
 
-def score_with(
-    views: Views, cameras: Cameras, photo: Views, camera: Cameras, config: OutlierConfig, *, seed: int = 0
-) -> float:
-    """How suspicious a photo with a camera [1] is beside views that are trusted; as `scores`."""
+def scores_with(
+    views: Views, cameras: Cameras, photo: Views, candidates: Cameras, config: OutlierConfig, *, seed: int = 0
+) -> list[float]:
+    """How suspicious a photo is beside views that are trusted, with each of M cameras [M]; as `scores`."""
     together = Views(torch.cat([views.images, photo.images]), (*views.names, *photo.names))
     count = len(views)
-    both = Cameras.cat([cameras, camera])
-    probes = _Probes(together, both, config, seed)
-    errors = probes.errors([*range(count + 1)])
-    if not errors.isfinite().all():
-        return float("inf")
-    alone = probes.errors([*range(count)])
-    own = float((errors[-1] / errors[:-1].median()).log())
-    fall = (count + 1) * float((errors.mean() / alone.mean()).log())
-    return _OWN * own + (1 - _OWN) * fall
+    alone = float(_Probes(views, cameras, config, seed).errors(range(count)).mean())
+    found = []
+    for k in range(len(candidates)):
+        both = Cameras.cat([cameras, candidates[k]])
+        errors = _Probes(together, both, config, seed).errors(range(count + 1))
+        own = float((errors[-1] / errors[:-1].median()).log())
+        fall = (count + 1) * math.log(float(errors.mean()) / alone)
+        found.append(_OWN * own + (1 - _OWN) * fall if errors.isfinite().all() else math.inf)
+    return found
 
 
 def _trial(probes: _Probes, kept: tuple[int, ...], rounds: Rounds, number: int, *, may_be_two: bool) -> Trial:

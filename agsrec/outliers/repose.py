@@ -10,16 +10,18 @@ import torch
 
 from agsrec.cameras import Cameras
 from agsrec.metrics.poses import rotation_angles
-from agsrec.outliers.detect import score_with
+from agsrec.outliers.detect import scores_with
 from agsrec.outliers.residuals import view_errors
 from agsrec.pose_search import GaussianRenderer, search_pose
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agsrec.fit import FitResult
     from agsrec.outliers.config import OutlierConfig
     from agsrec.views import Views
 
-__all__ = ["Finding", "Searched", "repose"]
+__all__ = ["Finding", "Ranking", "Searched", "rank", "repose"]
 
 Finding = Literal["confirmed", "elsewhere", "unexplained"]
 """The given pose was found again; another one was found; no pose explains the photo."""
@@ -32,14 +34,16 @@ class Searched:
     Attributes:
         view: Its index.
         finding: What it amounts to.
-        candidates: Poses that were found, best first, M of them, in the world of the scene.
+        candidates: Poses that were found, best first, M of them, in the world of the scene. Those that
+            explain the photo but contradict the other views come last.
         turned_deg: Their rotations against the given pose [M].
         errors: Their errors [M]; see `view_errors`.
         given_error: Error at the given pose.
         score: How suspicious the view still is at the best pose; see `agsrec.outliers.detect.scores`.
         given_score: How suspicious at the given pose.
         overlap: Intersection over union of the silhouettes at the best pose.
-        margin: How much better the best is than the next; see `FoundPoses`.
+        margin: How much better the best is than the next that the other views do not contradict, in [0, 1]: 0
+            if the two explain the photo equally well, 1 if there is no other.
         ambiguous: The margin does not tell the two apart.
         seconds: Time it took.
     """
@@ -94,23 +98,29 @@ def repose(
         The outcome; its `view` is 0.
     """
     clock = time.perf_counter()
-    render = GaussianRenderer(scene.gaussians)
-    found = search_pose(render, photo.images[0], given.Ks[0], config.search)
+    found = search_pose(GaussianRenderer(scene.gaussians), photo.images[0], given.Ks[0], config.search)
     count = len(found)
-    candidates = replace(given, viewmats=found.viewmats.to(given.viewmats), Ks=given.Ks.expand(count, 3, 3))
-    both = Cameras.cat([candidates, given])
-    copies = photo[[0] * (count + 1)]
-    errors = view_errors(copies, scene.gaussians, both, config.contest_size).tolist()
+    everywhere = replace(given, viewmats=found.viewmats.to(given.viewmats), Ks=given.Ks.expand(count, 3, 3))
+    comparable = int((found.losses <= config.comparable * found.losses[0]).sum())
+    tried = Cameras.cat([given, everywhere[range(comparable)]])
+    given_score, *scores = scores_with(trusted, scene.cameras, photo, tried, config, seed=seed)
+    ranking = rank(found.losses.tolist(), scores, config.contradicted)
+    order = list(ranking.order)
+    candidates, losses = everywhere[order], found.losses[order].tolist()
+    score, overlap = scores[order[0]], float(found.overlaps[order[0]])
+    errors = view_errors(
+        photo[[0] * (count + 1)],
+        scene.gaussians,
+        Cameras.cat([candidates, given]),
+        config.contest_size,
+    ).tolist()
     turned = rotation_angles(candidates.rotations @ given.rotations.mT).tolist()
-    ambiguous = found.margin < config.ambiguous
+    ambiguous = ranking.margin < config.ambiguous
     # Where the search cannot tell, the given pose may: a symmetric object looks the same from both.
-    level = float(found.losses[0]) / (1 - config.ambiguous)
-    as_given = [i for i in range(count) if turned[i] <= config.same_deg and float(found.losses[i]) <= level]
-    score, given_score = (
-        score_with(trusted, scene.cameras, photo, camera, config, seed=seed)
-        for camera in (candidates[0], given)
+    level = losses[0] / (1 - config.ambiguous)
+    as_given = any(
+        turned[k] <= config.same_deg and losses[k] <= level for k in range(count - ranking.contradicted)
     )
-    overlap = float(found.overlaps[0])
     unlike = overlap < (config.sure_overlap if ambiguous else config.overlap)
     if unlike or score > config.unexplained:
         finding: Finding = "unexplained"
@@ -126,7 +136,40 @@ def repose(
         score=score,
         given_score=given_score,
         overlap=overlap,
-        margin=found.margin,
+        margin=ranking.margin,
         ambiguous=ambiguous,
         seconds=time.perf_counter() - clock,
     )
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Order of poses that explain a photo.
+
+    Attributes:
+        order: Their indices, best first.
+        contradicted: So many at the end contradict the other views.
+        margin: How much better the first is than the second, in [0, 1], as long as that is not contradicted.
+    """
+
+    order: tuple[int, ...]
+    contradicted: int
+    margin: float
+
+
+def rank(losses: Sequence[float], scores: Sequence[float], tolerance: float) -> Ranking:
+    """Order poses by how well they explain a photo, and by whether the other views agree.
+
+    A scene does not know the sides that only the photo shows, so that a wrong pose may explain it best. A
+    quick fit of everything together tells: there the photo then contradicts the others.
+
+    Args:
+        losses: Losses of the search, ascending.
+        scores: How suspicious the photo is with each of the first of these poses, at least one.
+        tolerance: Poses with scores that much above the least are contradicted.
+    """
+    sound = [k for k, score in enumerate(scores) if score <= min(scores) + tolerance]
+    against = [k for k in range(len(scores)) if k not in sound]
+    rivals = [*sound, *range(len(scores), len(losses))]
+    margin = 1 - losses[rivals[0]] / max(losses[rivals[1]], 1e-12) if len(rivals) > 1 else 1.0
+    return Ranking((*rivals, *against), len(against), max(0.0, margin))

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from agsrec.cameras import Cameras
 from agsrec.export.decisions import decision_section, decision_sentences
 from agsrec.export.report import Picture, Table
 from agsrec.fit import Checkpointing, FitResult
 from agsrec.gaussians import Gaussians
-from agsrec.metrics.poses import rotation_errors_after_alignment
-from agsrec.outliers import Contest, Correction, correct, correct_outliers, repose
+from agsrec.metrics.poses import rotation_angles, rotation_errors_after_alignment
+from agsrec.outliers import Contest, Correction, Detection, Searched, correct, correct_outliers, repose
+from agsrec.outliers.repose import rank
 from agsrec.render import render_scene
 from agsrec.synthetic import make_scene
 from agsrec.views import Views
@@ -147,6 +149,50 @@ def test_decisions_are_reproducible_and_resumed(
     finished = correct_outliers(views, cameras, quick_loop(), checkpointing=Checkpointing(state, "key"))
     assert torch.equal(finished.start.viewmats, repaired.start.viewmats)
     assert finished.seconds == pytest.approx(repaired.seconds)
+
+
+def test_a_view_that_was_found_shows_the_others_what_no_trusted_one_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    views, truth = photos()
+    cameras = turned(turned(truth, 1, 150), WRONG, 120)
+    searched: list[tuple[str, int]] = []
+
+    def found(
+        scene: FitResult, trusted: Views, photo: Views, given: Cameras, *_: object, **__: object
+    ) -> Searched:
+        """View 1 is found where it is only beside the other one."""
+        view = int(photo.names[0])
+        searched.append((photo.names[0], len(trusted)))
+        right = view == WRONG or views.names[WRONG] in trusted.names
+        pose = truth[[view]] if right else turned(truth, view, 30)[[view]]
+        error = 0.1 if right else 0.2
+        return Searched(0, "elsewhere", pose, (100.0,), (error,), 1.0, 0.0, 2.0, 0.9, 1.0, False, 1.0)
+
+    def errors(photos: Views, scene: Gaussians, cameras: Cameras, *_: object, **__: object) -> Tensor:
+        true = truth[[int(name) for name in photos.names]]
+        return rotation_angles(cameras.rotations @ true.rotations.mT)
+
+    monkeypatch.setattr(correct, "detect", lambda *_, **__: Detection((1, WRONG)))
+    monkeypatch.setattr(
+        correct, "fit", lambda views, cameras, *_, **__: replace(symmetric()[0], cameras=cameras)
+    )
+    monkeypatch.setattr(correct, "repose", found)
+    monkeypatch.setattr(correct, "view_errors", errors)
+    outcome = correct_outliers(views, cameras, quick_loop())
+    assert searched == [("001", 6), ("005", 6), ("001", 7)]
+    assert outcome.having("corrected") == [1, WRONG] and [s.view for s in outcome.searches] == [1, WRONG]
+    torch.testing.assert_close(outcome.start.viewmats, truth.viewmats, atol=1e-4, rtol=0)
+
+
+def test_poses_that_contradict_the_other_views_come_last() -> None:
+    ranking = rank([0.10, 0.11, 0.12, 0.40], [2.0, 0.3, 0.1], 0.5)
+    assert ranking.order == (1, 2, 3, 0) and ranking.contradicted == 1
+    assert ranking.margin == pytest.approx(1 - 0.11 / 0.12)
+    alone = rank([0.10, 0.11], [0.0, 2.0], 0.5)
+    assert alone.order == (0, 1) and alone.margin == 1
+    unclear = rank([0.10, 0.11], [0.3, 0.0], 0.5)
+    assert unclear.order == (0, 1) and unclear.margin == pytest.approx(1 / 11)
 
 
 def test_who_wins_a_contest() -> None:
