@@ -42,7 +42,7 @@ def test_by_its_name_and_the_same_each_time() -> None:
 
 
 def test_more_views_than_any_training_batch() -> None:
-    sets = unseen_view_sets(5)
+    sets = unseen_view_sets(3)
     images = torch.cat([v.images for v, _ in sets])
     many = Views(images, tuple(str(k) for k in range(len(images))))
     found = initialize(many, "nview", device="cpu", refine=False)

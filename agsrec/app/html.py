@@ -17,7 +17,7 @@ cameras. Photos with wrong poses are found and corrected.</p>
 
 _VERDICTS = {
     "trusted": ("", ""),
-    "confirmed": ("plain", "suspected, found where it was"),
+    "confirmed": ("plain", "suspected, no better pose found"),
     "corrected": ("warn", "was wrong, posed anew"),
     "kept": ("plain", "suspected, kept"),
     "unusable": ("bad", "left out"),

@@ -20,9 +20,9 @@ __all__ = ["decision_record", "decision_section", "decision_sentences", "verdict
 
 _MEANING = {
     "trusted": "agrees with the others",
-    "confirmed": "suspected, and found again where it was",
+    "confirmed": "suspected, and no better pose was found",
     "corrected": "posed anew",
-    "kept": "suspected, but no better pose was found",
+    "kept": "suspected; the best other pose did not win",
     "unusable": "left out: no pose explains it",
 }
 
@@ -57,7 +57,7 @@ def verdict_sentence(name: str, verdict: str, turned: float) -> str:
                 "the whole object, and everything fits better since."
             )
         case "confirmed":
-            return f"Photo {name} was suspected, but the search found it where it was."
+            return f"Photo {name} was suspected, but the search found no better pose."
         case "kept":
             return (
                 f"Photo {name} was suspected; the best other pose, {turned:.0f} degrees away, did not make "

@@ -57,7 +57,9 @@ class OutlierConfig:
         ambiguous: A search whose margin is below this could not tell the best pose from the next.
         comparable: Poses whose loss is at most so many times the least are tried beside the trusted views.
         contradicted: One of them whose score is this far above the least one's comes behind the others.
-        unexplained: Score at the best pose there is, beyond which no pose explains a photo.
+        convincing: A found pose must lower the view's score by so much against the given one to be another.
+        unexplained: Score at a new pose beyond which that explains no photo.
+        unbelievable: Score beyond which the given pose does not either: a new one needs more evidence.
         overlap: Intersection over union of the silhouettes, below which the best pose explains no photo ...
         sure_overlap: ... and below which it does not where it is ambiguous too: another object's photo fits
             all poses alike and none well, while a symmetric object fits two of them well.
@@ -74,9 +76,11 @@ class OutlierConfig:
     ambiguous: float = 0.1
     comparable: float = 2.0
     contradicted: float = 0.5
+    convincing: float = 0.25
     unexplained: float = 0.8
-    overlap: float = 0.75
-    sure_overlap: float = 0.8
+    unbelievable: float = 1.2
+    overlap: float = 0.65
+    sure_overlap: float = 0.85
     contest: FitConfig = field(default_factory=_contest)
     contest_size: int = 128
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Branch", "Contest", "Correction", "Verdict", "correct_outliers", "correction_key"]
 
 Verdict = Literal["trusted", "confirmed", "corrected", "kept", "unusable"]
-"""Never suspected; suspected, but found again where it was; posed anew; a new pose was found but lost against
+"""Never suspected; suspected, but no better pose was found; posed anew; a new pose was found but lost against
 the given one; explained by no pose and left out."""
 
 Branch = Literal["given", "corrected"]
@@ -290,8 +290,8 @@ class _Loop:
     ) -> tuple[list[Searched], dict[int, Cameras]]:
         """Searches for all suspects, in their order, and where the explained ones are; in the scene's world.
 
-        The one that is explained best joins the scene, and the others are searched for again: it may show
-        what no trusted view does.
+        The confirmed ones, or else the one that is explained best, join the scene, and the others are
+        searched for again: a view may show what no trusted one does.
         """
         searches: dict[int, Searched] = {}
         found: dict[int, Cameras] = {}
@@ -299,20 +299,22 @@ class _Loop:
         while missing:
             again = {view: self._search(view, wider, chosen, scene, given) for view in missing}
             searches |= again
-            explained = {view: s for view, s in again.items() if s.finding != "unexplained"}
-            if not explained:
+            joining = {v: given[[v]] for v, s in again.items() if s.finding == "confirmed"}
+            elsewhere = [view for view, s in again.items() if s.finding == "elsewhere"]
+            if elsewhere and not joining:
+                best = min(elsewhere, key=lambda view: again[view].errors[0])
+                joining = {best: again[best].found}
+            found |= joining
+            missing = [view for view in missing if view not in found]
+            if not joining or not missing:
                 break
-            best = min(explained, key=lambda view: explained[view].errors[0])
-            found[best] = explained[best].found
-            missing.remove(best)
-            if missing:
-                start = Cameras.cat([scene.cameras, *found.values()])
-                chosen = [*trusted, *found]
-                joining = " and ".join(self.views.names[view] for view in found)
-                wider = self._fit(f"trusted, joined by {joining}", chosen, start, self.config.contest)
-                back = align_cameras(wider.cameras[range(len(trusted))], scene.cameras)
-                joined = back.cameras(wider.cameras).to(dtype=torch.float32)
-                found = {view: joined[len(trusted) + k] for k, view in enumerate(found)}
+            start = Cameras.cat([scene.cameras, *found.values()])
+            names = " and ".join(self.views.names[view] for view in found)
+            chosen = [*trusted, *found]
+            wider = self._fit(f"trusted, joined by {names}", chosen, start, self.config.contest)
+            back = align_cameras(wider.cameras[range(len(trusted))], scene.cameras)
+            joined = back.cameras(wider.cameras).to(dtype=torch.float32)
+            found = {view: joined[len(trusted) + k] for k, view in enumerate(found)}
         return [searches[view] for view in suspects], found
 
     def _search(
@@ -368,7 +370,7 @@ class _Loop:
             moved = {view: s for view, s in moved.items() if view in contest.improved}
         for search in searches:
             # It lost with its new pose, and its given pose does not explain it either.
-            if verdicts[search.view] == "kept" and search.given_score > self.config.unexplained:
+            if verdicts[search.view] == "kept" and search.given_score > self.config.unbelievable:
                 verdicts[search.view] = "unusable"
         return contests, fits
 

@@ -118,14 +118,16 @@ def repose(
     ambiguous = ranking.margin < config.ambiguous
     # Where the search cannot tell, the given pose may: a symmetric object looks the same from both.
     level = losses[0] / (1 - config.ambiguous)
-    as_given = any(
+    found_there = any(
         turned[k] <= config.same_deg and losses[k] <= level for k in range(count - ranking.contradicted)
     )
-    unlike = overlap < (config.sure_overlap if ambiguous else config.overlap)
-    if unlike or score > config.unexplained:
-        finding: Finding = "unexplained"
-    else:
-        finding = "confirmed" if as_given else "elsewhere"
+    # A view from a side that no other sees is a little suspicious anywhere.
+    as_given = found_there or given_score < score + config.convincing
+    believable = min(score, given_score) <= config.unbelievable if as_given else score <= config.unexplained
+    alike = ambiguous or found.margin < config.ambiguous
+    finding: Finding = "confirmed" if as_given else "elsewhere"
+    if not believable or overlap < (config.sure_overlap if alike else config.overlap):
+        finding = "unexplained"
     return Searched(
         view=0,
         finding=finding,

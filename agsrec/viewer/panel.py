@@ -15,7 +15,7 @@ __all__ = ["legend_html", "moment_html", "stories_html"]
 
 _MEANING = {
     "trusted": "final camera",
-    "confirmed": "suspected, found where it was",
+    "confirmed": "suspected, no better pose found",
     "corrected": "posed anew",
     "kept": "suspected, keeps its pose",
     "unusable": "left out",

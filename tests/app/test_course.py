@@ -70,7 +70,7 @@ def test_cards_say_and_colour_what_was_decided() -> None:
     assert "ags-edge-good" in good and "25.0 dB · 3°" in good and "01 · &lt;cup&gt;" in good
     assert "file=/r/a%20b.jpg" in good and "file=/r/%3Cp%3E.jpg" in good
     assert "ags-edge-warn" in fair
-    assert "ags-edge-bad" in poor and "suspected, found where it was" in poor
+    assert "ags-edge-bad" in poor and "suspected, no better pose found" in poor
     assert "ags-edge-warn" in moved and "was wrong, posed anew" in moved and "25.0 dB · 104°" in moved
     assert "ags-edge-bad" in lost and "left out" in lost and "no pose explains it" in lost
 

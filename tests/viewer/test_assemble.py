@@ -127,7 +127,7 @@ def test_outliers_have_their_colour_and_story(shown: Display) -> None:
     assert by_name["000"].color == FINAL and by_name["000"].story == ""
     assert by_name["002"].color == VERDICT_COLORS["corrected"]
     assert "turned by 90 degrees" in by_name["002"].story and "nearly as well" in by_name["002"].story
-    assert "found it where it was" in by_name["004"].story and "nearly" not in by_name["004"].story
+    assert "found no better pose" in by_name["004"].story and "nearly" not in by_name["004"].story
     assert by_name[LEFT_OUT].verdict == "unusable" and "left out" in by_name[LEFT_OUT].story
     assert by_name["002"].moved_deg == pytest.approx(TURN, abs=10)
     assert max(story.error_deg or 0 for story in shown.stories) < 0.01
