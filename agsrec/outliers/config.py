@@ -56,7 +56,7 @@ class OutlierConfig:
         same_deg: A pose found within so many degrees of the given one confirms it.
         ambiguous: A search whose margin is below this could not tell the best pose from the next.
         comparable: Poses whose loss is at most so many times the least are tried beside the trusted views.
-        contradicted: One of them whose score is this far above the least one's comes behind the others.
+        contradicted: One that is suspected and has a score this far above the least one's comes last.
         convincing: A found pose must lower the view's score by so much against the given one to be another.
         unexplained: Score at a new pose beyond which that explains no photo.
         unbelievable: Score beyond which the given pose does not either: a new one needs more evidence.

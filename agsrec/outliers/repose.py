@@ -104,7 +104,7 @@ def repose(
     comparable = int((found.losses <= config.comparable * found.losses[0]).sum())
     tried = Cameras.cat([given, everywhere[range(comparable)]])
     given_score, *scores = scores_with(trusted, scene.cameras, photo, tried, config, seed=seed)
-    ranking = rank(found.losses.tolist(), scores, config.contradicted)
+    ranking = rank(found.losses.tolist(), scores, config)
     order = list(ranking.order)
     candidates, losses = everywhere[order], found.losses[order].tolist()
     score, overlap = scores[order[0]], float(found.overlaps[order[0]])
@@ -159,7 +159,7 @@ class Ranking:
     margin: float
 
 
-def rank(losses: Sequence[float], scores: Sequence[float], tolerance: float) -> Ranking:
+def rank(losses: Sequence[float], scores: Sequence[float], config: OutlierConfig) -> Ranking:
     """Order poses by how well they explain a photo, and by whether the other views agree.
 
     A scene does not know the sides that only the photo shows, so that a wrong pose may explain it best. A
@@ -168,9 +168,10 @@ def rank(losses: Sequence[float], scores: Sequence[float], tolerance: float) -> 
     Args:
         losses: Losses of the search, ascending.
         scores: How suspicious the photo is with each of the first of these poses, at least one.
-        tolerance: Poses with scores that much above the least are contradicted.
+        config: From which score on a pose is contradicted: by itself, and above the least one.
     """
-    sound = [k for k, score in enumerate(scores) if score <= min(scores) + tolerance]
+    limit = max(config.suspicion, min(scores) + config.contradicted)
+    sound = [k for k, score in enumerate(scores) if score <= limit]
     against = [k for k in range(len(scores)) if k not in sound]
     rivals = [*sound, *range(len(scores), len(losses))]
     margin = 1 - losses[rivals[0]] / max(losses[rivals[1]], 1e-12) if len(rivals) > 1 else 1.0

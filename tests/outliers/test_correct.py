@@ -15,7 +15,16 @@ from agsrec.export.report import Picture, Table
 from agsrec.fit import Checkpointing, FitResult
 from agsrec.gaussians import Gaussians
 from agsrec.metrics.poses import rotation_angles, rotation_errors_after_alignment
-from agsrec.outliers import Contest, Correction, Detection, Searched, correct, correct_outliers, repose
+from agsrec.outliers import (
+    Contest,
+    Correction,
+    Detection,
+    OutlierConfig,
+    Searched,
+    correct,
+    correct_outliers,
+    repose,
+)
 from agsrec.outliers.repose import rank
 from agsrec.render import render_scene
 from agsrec.synthetic import make_scene
@@ -186,13 +195,15 @@ def test_a_view_that_was_found_shows_the_others_what_no_trusted_one_does(
 
 
 def test_poses_that_contradict_the_other_views_come_last() -> None:
-    ranking = rank([0.10, 0.11, 0.12, 0.40], [2.0, 0.3, 0.1], 0.5)
+    config = OutlierConfig(suspicion=0.5, contradicted=0.4)
+    ranking = rank([0.10, 0.11, 0.12, 0.40], [2.0, 0.3, 0.1], config)
     assert ranking.order == (1, 2, 3, 0) and ranking.contradicted == 1
     assert ranking.margin == pytest.approx(1 - 0.11 / 0.12)
-    alone = rank([0.10, 0.11], [0.0, 2.0], 0.5)
+    alone = rank([0.10, 0.11], [0.0, 2.0], config)
     assert alone.order == (0, 1) and alone.margin == 1
-    unclear = rank([0.10, 0.11], [0.3, 0.0], 0.5)
-    assert unclear.order == (0, 1) and unclear.margin == pytest.approx(1 / 11)
+    for scores in ([0.3, 0.0], [0.45, -0.5], [1.1, 0.8]):  # little apart, not suspected, both alike
+        unclear = rank([0.10, 0.11], scores, config)
+        assert unclear.order == (0, 1) and unclear.margin == pytest.approx(1 / 11)
 
 
 def test_who_wins_a_contest() -> None:
@@ -210,9 +221,9 @@ def test_a_correction_that_loses_is_not_made(state: Path, monkeypatch: pytest.Mo
     views, cameras, _ = spoiled()
     monkeypatch.setattr(Contest, "accepted", False)
     known = Checkpointing(state, "key")
-    outcome = correct_outliers(views, cameras, quick_loop(unexplained=100.0), checkpointing=known)
+    outcome = correct_outliers(views, cameras, quick_loop(unbelievable=100.0), checkpointing=known)
     assert outcome.verdicts[WRONG] == "kept" and outcome.branch == "given"
     assert torch.equal(outcome.start.viewmats, cameras.viewmats)
     # Where the given pose explains the photo no better, there is none to keep.
-    outcome = correct_outliers(views, cameras, quick_loop(unexplained=0.9), checkpointing=known)
+    outcome = correct_outliers(views, cameras, quick_loop(unbelievable=0.9), checkpointing=known)
     assert outcome.verdicts[WRONG] == "unusable" and WRONG not in outcome.used
