@@ -308,14 +308,20 @@ class _Loop:
             missing = [view for view in missing if view not in found]
             if not joining or not missing:
                 break
-            start = Cameras.cat([scene.cameras, *found.values()])
-            names = " and ".join(self.views.names[view] for view in found)
             chosen = [*trusted, *found]
-            wider = self._fit(f"trusted, joined by {names}", chosen, start, self.config.contest)
-            back = align_cameras(wider.cameras[range(len(trusted))], scene.cameras)
-            joined = back.cameras(wider.cameras).to(dtype=torch.float32)
-            found = {view: joined[len(trusted) + k] for k, view in enumerate(found)}
+            wider, found = self._joined(scene, trusted, found)
         return [searches[view] for view in suspects], found
+
+    def _joined(
+        self, scene: FitResult, trusted: list[int], found: Mapping[int, Cameras]
+    ) -> tuple[FitResult, dict[int, Cameras]]:
+        """A fit of trusted and found views, and where it has the latter; in the given scene's world."""
+        names = " and ".join(self.views.names[view] for view in found)
+        start = Cameras.cat([scene.cameras, *found.values()])
+        wider = self._fit(f"trusted, joined by {names}", [*trusted, *found], start, self.config.contest)
+        back = align_cameras(wider.cameras[range(len(trusted))], scene.cameras)
+        joined = back.cameras(wider.cameras).to(dtype=torch.float32)
+        return wider, {view: joined[len(trusted) + k] for k, view in enumerate(found)}
 
     def _search(
         self, view: int, scene: FitResult, chosen: list[int], first: FitResult, given: Cameras
