@@ -3,19 +3,22 @@
 python benchmarks/app_load.py --users 8 --minutes 10
 
 Starts the app on this machine with schedules that take seconds, and users that choose an example, leave a
-photo out, reconstruct, and now and then stop or go away in mid-job. A first job warms everything up; the
-memory of the app and all its processes is measured after it and after the last.
+photo out, reconstruct, and now and then stop or go away in mid-job. A first job of every user warms
+everything up; the memory of the app, a process of its own, and of all it has started is measured after these
+and after the last.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import random
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -25,7 +28,7 @@ from gradio_client.exceptions import AppError
 from machine import description
 
 from agsrec.app.actions import AppConfig
-from agsrec.app.entry import Server, serve
+from agsrec.app.entry import serve
 from agsrec.config import PRESETS, FitConfig, Stage
 from agsrec.mesh.config import MeshConfig
 
@@ -45,6 +48,58 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+class App:
+    """The app in a process of its own, so that the users' memory is not taken for its own."""
+
+    def __init__(self, config: AppConfig) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_run_app, args=(config, theirs))
+        self._process.start()
+        self.url, self.served = self._pipe.recv()
+        self._lock = threading.Lock()
+
+    def ask(self, what: str, key: str = "") -> Any:
+        """Have something done in the app's process: "end" or "public" of a session, "sweep", "count"."""
+        with self._lock:
+            self._pipe.send((what, key))
+            return self._pipe.recv()
+
+    def memory(self) -> float:
+        """MiB of the app and everything it has started that is its own (proportional set size)."""
+        here = psutil.Process(self._process.pid)
+        total = 0
+        for process in [here, *here.children(recursive=True)]:
+            try:
+                total += process.memory_full_info().pss
+            except psutil.Error:
+                continue
+        return total / 2**20
+
+    def close(self) -> None:
+        """End the app."""
+        self._pipe.send(("close", ""))
+        self._process.join(30)
+        self._process.kill()
+
+
+def _run_app(config: AppConfig, pipe: Any) -> None:
+    """Serve, and answer what the users' process asks, until it says close."""
+    server = serve(config)
+    pipe.send((server.url, server.sessions.served))
+    while True:
+        what, key = pipe.recv()
+        if what == "close":
+            break
+        if what == "end":
+            server.sessions.end(key)
+        if what == "sweep":
+            server.sessions.sweep()
+        session = server.sessions.find(key)
+        pipe.send(len(server.sessions) if what == "count" else session and session.public)
+    server.close()
+
+
 def _schedule(iterations: int) -> FitConfig:
     """The last round of the preset fast, short and small."""
     last = replace(
@@ -53,22 +108,34 @@ def _schedule(iterations: int) -> FitConfig:
     return replace(PRESETS["fast"], rounds=(last,), hull_resolution=32)
 
 
-def _use(server: Server, tally: Tally, end: float, seed: int) -> None:
-    """One user after the other, until the time is over."""
+def _all_use(app: App, tally: Tally, users: int, seconds: float, seed: int) -> None:
+    """So many at once, each with one job after the other until the time is over."""
+    end = time.monotonic() + seconds
+    threads = [threading.Thread(target=_use, args=(app, tally, end, seed + k)) for k in range(users)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _use(app: App, tally: Tally, end: float, seed: int) -> None:
+    """One user after the other, at least one, until the time is over."""
     dice = random.Random(seed)
-    while time.monotonic() < end:
-        client = Client(server.url, verbose=False)
+    while True:
+        client = Client(app.url, verbose=False)
         try:
-            _one_job(server, client, tally, dice)
+            _one_job(app, client, tally, dice)
         except Exception as error:  # whatever a user would see as a crash
             with tally.lock:
                 tally.ends[f"crash: {type(error).__name__}: {str(error)[:80]}"] += 1
         finally:
-            _try_others(server, client, tally)
-            server.sessions.end(client.session_hash)
+            _try_others(app, client, tally)
+            app.ask("end", client.session_hash)
+        if time.monotonic() >= end:
+            break
 
 
-def _one_job(server: Server, client: Client, tally: Tally, dice: random.Random) -> None:
+def _one_job(app: App, client: Client, tally: Tally, dice: random.Random) -> None:
     client.predict(dice.choice(["butter", "eagle", "jordan", "robot"]), api_name="/example")
     client.predict("001", api_name="/drop")
     clock = time.monotonic()
@@ -77,7 +144,7 @@ def _one_job(server: Server, client: Client, tally: Tally, dice: random.Random) 
     if fate < _GONE + _STOPPED:
         time.sleep(dice.uniform(1, 15))
         if fate < _GONE:
-            server.sessions.end(client.session_hash)
+            app.ask("end", client.session_hash)
         else:
             client.predict(api_name="/stop")
             job.cancel()
@@ -93,7 +160,7 @@ def _one_job(server: Server, client: Client, tally: Tally, dice: random.Random) 
         else:
             raise
     before = time.monotonic()
-    httpx.get(server.url, timeout=60)
+    httpx.get(app.url, timeout=60)
     with tally.lock:
         tally.ends[end] += 1
         tally.pages.append(time.monotonic() - before)
@@ -101,29 +168,17 @@ def _one_job(server: Server, client: Client, tally: Tally, dice: random.Random) 
             tally.waits.append(time.monotonic() - clock)
 
 
-def _try_others(server: Server, client: Client, tally: Tally) -> None:
+def _try_others(app: App, client: Client, tally: Tally) -> None:
     """Ask for the folders of everybody else, by every way but knowing a file's whole name."""
-    mine = server.sessions.find(client.session_hash)
-    folders = [f for f in server.sessions.served.iterdir() if mine is None or f != mine.public]
+    mine = app.ask("public", client.session_hash)
+    folders = [f for f in app.served.iterdir() if f != mine]
     for folder in folders[:4]:
         above = folder.parent
         for path in (folder, f"{folder}/..", above, f"{above}/../private/{folder.name}"):
-            response = httpx.get(f"{server.url}gradio_api/file={path}", timeout=60)
+            response = httpx.get(f"{app.url}gradio_api/file={path}", timeout=60)
             if response.status_code == 200:
                 with tally.lock:
                     tally.leaks.append(str(path))
-
-
-def _memory() -> float:
-    """MiB of this process and everything it has started that is its own (proportional set size)."""
-    here = psutil.Process()
-    total = 0
-    for process in [here, *here.children(recursive=True)]:
-        try:
-            total += process.memory_full_info().pss
-        except psutil.Error:
-            continue
-    return total / 2**20
 
 
 def main(users: int = 8, minutes: float = 10.0, iterations: int = 60, output: Path | None = None) -> None:
@@ -140,22 +195,15 @@ def main(users: int = 8, minutes: float = 10.0, iterations: int = 60, output: Pa
         mesh=MeshConfig(faces=1000, grid=40, texture_size=128, refine_steps=2),
         prior=None,
     )
-    server = serve(config)
+    app = App(config)
     try:
-        warm = Tally()
-        for seed in range(2):
-            _one_job(server, Client(server.url, verbose=False), warm, random.Random(100 + seed))
-        server.sessions.sweep()
+        _all_use(app, Tally(), users, 0.0, 100)
+        app.ask("sweep")
         time.sleep(5)
-        before, tally = _memory(), Tally()
-        end = time.monotonic() + 60 * minutes
-        threads = [threading.Thread(target=_use, args=(server, tally, end, seed)) for seed in range(users)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        before, tally = app.memory(), Tally()
+        _all_use(app, tally, users, 60 * minutes, 0)
         time.sleep(5)
-        after = _memory()
+        after = app.memory()
         figures = {
             "machine": description(),
             "users": users,
@@ -164,12 +212,12 @@ def main(users: int = 8, minutes: float = 10.0, iterations: int = 60, output: Pa
             "seconds_to_result": _spread(tally.waits),
             "seconds_to_page": _spread(tally.pages),
             "leaks": tally.leaks,
-            "sessions_left": len(server.sessions),
+            "sessions_left": app.ask("count"),
             "memory_mib": {"before": round(before), "after": round(after)},
             "memory_growth": round(after / before - 1, 4),
         }
     finally:
-        server.close()
+        app.close()
     print(json.dumps(figures, indent=2))
     if output is not None:
         output.write_text(json.dumps(figures, indent=2) + "\n")
