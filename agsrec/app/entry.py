@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["App", "Server", "main", "serve"]
 
 _MAX_PORT = 65535
+_KEPT_PAGES = 32
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,9 @@ def serve(
             ssr_mode=False,
             enable_monitoring=False,
             run_history=False,
+            # What Gradio keeps of every page, a megabyte with results, for pages closed long ago too. An open
+            # one that is forgotten loses nothing: what it shows is in the browser, what it did in `Sessions`.
+            state_session_capacity=_KEPT_PAGES,
             footer_links=["api"],
             max_file_size=config.limits.bytes,
             **options,

@@ -20,7 +20,7 @@ from gradio_client.client import Job
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from agsrec.app import main
+from agsrec.app import entry, main
 from agsrec.app.actions import AppConfig
 from agsrec.app.entry import Server
 from agsrec.app.sessions import Session
@@ -267,15 +267,28 @@ def test_a_port_that_is_taken(
 
 
 def test_a_password_closes_page_and_files(app_config: AppConfig) -> None:
-    from agsrec.app.entry import serve
-
-    running = serve(app_config, auth=("anna", "secret"))
+    running = entry.serve(app_config, auth=("anna", "secret"))
     try:
         picture = next((running.sessions.served / "examples").iterdir())
         assert httpx.get(f"{running.url}gradio_api/file={picture}").status_code == 401
         assert httpx.get(f"{running.url}config").status_code == 401
         client = Client(running.url, verbose=False, auth=("anna", "secret"))
         assert len(client.predict("thing", api_name="/example")["photos"]) == 6
+    finally:
+        running.close()
+
+
+def test_pages_that_gradio_forgets_go_on(app_config: AppConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "_KEPT_PAGES", 1)
+    running = entry.serve(app_config)
+    try:
+        clients = [Client(running.url, verbose=False) for _ in range(2)]
+        for client in clients:
+            client.predict("thing", api_name="/example")
+        jobs = [client.submit("fast", False, 0, api_name="/reconstruct") for client in clients]
+        for client, job in zip(clients, jobs, strict=True):
+            assert job.result(timeout=120)[1]
+            assert len(client.predict("003", api_name="/drop")["photos"]) == len(NAMES)
     finally:
         running.close()
 
