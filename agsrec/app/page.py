@@ -23,6 +23,8 @@ from agsrec.images import load_image
 __all__ = ["build"]
 
 _READY = "Choose an example, or upload photos of your own object."
+# The buttons stand below the fold of a laptop, and below everything on a phone.
+_SHOW_PROGRESS = "() => document.getElementById('ags-progress').scrollIntoView({block: 'center'})"
 _log = logging.getLogger(__name__)
 
 Updates = dict[Any, Any]
@@ -319,6 +321,8 @@ def _wire(
     parts.upload.upload(upload, parts.upload, everything, **light)
     parts.photos.select(drop, None, everything, **light)
     parts.clear.click(clear, None, everything, **light)
+    for button in (parts.cut, parts.run):
+        button.click(None, js=_SHOW_PROGRESS, **private)
     waiting = [button.click(wait, None, everything, **at_once) for button in (parts.cut, parts.run)]
     cutting = waiting[0].success(preprocess, None, everything, **heavy)
     running = waiting[1].success(run, options, everything, **heavy)

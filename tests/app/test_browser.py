@@ -95,6 +95,8 @@ def test_from_example_to_archive(page: Page, tmp_path: Path) -> None:
     page.click("#ags-run")
     page.wait_for_selector(".ags-stages .ags-current")
     page.wait_for_selector(".ags-preview img")
+    box = page.locator("#ags-progress").bounding_box()
+    assert box is not None and 0 < box["y"] + box["height"] / 2 < 900, "the progress is out of sight"
     assert page.locator("#ags-stop").is_enabled() and page.locator("#ags-run").is_disabled()
     page.wait_for_selector("#ags-results", timeout=3 * PATIENCE)
     assert "Done in" in panel(page)
