@@ -167,7 +167,7 @@ def serve(
             ssr_mode=False,
             enable_monitoring=False,
             run_history=False,
-            # What Gradio keeps of every page, a megabyte with results, for pages closed long ago too. An open
+            # What Gradio keeps of every page and what it showed, for pages closed long ago too. An open
             # one that is forgotten loses nothing: what it shows is in the browser, what it did in `Sessions`.
             state_session_capacity=_KEPT_PAGES,
             footer_links=["api"],
