@@ -170,7 +170,7 @@ def scores_with(
         both = Cameras.cat([cameras, candidates[k]])
         errors = _Probes(together, both, config, seed).errors(range(count + 1))
         own = float((errors[-1] / errors[:-1].median()).log())
-        fall = (count + 1) * math.log(float(errors.mean()) / alone)
+        fall = (count + 1) * float((errors.mean() / alone).log())
         found.append(_OWN * own + (1 - _OWN) * fall if errors.isfinite().all() else math.inf)
     return found
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Ranking", "Searched", "rank", "repose"]
 
 Finding = Literal["confirmed", "elsewhere", "unexplained"]
-"""The given pose was found again; another one was found; no pose explains the photo."""
+"""No pose is better than the given one; another one is; no pose explains the photo."""
 
 
 @dataclass(frozen=True)
