@@ -31,7 +31,7 @@ class Splats:
     means2d: Tensor  # [M, 2] pixels
     conics: Tensor  # [M, 3] xx, xy, yy of the inverse 2D covariance
     depths: Tensor  # [M] camera z
-    opacities: Tensor  # [M]
+    opacities: Tensor  # [M], compensated for the blur if antialiased
     colors: Tensor  # [M, 3]
 
 
@@ -51,13 +51,14 @@ def rasterize_dense(
     near: float = 0.01,
     far: float = 1e10,
     eps2d: float = 0.3,
+    rasterize_mode: str = "classic",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render rgb [V, H, W, 3], alpha [V, H, W] and expected depth [V, H, W], all float64."""
     images, alphas, depths = [], [], []
     for view, (viewmat, K) in enumerate(zip(viewmats, Ks, strict=True)):
         splats = project_view(
             means, quats, scales, opacities, colors, viewmat, K, width, height,
-            sh_degree=sh_degree, near=near, far=far, eps2d=eps2d,
+            sh_degree=sh_degree, near=near, far=far, eps2d=eps2d, rasterize_mode=rasterize_mode,
         )  # fmt: skip
         weights = _blend_weights(splats, width, height)  # [M, H * W]
         alpha = weights.sum(0)
@@ -87,6 +88,7 @@ def ambiguous_pixels(
     near: float = 0.01,
     far: float = 1e10,
     eps2d: float = 0.3,
+    rasterize_mode: str = "classic",
     rtol: float = 3e-5,
 ) -> Tensor:
     """Pixels [V, H, W] where a float32 renderer may rightly take another discrete decision than float64.
@@ -98,7 +100,7 @@ def ambiguous_pixels(
     for viewmat, K in zip(viewmats, Ks, strict=True):
         splats = project_view(
             means, quats, scales, opacities, colors, viewmat, K, width, height,
-            sh_degree=sh_degree, near=near, far=far, eps2d=eps2d,
+            sh_degree=sh_degree, near=near, far=far, eps2d=eps2d, rasterize_mode=rasterize_mode,
         )  # fmt: skip
         raw = _raw_alphas(splats, width, height)
         trans = (1 - _cut_alphas(raw)).cumprod(0)
@@ -124,6 +126,7 @@ def project_view(
     near: float = 0.01,
     far: float = 1e10,
     eps2d: float = 0.3,
+    rasterize_mode: str = "classic",
 ) -> Splats:
     """Project onto one view, drop what lies outside [near, far], sort by depth (ties: lower index first)."""
     means, quats, scales, opacities, colors, viewmat, K = (
@@ -138,9 +141,12 @@ def project_view(
     camera_means = camera_means[kept]
     covars = rotation @ covariances(quats[kept], scales[kept]) @ rotation.T  # [M, 3, 3] in camera axes
     jacobians = projection_jacobians(camera_means, K, width, height)
-    blurred = jacobians @ covars @ jacobians.mT + eps2d * torch.eye(
-        2, dtype=torch.float64, device=means.device
-    )
+    sharp = jacobians @ covars @ jacobians.mT  # [M, 2, 2]
+    blurred = sharp + eps2d * torch.eye(2, dtype=torch.float64, device=means.device)
+    kept_opacities = opacities[kept]
+    if rasterize_mode == "antialiased":
+        left = torch.linalg.det(sharp) / torch.linalg.det(blurred)
+        kept_opacities = kept_opacities * left.clamp_min(1e-30).sqrt()
     rgb = colors[kept]
     if sh_degree is not None:
         center = -torch.linalg.solve(rotation, translation)
@@ -150,7 +156,7 @@ def project_view(
         means2d=camera_means[:, :2] / camera_means[:, 2:] * focal + principal,
         conics=inverse_symmetric_2x2(blurred),
         depths=camera_means[:, 2],
-        opacities=opacities[kept],
+        opacities=kept_opacities,
         colors=rgb,
     )
 

@@ -24,6 +24,7 @@ def rasterize_gsplat(
     near: float,
     far: float,
     eps2d: float,
+    antialiased: bool,
     with_depth: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """Rasterize with gsplat; arguments as in `agsrec.render.rasterize`, gradient of Ks included.
@@ -54,7 +55,7 @@ def rasterize_gsplat(
         sh_degree=sh_degree,
         backgrounds=None if backgrounds is None else backgrounds.to(torch.float32),
         render_mode="RGB+ED" if with_depth else "RGB",
-        rasterize_mode="classic",
+        rasterize_mode="antialiased" if antialiased else "classic",
         # Packed results have no [V, N] layout, which the radii promise.
         packed=False,
     )

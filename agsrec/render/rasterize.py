@@ -10,10 +10,11 @@ from torch import Tensor
 
 from agsrec.errors import DeviceError, OptionError, ShapeError
 
-__all__ = ["Backend", "Render", "RenderMode", "rasterize"]
+__all__ = ["Backend", "RasterizeMode", "Render", "RenderMode", "rasterize"]
 
 Backend = Literal["auto", "cpu", "gsplat"]
 RenderMode = Literal["RGB", "RGB+ED"]
+RasterizeMode = Literal["classic", "antialiased"]
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,18 @@ def rasterize(
     far: float = 1e10,
     eps2d: float = 0.3,
     render_mode: RenderMode = "RGB+ED",
+    rasterize_mode: RasterizeMode = "classic",
     backend: Backend = "auto",
 ) -> Render:
     """Render N Gaussians from V cameras; differentiable in every tensor argument.
 
-    Semantics are gsplat's classic mode (3D Gaussian Splatting, Kerbl et al. 2023): perspective EWA
-    projection, `eps2d` pixels^2 added to the 2D covariance, contributions below 1/255 skipped, alpha capped
-    at 0.999, a pixel finished when its transmittance would fall to 1e-4, pixel centres at +0.5.
+    Semantics are gsplat's (3D Gaussian Splatting, Kerbl et al. 2023): perspective EWA projection, `eps2d`
+    pixels^2 added to the 2D covariance, contributions below 1/255 skipped, alpha capped at 0.999, a pixel
+    finished when its transmittance would fall to 1e-4, pixel centres at +0.5.
+
+    The blur of `eps2d` makes everything fatter, the more the smaller the picture. That is what "classic"
+    draws and viewers expect; "antialiased" multiplies each opacity by sqrt(det / det blurred) of the
+    footprint, so that its weight stays the same at any size (Mip-Splatting, Yu et al. 2024, 2D Mip filter).
 
     Args:
         means: Centres, world units.
@@ -74,6 +80,7 @@ def rasterize(
         far: Gaussians farther than this are not drawn.
         eps2d: Blur added to every projected Gaussian, pixels^2.
         render_mode: "RGB+ED" renders expected depth too.
+        rasterize_mode: Whether opacities make up for the blur.
         backend: "auto" takes gsplat for CUDA tensors and the CPU kernels otherwise.
 
     Raises:
@@ -85,6 +92,8 @@ def rasterize(
         raise ShapeError(f"image size must be positive, not {width}x{height}")
     if render_mode not in ("RGB", "RGB+ED"):
         raise OptionError(f"render_mode must be 'RGB' or 'RGB+ED', not {render_mode!r}")
+    if rasterize_mode not in ("classic", "antialiased"):
+        raise OptionError(f"rasterize_mode must be 'classic' or 'antialiased', not {rasterize_mode!r}")
     backgrounds = _backgrounds(backgrounds, viewmats)
     on_cuda = means.is_cuda
     if backend == "auto":
@@ -116,6 +125,7 @@ def rasterize(
         near=near,
         far=far,
         eps2d=eps2d,
+        antialiased=rasterize_mode == "antialiased",
         with_depth=render_mode == "RGB+ED",
     )
     return Render(rgb, alpha, depth, radii)

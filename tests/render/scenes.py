@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agsrec.render import Render, rasterize
+from agsrec.render.rasterize import RasterizeMode
 from tests.reference import ambiguous_pixels, rasterize_dense
 
 INPUTS = ("means", "quats", "scales", "opacities", "colors", "viewmats")
@@ -31,6 +32,7 @@ class Scene:
     sh_degree: int | None = None
     backgrounds: Tensor | None = None  # [V, 3]
     near: float = 0.01
+    rasterize_mode: RasterizeMode = "classic"
 
     def tensors(self) -> dict[str, Tensor]:
         """The differentiable inputs by name."""
@@ -167,10 +169,21 @@ def equal_depths() -> Scene:
     return facing(make_scene(40, views=1, seed=16), torch.full((40,), 3.0))
 
 
-def needles() -> Scene:
-    """Gaussians 300 times longer than thick."""
+def needles(ratio: float = 300.0) -> Scene:
+    """Gaussians so many times longer than thick."""
     scene = make_scene(seed=17)
-    return replace(scene, scales=scene.scales * torch.tensor([3.0, 0.01, 0.01]))
+    return replace(scene, scales=scene.scales * torch.tensor([3.0, 3.0 / ratio, 3.0 / ratio]))
+
+
+def antialiased(scene: Scene) -> Scene:
+    """The scene, its opacities making up for the blur."""
+    return replace(scene, rasterize_mode="antialiased")
+
+
+def small() -> Scene:
+    """Gaussians of about half a pixel, which antialiasing makes fainter by an uneven lot."""
+    scene = make_scene(150, seed=18)
+    return replace(scene, scales=0.2 * scene.scales, opacities=0.5 + 0.5 * scene.opacities)
 
 
 def near_plane() -> Scene:
@@ -205,6 +218,16 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "tiny": tiny,
     "unnormalised_quats": unnormalised_quats,
     "off_centre": off_centre,
+    "small": small,
+    "antialiased": lambda: antialiased(make_scene()),
+    "antialiased_sh3": lambda: antialiased(make_scene(sh_degree=3)),
+    "antialiased_five_views": lambda: antialiased(make_scene(views=5, seed=2)),
+    "antialiased_small": lambda: antialiased(small()),
+    "antialiased_tiny": lambda: antialiased(tiny()),
+    "antialiased_needles": lambda: antialiased(needles(10.0)),
+    "antialiased_camera_inside": lambda: antialiased(camera_inside()),
+    "antialiased_nearly_opaque": lambda: antialiased(nearly_opaque()),
+    "antialiased_off_centre": lambda: antialiased(off_centre()),
 }
 
 

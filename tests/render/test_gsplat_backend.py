@@ -32,7 +32,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return recorded
 
 
-def call(*, with_depth: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+def call(*, with_depth: bool, antialiased: bool = False) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """The wrapper on arbitrary float64 inputs."""
     shapes = {
         "means": (N, 3),
@@ -53,6 +53,7 @@ def call(*, with_depth: bool) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         near=0.1,
         far=50.0,
         eps2d=0.2,
+        antialiased=antialiased,
         with_depth=with_depth,
     )
 
@@ -76,6 +77,12 @@ def test_without_depth(calls: list[dict[str, Any]]) -> None:
     rgb, _, depth, _ = call(with_depth=False)
     assert rgb.shape == (V, H, W, 3) and depth is None
     assert calls[0]["render_mode"] == "RGB"
+
+
+@pytest.mark.parametrize(("antialiased", "mode"), [(False, "classic"), (True, "antialiased")])
+def test_rasterize_mode(calls: list[dict[str, Any]], antialiased: bool, mode: str) -> None:
+    call(with_depth=False, antialiased=antialiased)
+    assert calls[0]["rasterize_mode"] == mode
 
 
 def test_inputs_reach_gsplat_in_float32(calls: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from agsrec.render.cpu.project import BLUE, DEPTH, GREEN, HX, HY, MX, MY, RED, SLOPE, WAIST, A, B, C, K
+from agsrec.render.cpu.project import BLUE, DEPTH, GREEN, HX, HY, KV, MX, MY, RED, SLOPE, WAIST, A, B, C
 from agsrec.render.cpu.simd import LANES, ceil, floor, load, splat, sqrt, store_int, vmax, vmin, where_le
 
 __all__ = ["BLOCK", "RECORD", "TILE", "bin_tiles", "sort_visible"]
@@ -186,17 +186,17 @@ def _append_entries(rank, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, first,
 
 
 @njit(cache=True, nogil=True)
-def _fill_record(p, n, i, k, record):
+def _fill_record(p, n, i, record):
     record[0], record[1] = p[MX * n + i], p[MY * n + i]
     record[2], record[3], record[4] = p[A * n + i], p[B * n + i], p[C * n + i]
-    record[5] = k
+    record[5] = p[KV * n + i]
     record[6], record[7], record[8] = p[RED * n + i], p[GREEN * n + i], p[BLUE * n + i]
     record[9] = p[DEPTH * n + i]
 
 
 @njit(cache=True, nogil=True)
 def bin_tiles(
-    start, stop, n, scene, tiles_x, tiles_y, projected, order, n_visible,
+    start, stop, n, tiles_x, tiles_y, projected, order, n_visible,
     offsets, records, slots, tile_start, entries,
 ):  # fmt: skip
     """Per camera: records in depth order, and per tile the entries (rank, block mask, slot) in depth order.
@@ -213,7 +213,7 @@ def bin_tiles(
         count = 0
         for rank in range(n_visible[cam]):
             i = order[cam, rank]
-            _fill_record(p, n, i, scene[K * n + i], records[cam, rank])
+            _fill_record(p, n, i, records[cam, rank])
             slots[cam, rank] = count
             count = _append_entries(
                 rank, p[MX * n + i], p[MY * n + i], p[HX * n + i], p[HY * n + i], p[SLOPE * n + i],

@@ -23,13 +23,16 @@ X, Y, Z, S00, S01, S02, S11, S12, S22, K, CUT = range(SCENE_FLOATS)
 SCENE = (X, Y, Z, S00, S01, S02, S11, S12, S22, K, CUT)
 
 # Rows of the per-camera buffer [PROJECTED, Np].
-PROJECTED = 13
-MX, MY, A, B, C, DEPTH, HX, HY, SLOPE, WAIST, RED, GREEN, BLUE = range(PROJECTED)
+PROJECTED = 14
+MX, MY, A, B, C, DEPTH, HX, HY, SLOPE, WAIST, RED, GREEN, BLUE, KV = range(PROJECTED)
 
 # Columns of the camera parameters [V, CAMERA_FLOATS]: R row-major, t, fx, fy, cx, cy, centre.
 CAMERA_FLOATS = 19
 
 MIN_ALPHA = 1.0 / 255.0
+# Standard deviations at which an opaque Gaussian falls to that.
+_REACH = 3.33
+_LOG_255 = math.log(255.0)
 _CHUNK = 1024
 
 
@@ -58,15 +61,30 @@ def setup_scene(start, stop, means, quats, scales, opacities, scene):
         if o > MIN_ALPHA:
             log_o = math.log(o)
             scene[K, i] = -log_o * 0.125
-            # 3.33 standard deviations: the reach of an opaque Gaussian at 1/255.
-            scene[CUT, i] = min(3.33, math.sqrt(2.0 * (log_o + math.log(255.0))))
+            scene[CUT, i] = min(_REACH, math.sqrt(2.0 * (log_o + _LOG_255)))
         else:
             scene[K, i] = 1.0
             scene[CUT, i] = -1.0
 
 
 @njit(cache=True, nogil=True)
-def _project16(n, base, scene, cam, width, height, near, far, eps2d, out):
+def _compensate16(kept, k_cut):
+    """Opacity terms and cut-off radii of 16 Gaussians that keep their weight under the blur.
+
+    Yu et al. 2024 (Mip-Splatting), 2D Mip filter: opacities are multiplied by the square root of the share
+    `kept` [16] that the blur leaves of the footprint's determinant. `k_cut` [2 * 16] is changed in place.
+    """
+    for lane in range(LANES):
+        if k_cut[LANES + lane] <= 0.0:
+            continue
+        log_o = np.float32(-8.0) * k_cut[lane] + np.float32(0.5) * math.log(max(kept[lane], 1e-30))
+        above = log_o + np.float32(_LOG_255)
+        k_cut[lane] = np.float32(-0.125) * log_o
+        k_cut[LANES + lane] = min(_REACH, math.sqrt(2.0 * above)) if above > 0.0 else -1.0
+
+
+@njit(cache=True, nogil=True)
+def _project16(n, base, scene, cam, width, height, near, far, eps2d, antialiased, scratch, out):
     """Project Gaussians [base, base + 16) of n padded ones into one camera's flat buffer `out`."""
     one, zero = splat(1.0), splat(0.0)
     x, y, z = load(scene, X * n + base), load(scene, Y * n + base), load(scene, Z * n + base)
@@ -97,12 +115,19 @@ def _project16(n, base, scene, cam, width, height, near, far, eps2d, out):
         t10 * s01 + t11 * s11 + t12 * s12,
         t10 * s02 + t11 * s12 + t12 * s22,
     )
-    a = q0 * t00 + q1 * t01 + q2 * t02 + splat(eps2d)
+    sharp_a = q0 * t00 + q1 * t01 + q2 * t02
     b = q0 * t10 + q1 * t11 + q2 * t12
-    c = w0 * t10 + w1 * t11 + w2 * t12 + splat(eps2d)
+    sharp_c = w0 * t10 + w1 * t11 + w2 * t12
+    a, c = sharp_a + splat(eps2d), sharp_c + splat(eps2d)
     det = a * c - b * b
     rdet = one / where_le(det, zero, one, det)
-    cut = load(scene, CUT * n + base)
+    k, cut = load(scene, K * n + base), load(scene, CUT * n + base)
+    if antialiased:
+        store(scratch, 0, (sharp_a * sharp_c - b * b) * rdet)
+        store(scratch, LANES, k)
+        store(scratch, 2 * LANES, cut)
+        _compensate16(scratch[:LANES], scratch[LANES:])
+        k, cut = load(scratch, LANES), load(scratch, 2 * LANES)
     mx, my = fxz * px + splat(cx), fyz * py + splat(cy)
     hx, hy = cut * sqrt(a), cut * sqrt(c)
     # Outside the image, outside (near, far) or degenerate: marked by a negative extent.
@@ -122,6 +147,7 @@ def _project16(n, base, scene, cam, width, height, near, far, eps2d, out):
     # The ellipse as x(y) = slope * y +- waist * sqrt(1 - y^2 / hy^2).
     store(out, SLOPE * n + base, b / c)
     store(out, WAIST * n + base, cut * sqrt(vmax(zero, a - b * b / c)))
+    store(out, KV * n + base, k)
 
 
 @njit(cache=True, nogil=True)
@@ -140,19 +166,22 @@ def _sh_color16(n, base, scene, cam, sh, degree, basis, out):
 
 
 @njit(cache=True, nogil=True)
-def project(start, stop, n, scene, cameras, width, height, near, far, eps2d, sh, degree, projected):
+def project(
+    start, stop, n, scene, cameras, width, height, near, far, eps2d, antialiased, sh, degree, projected
+):
     """Project all Gaussians into all cameras; work items are (camera, chunk of 1024 Gaussians).
 
     `scene` is flat [SCENE_FLOATS * n], `projected` [V, PROJECTED * n]. With `degree >= 0` the colour rows are
     filled from the coefficients `sh`, flat [K * 3 * n]; with -1 they are copied from it, flat [3 * n].
     """
-    basis = np.empty(16 * LANES, np.float32)
+    basis, scratch = np.empty(16 * LANES, np.float32), np.empty(3 * LANES, np.float32)
+    w, h = np.float32(width), np.float32(height)
     chunks = (n + _CHUNK - 1) // _CHUNK
     for item in range(start, stop):
         cam, out = cameras[item // chunks], projected[item // chunks]
         first = (item % chunks) * _CHUNK
         for base in range(first, min(first + _CHUNK, n), LANES):
-            _project16(n, base, scene, cam, np.float32(width), np.float32(height), near, far, eps2d, out)
+            _project16(n, base, scene, cam, w, h, near, far, eps2d, antialiased, scratch, out)
             if degree >= 0:
                 _sh_color16(n, base, scene, cam, sh, degree, basis, out)
             else:

@@ -99,7 +99,7 @@ def _sh_backward16(n, base, scene, cam, sh, degree, p, g, basis, basis_grad, v_s
 
 
 @njit(cache=True, nogil=True)
-def _project_backward16(n, base, scene, cam, width, height, eps2d, p, g, v_scene, v_cam):
+def _project_backward16(n, base, scene, cam, width, height, eps2d, antialiased, p, g, v_scene, v_cam):
     """Gradients of 16 Gaussians in one camera: the mirror image of `_project16`."""
     one, zero, two = splat(1.0), splat(0.0), splat(2.0)
     seen = load(p, HX * n + base)
@@ -138,6 +138,24 @@ def _project_backward16(n, base, scene, cam, width, height, eps2d, p, g, v_scene
     v00 = zero - (h00 * q00 + h01 * q01)
     v01 = zero - (h00 * q01 + h01 * q11)
     v11 = zero - (h10 * q01 + h11 * q11)
+    s00, s01, s02 = load(scene, S00 * n + base), load(scene, S01 * n + base), load(scene, S02 * n + base)
+    s11, s12, s22 = load(scene, S11 * n + base), load(scene, S12 * n + base), load(scene, S22 * n + base)
+    if antialiased:
+        # The opacity term holds half the logarithm of det(sharp) / det(blurred), over -8.
+        x0, x1 = t00 * s00 + t01 * s01 + t02 * s02, t00 * s01 + t01 * s11 + t02 * s12
+        x2, y0 = t00 * s02 + t01 * s12 + t02 * s22, t10 * s00 + t11 * s01 + t12 * s02
+        y1, y2 = t10 * s01 + t11 * s11 + t12 * s12, t10 * s02 + t11 * s12 + t12 * s22
+        a, b, c = (
+            x0 * t00 + x1 * t01 + x2 * t02,
+            x0 * t10 + x1 * t11 + x2 * t12,
+            y0 * t10 + y1 * t11 + y2 * t12,
+        )
+        det = a * c - b * b
+        share = splat(-1.0 / 16.0) * load(g, GK * n + base)
+        sharp = share / where_le(det, zero, one, det)
+        v00 = v00 + sharp * c - share * q00
+        v01 = v01 - sharp * b - share * q01
+        v11 = v11 + sharp * a - share * q11
     # To the 3D covariance: T^T V T, off-diagonals counted once.
     e00, e01, e02 = v00 * t00 + v01 * t10, v00 * t01 + v01 * t11, v00 * t02 + v01 * t12
     e10, e11, e12 = v01 * t00 + v11 * t10, v01 * t01 + v11 * t11, v01 * t02 + v11 * t12
@@ -149,8 +167,6 @@ def _project_backward16(n, base, scene, cam, width, height, eps2d, p, g, v_scene
     _add(v_scene, 8 * n + base, t02 * e02 + t12 * e12)
     _add(v_scene, 9 * n + base, load(g, GK * n + base))
     # To T: 2 V T Sigma.
-    s00, s01, s02 = load(scene, S00 * n + base), load(scene, S01 * n + base), load(scene, S02 * n + base)
-    s11, s12, s22 = load(scene, S11 * n + base), load(scene, S12 * n + base), load(scene, S22 * n + base)
     w00, w01 = two * (e00 * s00 + e01 * s01 + e02 * s02), two * (e00 * s01 + e01 * s11 + e02 * s12)
     w02 = two * (e00 * s02 + e01 * s12 + e02 * s22)
     w10, w11 = two * (e10 * s00 + e11 * s01 + e12 * s02), two * (e10 * s01 + e11 * s11 + e12 * s12)
@@ -189,7 +205,7 @@ def _project_backward16(n, base, scene, cam, width, height, eps2d, p, g, v_scene
 
 @njit(cache=True, nogil=True)
 def project_backward(
-    start, stop, n, scene, cameras, width, height, eps2d, sh, degree, projected, gradients,
+    start, stop, n, scene, cameras, width, height, eps2d, antialiased, sh, degree, projected, gradients,
     v_scene, v_sh, v_cameras,
 ):  # fmt: skip
     """Gradients of Gaussian blocks [start, stop) of 256, summed over cameras.
@@ -205,7 +221,9 @@ def project_backward(
                 p, g, v_cam = projected[cam], gradients[cam], v_cameras[block, cam]
                 if not _any_seen(p, n, base):
                     continue
-                _project_backward16(n, base, scene, cameras[cam], w, h, eps2d, p, g, v_scene, v_cam)
+                _project_backward16(
+                    n, base, scene, cameras[cam], w, h, eps2d, antialiased, p, g, v_scene, v_cam
+                )
                 if degree >= 0:
                     _sh_backward16(
                         n, base, scene, cameras[cam], sh, degree, p, g, basis, basis_grad,

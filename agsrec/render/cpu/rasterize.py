@@ -42,6 +42,7 @@ class _Settings:
     near: float
     far: float
     eps2d: float
+    antialiased: bool
     sh_degree: int
     """-1: colours are given, not spherical harmonics."""
     with_depth: bool
@@ -117,7 +118,7 @@ def _forward(
     limits = (np.float32(s.near), np.float32(s.far), np.float32(s.eps2d))
     parallel_for(
         project, project_items(n, views),
-        n, scene, cameras, s.width, s.height, *limits, planes_in, s.sh_degree, projected,
+        n, scene, cameras, s.width, s.height, *limits, s.antialiased, planes_in, s.sh_degree, projected,
     )  # fmt: skip
     order, n_visible, n_entries = (
         np.empty((views, n), np.int32),
@@ -130,7 +131,7 @@ def _forward(
     slots, entries = np.empty((views, n + 1), np.int32), np.empty((offsets[-1], 3), np.int32)
     tile_start = np.empty((views, tiles_x * tiles_y + 1), np.int32)
     parallel_for(
-        bin_tiles, views, n, scene, tiles_x, tiles_y, projected, order, n_visible, offsets, records, slots,
+        bin_tiles, views, n, tiles_x, tiles_y, projected, order, n_visible, offsets, records, slots,
         tile_start, entries,
     )  # fmt: skip
 
@@ -185,8 +186,8 @@ def _backward(
     v_cameras = np.zeros((blocks, views, CAMERA_FLOATS), np.float32)
     parallel_for(
         project_backward, blocks,
-        n, kept.scene, kept.cameras, s.width, s.height, np.float32(s.eps2d), kept.colors, s.sh_degree,
-        kept.projected, gradients, v_scene, v_colors, v_cameras,
+        n, kept.scene, kept.cameras, s.width, s.height, np.float32(s.eps2d), s.antialiased, kept.colors,
+        s.sh_degree, kept.projected, gradients, v_scene, v_colors, v_cameras,
     )  # fmt: skip
     return v_scene, v_colors, v_cameras.sum(0, dtype=np.float64)
 
@@ -271,6 +272,7 @@ def rasterize_cpu(
     near: float,
     far: float,
     eps2d: float,
+    antialiased: bool,
     with_depth: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """Rasterize on the CPU; arguments as in `agsrec.render.rasterize`.
@@ -278,7 +280,8 @@ def rasterize_cpu(
     Returns rgb [V, H, W, 3] (a channels-last view of planar memory), alpha [V, H, W], expected depth
     [V, H, W] or None, and radii [V, N] in pixels (0 where unseen).
     """
-    settings = _Settings(width, height, near, far, eps2d, -1 if sh_degree is None else sh_degree, with_depth)
+    degree = -1 if sh_degree is None else sh_degree
+    settings = _Settings(width, height, near, far, eps2d, antialiased, degree, with_depth)
     if sh_degree is not None:
         colors = colors[:, : (sh_degree + 1) ** 2]
     rgb, alpha, depth, radii = _Rasterize.apply(
