@@ -267,6 +267,11 @@ class FitConfig:
         """Steps of the whole fit."""
         return sum(r.iterations for r in self.rounds)
 
+    def fitted_size(self, width: int, height: int) -> int:
+        """Longer side in pixels of the pictures that the scene is fitted to last, from photos of a size."""
+        last = next((s for s in reversed(self.rounds[-1].stages) if s.iterations), self.rounds[-1].stages[-1])
+        return min(last.size, max(width, height))
+
 
 _COARSE = Round(
     num_points=500,

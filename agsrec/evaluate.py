@@ -246,7 +246,15 @@ def _fit_record(
         used = result.correction.used
         seen = replace(seen, views=result.views, truth=scene.truth[[kept[view] for view in used]])
         kept = [kept[view] for view in used]
-    record |= evaluate(result.gaussians, result.cameras, result.initial_cameras, seen, lpips).as_dict()
+    evaluation = evaluate(
+        result.gaussians,
+        result.cameras,
+        result.initial_cameras,
+        seen,
+        fitted_size=result.fitted_size,
+        lpips=lpips,
+    )
+    record |= evaluation.as_dict()
     record["pair_errors_deg"] = _pair_errors(result.cameras, scene.truth, kept).tolist()
     record["peak_memory_mb"] = _peak_memory_mb()
     return record
@@ -305,7 +313,10 @@ def _row(scene: str, start: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
             "Pairs < 15° (%)": 100 * pairs.within_15,
             "Views < 5° (%)": 100 * close / sum(r["views"] for r in runs),
             "Centres (%)": 100 * fmean(r["poses_after"]["center_accuracy"] for r in fitted),
+            "Worst view (°)": max(max(r["poses_after"]["view_errors_deg"]) for r in fitted),
             "PSNR (dB)": mean("novel", "psnr"),
+            "Worst (dB)": _worst_psnr(fitted),
+            "Realigned (dB)": mean("novel_realigned", "psnr"),
             "SSIM": mean("novel", "ssim"),
             "LPIPS": mean("novel", "lpips"),
             "Chamfer": mean("surface", "chamfer"),
@@ -316,6 +327,12 @@ def _row(scene: str, start: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "Peak (MB)": max(r["peak_memory_mb"] for r in runs),
     }
     return {title: value for title, value in row.items() if value is not None}
+
+
+def _worst_psnr(runs: list[dict[str, Any]]) -> float | None:
+    """PSNR of the test view that came out worst in any run."""
+    values = [min(r["novel"]["by_view"]["psnr"]) for r in runs if "novel" in r]
+    return min(values) if values else None
 
 
 def _decision_row(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -356,7 +373,9 @@ def leave_one_out(
         drift = align_cameras(scene.cameras[kept], result.cameras)
         start = drift.cameras(scene.cameras[left]).to(dtype=torch.float32)
         view = scene.views[[left]]
-        quality = input_quality(result.gaussians, refine_poses(result.gaussians, view, start), view)
+        g, size = result.gaussians, result.fitted_size
+        posed = refine_poses(g, view, start, fitted_size=size)
+        quality = input_quality(g, posed, view, size)
         rows.append({"Scene": scene.name, "View": view.names[0]} | _titled(quality.means()))
     return rows
 

@@ -44,6 +44,7 @@ class Reconstruction:
         initial_cameras: Their cameras as given.
         cameras: The refined cameras, in the same world up to the drift of the fit.
         gaussians: The scene.
+        fitted_size: Longer side of the pictures that the scene was fitted to last, pixels.
         history: Course of the fit, a record every few steps.
         timings: Seconds by stage.
         options: The resolved options, as plain values.
@@ -55,6 +56,7 @@ class Reconstruction:
     initial_cameras: Cameras
     cameras: Cameras
     gaussians: Gaussians
+    fitted_size: int
     history: list[dict[str, Any]]
     timings: dict[str, float]
     options: dict[str, Any]
@@ -175,6 +177,7 @@ def reconstruct(
         initial_cameras=given,
         cameras=result.cameras.to("cpu"),
         gaussians=result.gaussians.to("cpu"),
+        fitted_size=result.fitted_size,
         history=result.history,
         timings=timings | {"fit": seconds},
         options=options,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agsrec.camera_files import read_cameras_json
 from agsrec.errors import CameraError, ImageError, OptionError, SceneError
+from agsrec.files import read_bytes
 from agsrec.ply import read_ply
 from agsrec.view_files import load_views
 
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     from agsrec.gaussians import Gaussians
     from agsrec.views import Views
 
-__all__ = ["load_fitted", "load_splat"]
+__all__ = ["fitted_size", "load_fitted", "load_splat"]
 
+_METRICS_LIMIT = 64 * 2**20  # bytes
 _ERRORS = {"splat.ply": SceneError, "cameras.json": CameraError, "views": ImageError}
 
 
@@ -39,6 +42,21 @@ def load_splat(folder: Path, *others: str) -> Gaussians:
     if len(gaussians) == 0:
         raise SceneError(f"{folder / 'splat.ply'} is empty; reconstruct the object again")
     return gaussians
+
+
+def fitted_size(folder: Path) -> int | None:
+    """Longer side in pixels of the pictures that the scene of a finished reconstruction was fitted to.
+
+    None where its `metrics.json` does not tell.
+    """
+    path = folder / "metrics.json"
+    try:
+        size = json.loads(read_bytes(path, error=SceneError, what="metrics", limit=_METRICS_LIMIT))[
+            "fitted_size"
+        ]
+    except (SceneError, ValueError, RecursionError, LookupError, TypeError):
+        return None
+    return size if type(size) is int and size > 0 else None
 
 
 def load_fitted(folder: Path) -> tuple[Gaussians, Views, Cameras]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from machine import description, heading
 
-from agsrec import Cameras, Gaussians, Scene, load_gt_scene, reconstruct
+from agsrec import Reconstruction, Scene, load_gt_scene, reconstruct
 from agsrec.errors import AgsrecError
 from agsrec.export.tables import text_table
 from agsrec.mesh import MeshConfig, TexturedMesh, make_mesh
@@ -31,7 +31,7 @@ from agsrec.metrics.alignment import align_scene
 from agsrec.metrics.evaluation import novel_quality
 from agsrec.metrics.geometry import surface_accuracy
 from agsrec.metrics.images import image_quality
-from agsrec.metrics.poses import Similarity
+from agsrec.metrics.poses import Similarity, align_cameras
 
 _SAMPLES = 20_000
 
@@ -61,21 +61,21 @@ def measured(scene: Scene, noise: float, prior: str | None, texture_prior: str |
     start = scene.truth.perturbed(noise, torch.Generator().manual_seed(1000))
     result = reconstruct(scene.views, start, prior=prior)
     row = {"Scene": scene.name, "Noise (°)": noise}
-    return row | mesh_figures(scene, result.gaussians, result.cameras, texture_prior)
+    return row | mesh_figures(scene, result, texture_prior)
 
 
-def mesh_figures(
-    scene: Scene, gaussians: Gaussians, cameras: Cameras, texture_prior: str | None
-) -> dict[str, Any]:
+def mesh_figures(scene: Scene, result: Reconstruction, texture_prior: str | None) -> dict[str, Any]:
     """The mesh of a fit, measured."""
     assert scene.truth is not None and scene.points is not None
+    gaussians, cameras, size = result.gaussians, result.cameras, result.fitted_size
     clock, processor = time.perf_counter(), time.process_time()
     made = make_mesh(gaussians, scene.views, cameras, MeshConfig(), prior=texture_prior)
     seconds, busy = time.perf_counter() - clock, time.process_time() - processor
-    to_truth = align_scene(gaussians, cameras, scene.truth, scene.views)
+    start = align_cameras(cameras, scene.truth)
+    to_truth = align_scene(gaussians, start, scene.truth, scene.views, fitted_size=size)
     visible = scene.points if scene.points_visible is None else scene.points[scene.points_visible]
     surface = surface_accuracy(to_truth.points(surface_points(made.mesh, _SAMPLES)), visible)
-    splat = novel_quality(gaussians, to_truth, scene)
+    splat = novel_quality(gaussians, to_truth, scene, fitted_size=size)
     return {
         "Chamfer": surface.chamfer,
         "F1": surface.f1,

@@ -47,7 +47,8 @@ def searched(scene: Scene, preset: PresetName, limit: int) -> list[Row]:
     assert scene.truth is not None and scene.test_views is not None and scene.test_cameras is not None
     fitted = reconstruct(scene.views, scene.truth, config=PRESETS[preset])
     world = align_cameras(fitted.cameras, scene.truth).rotation.float()
-    render = GaussianRenderer(fitted.gaussians)
+    focal = float(fitted.cameras.resized(fitted.fitted_size, fitted.fitted_size).focal_lengths.mean())
+    render = GaussianRenderer(fitted.gaussians, focal=focal)
     rows = []
     for index in range(min(limit, len(scene.test_views))):
         clock = time.perf_counter()

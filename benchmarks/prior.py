@@ -78,7 +78,8 @@ def measured(scene: Scene, noise: float, seed: int, config: FitConfig, prior: An
     assert scene.truth is not None
     initial = scene.truth.perturbed(noise, torch.Generator().manual_seed(1000 + seed))
     result = reconstruct(scene.views, initial, config=config, seed=seed, prior=prior)
-    evaluation = evaluate(result.gaussians, result.cameras, initial, scene)
+    size = result.fitted_size
+    evaluation = evaluate(result.gaussians, result.cameras, initial, scene, fitted_size=size)
     assert evaluation.novel is not None and evaluation.poses_after is not None
     return {
         "psnr": evaluation.novel.psnr.tolist(),

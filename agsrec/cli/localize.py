@@ -59,7 +59,7 @@ class Localize:
         from agsrec.files import atomic_write
         from agsrec.images import save_png
         from agsrec.pose_search import GaussianRenderer, SearchConfig, search_pose
-        from agsrec.result_files import load_splat
+        from agsrec.result_files import fitted_size, load_splat
 
         if self.focal is not None and not (math.isfinite(self.focal) and self.focal > 0):
             raise OptionError(f"--focal must be a positive number of pixels, not {self.focal}")
@@ -74,7 +74,8 @@ class Localize:
         focal, source = self._focal_of(known, size)
         scaled = focal * width / size[0]
         K = _intrinsics(scaled, width, height)
-        render = GaussianRenderer(gaussians.to(device))
+        fitted_focal = _fitted_focal(known, fitted_size(self.result))
+        render = GaussianRenderer(gaussians.to(device), focal=fitted_focal)
         with console.status("searching"):
             found = search_pose(render, image.to(device), K.to(device), SearchConfig(max_roll_deg=self.roll))
         overlap = float(found.overlaps[0])
@@ -83,7 +84,8 @@ class Localize:
                 f"{self.photo}: no pose explains it (the best silhouettes overlap by {overlap:.0%}); is it a "
                 "photo of this object, cut out properly?"
             )
-        cameras = _polished(gaussians.to(device), image.to(device), _cameras(found, K, width, height))
+        start = _cameras(found, K, width, height)
+        cameras = _polished(gaussians.to(device), image.to(device), start, fitted_focal)
         record = _record(found, cameras.resized(*size), source) | {"photo": str(self.photo)}
         record["result"] = str(self.result)
         atomic_write(output, json.dumps(record, indent=2) + "\n")
@@ -155,7 +157,14 @@ def _cameras(found: FoundPoses, K: Tensor, width: int, height: int) -> Cameras:
     return Cameras(found.viewmats.cpu(), K.expand(len(found), 3, 3), width, height)
 
 
-def _polished(gaussians: Gaussians, image: Tensor, cameras: Cameras) -> Cameras:
+def _fitted_focal(known: Cameras, size: int | None) -> float | None:
+    """Focal length in pixels of the pictures that the reconstruction was fitted to, where that is known."""
+    if size is None:
+        return None
+    return float(known.focal_lengths.mean(1).median()) * size / max(known.width, known.height)
+
+
+def _polished(gaussians: Gaussians, image: Tensor, cameras: Cameras, fitted_focal: float | None) -> Cameras:
     """The candidates, the first one refined at higher resolution than the search's, where that helps."""
     from agsrec.cameras import Cameras
     from agsrec.config import Stage
@@ -166,9 +175,15 @@ def _polished(gaussians: Gaussians, image: Tensor, cameras: Cameras) -> Cameras:
     photo = Views(image[None], ("photo",))
     first = cameras[[0]].to(image.device)
     stages = tuple(Stage(size, steps) for size, steps in _POLISH)
-    better = refine_poses(gaussians, photo, first, stages=stages, rate_rotation=5e-3, rate_translation=1e-2)
+    fitted = None  # size at which the photo has the pixels of the fit
+    if fitted_focal is not None:
+        fitted = fitted_focal * max(first.width, first.height) / float(first.focal_lengths.mean())
+    rates = {"rate_rotation": 5e-3, "rate_translation": 1e-2}
+    better = refine_poses(gaussians, photo, first, fitted_size=fitted, stages=stages, **rates)
     size = _POLISH[-1][0]
-    old, new = (float(view_errors(photo, gaussians, each, size)) for each in (first, better))
+    old, new = (
+        float(view_errors(photo, gaussians, each, size, fitted_size=fitted)) for each in (first, better)
+    )
     return Cameras.cat([better.to("cpu"), cameras[1:]]) if new < old else cameras
 
 

@@ -79,9 +79,16 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
     )
     _write_turntable(result, folder / "turntable.mp4")
     metrics: dict[str, Any] = {"views": list(names), "gaussians": len(result.gaussians)}
+    metrics["fitted_size"] = result.fitted_size
     evaluation = None
     if scene is not None:
-        evaluation = evaluate(result.gaussians, result.cameras, result.initial_cameras, scene)
+        evaluation = evaluate(
+            result.gaussians,
+            result.cameras,
+            result.initial_cameras,
+            scene,
+            fitted_size=result.fitted_size,
+        )
         metrics |= evaluation.as_dict()
     timings = result.timings | {"export": time.perf_counter() - clock}
     if result.correction is not None:

@@ -72,6 +72,7 @@ class FitResult:
     Attributes:
         gaussians: The scene.
         cameras: The refined cameras.
+        fitted_size: Longer side of the pictures that the scene was fitted to last, pixels.
         history: Records of iteration, round, size, loss, psnr, pose_change_deg [V], viewmats [V, 4, 4] and,
             where guided, guidance (the latest weighted loss).
         seconds: Time spent, including earlier interrupted runs.
@@ -79,6 +80,7 @@ class FitResult:
 
     gaussians: Gaussians
     cameras: Cameras
+    fitted_size: int
     history: list[dict[str, Any]]
     seconds: float
 
@@ -148,7 +150,8 @@ def fit(
     assert state.optimizer is not None
     final = state.current()
     final = replace(final, viewmats=final.viewmats.detach(), Ks=final.Ks.detach())
-    return FitResult(state.optimizer.gaussians.detach(), final, state.history, state.seconds)
+    size = config.fitted_size(views.width, views.height)
+    return FitResult(state.optimizer.gaussians.detach(), final, size, state.history, state.seconds)
 
 
 # -------------------------------------------------------------------- rounds

@@ -27,6 +27,7 @@ def refine_poses(
     views: Views,
     cameras: Cameras,
     *,
+    fitted_size: float | None = None,
     stages: tuple[Stage, ...] = _STAGES,
     rate_rotation: float = 3e-2,
     rate_translation: float = 3e-2,
@@ -40,6 +41,8 @@ def refine_poses(
         gaussians: The scene.
         views: V cut-out photos.
         cameras: Their rough cameras, within about 15 degrees.
+        fitted_size: Longer side of the pictures that the scene was fitted to, pixels; see
+            `agsrec.render.fitted_blur`.
         stages: Image sizes and steps.
         rate_rotation: Learning rate of rotations about the object, radians.
         rate_translation: Learning rate of translations, relative to the scene's radius.
@@ -56,7 +59,7 @@ def refine_poses(
         height, width = target.alpha.shape[1:]
         for _ in range(stage.iterations):
             current = moved(cameras, center, poses.parameters).resized(width, height)
-            rendered = render_scene(gaussians, current, black, render_mode="RGB")
+            rendered = render_scene(gaussians, current, black, fitted_size=fitted_size, render_mode="RGB")
             data_loss(rendered, target.over(black), target.alpha, LossConfig()).backward()
             poses.step(rate_rotation, rate_translation * radius, rate_decay ** (done / total))
             done += 1

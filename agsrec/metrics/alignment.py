@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agsrec.fit.target import Target
 from agsrec.lie import so3_exp
-from agsrec.metrics.poses import Similarity, align_cameras
+from agsrec.metrics.poses import Similarity
 from agsrec.render import render_scene
 
 if TYPE_CHECKING:
@@ -20,55 +21,102 @@ if TYPE_CHECKING:
 
 __all__ = ["align_scene"]
 
-_SIZE = 128
-_STEPS = 80
-_RATE = 1.6e-2
+
+@dataclass(frozen=True)
+class _Level:
+    """Steps at a picture size: shares of the fit's, and the first learning rate (Adam's)."""
+
+    share: float
+    steps: int
+    rate: float
 
 
-def align_scene(gaussians: Gaussians, cameras: Cameras, truth: Cameras, views: Views) -> Similarity:
-    """The similarity from the estimated to the true world under which the true cameras see the photos best.
+# The second level starts within half a pixel of its size, and ends within a few hundredths of one.
+_LEVELS = (_Level(0.25, 50, 1.6e-2), _Level(1.0, 40, 1.5e-3))
+_DECAY = 0.03  # of the rate, over a level
+
+
+def align_scene(
+    gaussians: Gaussians,
+    start: Similarity,
+    truth: Cameras,
+    views: Views,
+    *,
+    fitted_size: float | None = None,
+) -> Similarity:
+    """The similarity from the estimated to the true world under which the true cameras see photos best.
 
     Aligning camera centres alone leaves the scene a pixel or two off, because a camera's tilt and position
-    trade off against each other while the picture stays the same. Starting from that alignment, the seven
-    parameters are refined on the input photos, seen through the true input cameras; views that score a
-    reconstruction play no part. Gaussians are not changed.
+    trade off against each other while the picture stays the same. From such a start, the seven parameters are
+    refined on photos, seen through their true cameras. Gaussians are not changed.
+
+    The pictures are those of the fit in the end: drawn smaller in the same way, a scene looks fatter than it
+    was fitted, and the best similarity would shrink it.
+
+    Args:
+        gaussians: The scene.
+        start: About the similarity, as from `align_cameras`.
+        truth: True cameras.
+        views: Their photos.
+        fitted_size: Longer side of the pictures that the scene was fitted to, pixels; by default the photos'.
     """
-    start = align_cameras(cameras, truth)
-    scale = min(1.0, _SIZE / max(views.width, views.height))
-    width, height = round(views.width * scale), round(views.height * scale)
-    target = F.interpolate(views.composited(torch.zeros(3)).movedim(-1, 1), size=(height, width), mode="area")
-    target = target.movedim(1, -1)
-    seen = start.inverse().cameras(truth).to(dtype=torch.float32).resized(width, height)
-    pivot = gaussians.means.mean(0)
-    size = 2 * (gaussians.means - pivot).norm(dim=-1).median()
-    # Rotation, translation (in sizes of the object) and log scale about the object, in the estimated world.
-    parameters = torch.zeros(7, requires_grad=True)
-    adam = torch.optim.Adam([parameters], lr=_RATE)
-    best, best_loss = parameters.detach().clone(), float("inf")
-    for step in range(_STEPS):
-        adam.param_groups[0]["lr"] = _RATE * 0.05 ** (step / _STEPS)
-        factor, rotation, translation = _moves(parameters, pivot, size)
-        rendered = render_scene(
-            gaussians, seen.transformed(factor, rotation, translation), render_mode="RGB"
-        ).rgb
-        loss = F.mse_loss(rendered, target)
+    size = max(views.width, views.height) if fitted_size is None else fitted_size
+    seen = start.inverse().cameras(truth).to(dtype=torch.float32)
+    frame = _Frame.about(gaussians)
+    best = torch.zeros(7)
+    for level in _LEVELS:
+        target = Target.at(views, max(1, round(level.share * size)))
+        best = _refined(gaussians, seen, target, size, frame, best, level)
+    # True cameras were moved within the estimated world; the scene moves by the inverse.
+    factor, rotation, translation = frame.moves(best)
+    refined = Similarity(float(factor), rotation.double(), translation.double()).inverse()
+    return Similarity(
+        start.scale * refined.scale, start.rotation @ refined.rotation, start.points(refined.translation)
+    )
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where similarities turn and in what they are measured, in the estimated world."""
+
+    pivot: Tensor  # [3]
+    size: Tensor  # of the object, a scalar
+
+    @staticmethod
+    def about(gaussians: Gaussians) -> _Frame:
+        pivot = gaussians.means.mean(0)
+        return _Frame(pivot, 2 * (gaussians.means - pivot).norm(dim=-1).median())
+
+    def moves(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scale, rotation and translation of rotation, translation (in sizes) and log scale, seven in all."""
+        rotation, factor = so3_exp(parameters[:3]), parameters[6].exp()
+        translation = self.pivot + self.size * parameters[3:6] - factor * rotation @ self.pivot
+        return factor, rotation, translation
+
+
+def _refined(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    target: Target,
+    fitted_size: float,
+    frame: _Frame,
+    start: Tensor,
+    level: _Level,
+) -> Tensor:
+    """The best of the parameters [7] that are met on the way down from `start`, itself included."""
+    height, width = target.alpha.shape[1:]
+    seen = cameras.resized(width, height)
+    parameters = start.clone().requires_grad_()
+    adam = torch.optim.Adam([parameters], lr=level.rate)
+    best, best_loss = start, float("inf")
+    for step in range(level.steps):
+        adam.param_groups[0]["lr"] = level.rate * _DECAY ** (step / level.steps)
+        there = seen.transformed(*frame.moves(parameters))
+        rendered = render_scene(gaussians, there, fitted_size=fitted_size, render_mode="RGB")
+        loss = F.mse_loss(rendered.rgb, target.rgb)
         if float(loss.detach()) < best_loss:
             best, best_loss = parameters.detach().clone(), float(loss.detach())
         adam.zero_grad()
         loss.backward()
         adam.step()
-    # True cameras were moved within the estimated world; the scene moves by the inverse.
-    factor, rotation, translation = _moves(best, pivot, size)
-    refined = Similarity(float(factor), rotation.double(), translation.double()).inverse()
-    return replace(
-        start,
-        scale=start.scale * refined.scale,
-        rotation=start.rotation @ refined.rotation,
-        translation=start.points(refined.translation),
-    )
-
-
-def _moves(parameters: Tensor, pivot: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scale, rotation and translation of a similarity about `pivot` from seven parameters."""
-    rotation, factor = so3_exp(parameters[:3]), parameters[6].exp()
-    return factor, rotation, pivot + size * parameters[3:6] - factor * rotation @ pivot
+    return best

@@ -8,8 +8,10 @@ that range first, as writing them to a file would. One value per view; averages 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,6 +52,12 @@ class ImageQuality:
         """Average over the views of every quantity present, by name (views that are NaN left out)."""
         found = {k: v for k, v in vars(self).items() if v is not None}
         return {name: float(values.nanmean()) for name, values in found.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The means, and as `by_view` the values behind them in the order of the views (None for NaN)."""
+        found = {k: v.tolist() for k, v in vars(self).items() if v is not None}
+        views = {k: [x if math.isfinite(x) else None for x in values] for k, values in found.items()}
+        return {**self.means(), "by_view": views}
 
 
 def image_quality(

@@ -283,7 +283,10 @@ class _Loop:
 
     def _errors(self, chosen: Sequence[int], result: FitResult) -> Tensor:
         size = self.config.contest_size
-        return view_errors(self.views[chosen], result.gaussians, result.cameras, size, lpips=self.lpips)
+        photos, cameras = self.views[chosen], result.cameras
+        return view_errors(
+            photos, result.gaussians, cameras, size, fitted_size=result.fitted_size, lpips=self.lpips
+        )
 
     def _search_all(
         self, suspects: Sequence[int], scene: FitResult, trusted: list[int], given: Cameras

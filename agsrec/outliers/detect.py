@@ -226,4 +226,5 @@ class _Probes:
             result = fit(photos, self.cameras[chosen], self.config.probe, seed=self.seed, progress=self.watch)
         except (CameraError, SceneError):
             return torch.full((len(photos),), torch.inf)
-        return view_errors(photos, result.gaussians, result.cameras, self.config.probe_size)
+        size, fitted = self.config.probe_size, result.fitted_size
+        return view_errors(photos, result.gaussians, result.cameras, size, fitted_size=fitted)

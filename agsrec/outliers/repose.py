@@ -98,7 +98,9 @@ def repose(
         The outcome; its `view` is 0.
     """
     clock = time.perf_counter()
-    found = search_pose(GaussianRenderer(scene.gaussians), photo.images[0], given.Ks[0], config.search)
+    focal = float(given.Ks[0, 0, 0]) * scene.fitted_size / max(given.width, given.height)
+    render = GaussianRenderer(scene.gaussians, focal=focal)
+    found = search_pose(render, photo.images[0], given.Ks[0], config.search)
     count = len(found)
     everywhere = replace(given, viewmats=found.viewmats.to(given.viewmats), Ks=given.Ks.expand(count, 3, 3))
     comparable = int((found.losses <= config.comparable * found.losses[0]).sum())
@@ -113,6 +115,7 @@ def repose(
         scene.gaussians,
         Cameras.cat([candidates, given]),
         config.contest_size,
+        fitted_size=scene.fitted_size,
     ).tolist()
     turned = rotation_angles(candidates.rotations @ given.rotations.mT).tolist()
     ambiguous = ranking.margin < config.ambiguous

@@ -35,6 +35,7 @@ def view_errors(
     cameras: Cameras,
     size: int,
     *,
+    fitted_size: float | None = None,
     lpips: PerceptualModel | None = None,
 ) -> Tensor:
     """Error [V] of a scene against each photo: absolute colour difference per object pixel, plus structure.
@@ -48,12 +49,15 @@ def view_errors(
         gaussians: The scene.
         cameras: V cameras, in pixels of the photos.
         size: Edge of the pictures to compare, pixels.
+        fitted_size: That of the pictures that the scene was fitted to, where it is another; see
+            `agsrec.render.fitted_blur`.
         lpips: Perceptual model, if there is one; it joins in from 64 pixels on.
     """
     target = Target.at(views, size)
     height, width = target.alpha.shape[1:]
     grey = torch.full((len(views), 3), 0.5).to(target.rgb)
-    rendered = render_scene(gaussians, cameras.resized(width, height), grey, render_mode="RGB")
+    seen = cameras.resized(width, height)
+    rendered = render_scene(gaussians, seen, grey, fitted_size=fitted_size, render_mode="RGB")
     wanted = target.over(grey)
     area = target.alpha.sum((1, 2)).clamp_min(1.0)
     color = (rendered.rgb - wanted).abs().mean(-1).sum((1, 2)) / area

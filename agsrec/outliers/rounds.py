@@ -56,6 +56,7 @@ def plain_fit(result: FitResult) -> dict[str, Any]:
         "viewmats": cameras.viewmats.cpu(),
         "Ks": cameras.Ks.cpu(),
         "size": [cameras.width, cameras.height],
+        "fitted_size": result.fitted_size,
         "seconds": result.seconds,
     }
 
@@ -64,4 +65,4 @@ def fit_from_plain(plain: dict[str, Any], device: torch.device) -> FitResult:
     """The fit that `plain_fit` stored, without its history."""
     gaussians = Gaussians(**plain["gaussians"]).to(device)
     cameras = Cameras(plain["viewmats"], plain["Ks"], *plain["size"]).to(device)
-    return FitResult(gaussians, cameras, [], plain["seconds"])
+    return FitResult(gaussians, cameras, plain["fitted_size"], [], plain["seconds"])

@@ -17,7 +17,7 @@ from agsrec.render import render_scene
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.config import FitConfig
-    from agsrec.gaussians import Gaussians
+    from agsrec.fit import FitResult
     from agsrec.views import Views
 
 __all__ = ["Elsewhere", "views_elsewhere"]
@@ -42,7 +42,7 @@ class Elsewhere:
 
 
 def views_elsewhere(
-    photos: Views, cameras: Cameras, scene: Gaussians, config: FitConfig, *, seed: int = 0
+    photos: Views, cameras: Cameras, scene: FitResult, config: FitConfig, *, seed: int = 0
 ) -> list[Elsewhere]:
     """Other places for the views that a scene explains worst, the most promising one first.
 
@@ -62,7 +62,7 @@ def views_elsewhere(
     found = []
     for view in suspects.tolist():
         rest = everyone[everyone != view].tolist()
-        others = fit(photos[rest], cameras[rest], config, seed=seed).gaussians
+        others = fit(photos[rest], cameras[rest], config, seed=seed)
         places, away = _around(cameras, view)
         errors = _errors(target, torch.full((len(places),), view), others, places)
         best = int(torch.where(away, errors, math.inf).argmin())
@@ -88,7 +88,7 @@ def _around(cameras: Cameras, view: int) -> tuple[Cameras, Tensor]:
 
 
 @torch.no_grad()
-def _errors(target: Target, views: Tensor, scene: Gaussians, cameras: Cameras) -> Tensor:
+def _errors(target: Target, views: Tensor, scene: FitResult, cameras: Cameras) -> Tensor:
     """Squared differences [K] over the object's area between photo `views[k]` and what camera k sees."""
     height, width = target.alpha.shape[1:]
     small = cameras.resized(width, height)
@@ -96,7 +96,8 @@ def _errors(target: Target, views: Tensor, scene: Gaussians, cameras: Cameras) -
     total = torch.zeros(len(views)).to(alpha)
     for shade in (0.0, 1.0):
         background = torch.full((len(views), 3), shade).to(alpha)
-        rendered = render_scene(scene, small, background, render_mode="RGB").rgb
+        size = scene.fitted_size
+        seen = render_scene(scene.gaussians, small, background, fitted_size=size, render_mode="RGB").rgb
         wanted = rgb + shade * (1 - alpha)[..., None]
-        total += 0.5 * (rendered - wanted).square().mean((1, 2, 3))
+        total += 0.5 * (seen - wanted).square().mean((1, 2, 3))
     return total / alpha.mean((1, 2)).clamp_min(1e-6)

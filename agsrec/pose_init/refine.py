@@ -24,6 +24,7 @@ from agsrec.render import render_scene
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
+    from agsrec.fit import FitResult
     from agsrec.gaussians import Gaussians
     from agsrec.point_map import PointMap
     from agsrec.views import Views
@@ -67,7 +68,7 @@ class _Guess:
     start: Cameras
     points: PointMap | None
     cameras: Cameras
-    scene: Gaussians
+    scene: FitResult
     cost: float
 
 
@@ -163,7 +164,7 @@ class _Search:
         result = fit(self.photos, cameras, config, seed=self._seed, points=points)
         error = _error(self.photos, result.gaussians, result.cameras, config)
         cost = math.log(max(error, 1e-12)) + self._implausible(cameras)
-        return _Guess(cameras, points, result.cameras, result.gaussians, cost)
+        return _Guess(cameras, points, result.cameras, result, cost)
 
     def rearranged(self, best: _Guess) -> _Guess:
         """The guess after moving views, one at a time, to where the others place them."""

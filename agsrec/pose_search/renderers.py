@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from agsrec.render import rasterize
+from agsrec.render import fitted_blur, rasterize
+from agsrec.render.rasterize import EPS2D
 
 if TYPE_CHECKING:
     from agsrec.gaussians import Gaussians
@@ -39,11 +40,21 @@ class GaussianRenderer:
 
     Args:
         gaussians: The scene.
+        focal: Focal length of the pictures that it was fitted to, pixels: in others it is drawn as fat as it
+            was there, see `agsrec.render.fitted_blur`. Without it, as viewers draw it.
         sh_degree: Highest degree of the colours in use, all by default.
         faint: Gaussians with less opacity than this are left out.
     """
 
-    def __init__(self, gaussians: Gaussians, *, sh_degree: int | None = None, faint: float = 0.02) -> None:
+    def __init__(
+        self,
+        gaussians: Gaussians,
+        *,
+        focal: float | None = None,
+        sh_degree: int | None = None,
+        faint: float = 0.02,
+    ) -> None:
+        self._focal = focal
         gaussians = gaussians.detach()
         self._opacities = gaussians.opacities
         kept = self._opacities > faint
@@ -59,6 +70,7 @@ class GaussianRenderer:
 
     def __call__(self, viewmats: Tensor, K: Tensor, size: int) -> Tensor:
         """See `PoseRenderer`."""
+        blur = EPS2D if self._focal is None else fitted_blur(float(K[0, 0]) / self._focal)
         with torch.no_grad():
             rendered = rasterize(
                 self._gaussians.means,
@@ -71,6 +83,7 @@ class GaussianRenderer:
                 size,
                 size,
                 sh_degree=self._degree,
+                eps2d=blur,
                 render_mode="RGB",
             )
         return torch.cat([rendered.rgb, rendered.alpha[..., None]], dim=-1)

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from agsrec.errors import DeviceError, OptionError, ShapeError
 
-__all__ = ["Backend", "RasterizeMode", "Render", "RenderMode", "rasterize"]
+__all__ = ["EPS2D", "Backend", "RasterizeMode", "Render", "RenderMode", "rasterize"]
 
 Backend = Literal["auto", "cpu", "gsplat"]
 RenderMode = Literal["RGB", "RGB+ED"]
 RasterizeMode = Literal["classic", "antialiased"]
+
+EPS2D = 0.3
+"""Blur added to every projected Gaussian by default, pixels^2."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def rasterize(
     backgrounds: Tensor | None = None,  # [V, 3] or [3]
     near: float = 0.01,
     far: float = 1e10,
-    eps2d: float = 0.3,
+    eps2d: float = EPS2D,
     render_mode: RenderMode = "RGB+ED",
     rasterize_mode: RasterizeMode = "classic",
     backend: Backend = "auto",

@@ -64,7 +64,7 @@ def test_camera_plot(scene: Gaussians) -> None:
 def result(scene: Gaussians) -> Reconstruction:
     views, cameras = tiny_scene()
     given = rough(cameras, degrees=20.0)
-    return Reconstruction(views, given, cameras, scene, [], {}, {})
+    return Reconstruction(views, given, cameras, scene, 48, [], {}, {})
 
 
 def test_view_cards(scene: Gaussians, tmp_path: Path) -> None:

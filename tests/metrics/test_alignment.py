@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -9,12 +10,24 @@ from scipy.spatial.transform import Rotation
 
 from agsrec.cameras import Cameras
 from agsrec.config import PoseConfig
+from agsrec.dataset import Scene
 from agsrec.fit import FitResult, fit
 from agsrec.lie import so3_exp
 from agsrec.metrics.alignment import align_scene
-from agsrec.metrics.evaluation import rendered_on_white
+from agsrec.metrics.evaluation import novel_quality, rendered_on_white
 from agsrec.metrics.poses import Similarity, align_cameras, rotation_angles
 from tests.tiny import rough, tiny_config, tiny_scene
+
+
+@lru_cache(maxsize=2)
+def in_the_true_world(fitted: int) -> tuple[Scene, FitResult]:
+    """Photos of 128 pixels, and a scene fitted to them at some size with the poses held at the truth."""
+    views, cameras = tiny_scene(12, 128, seed=7)
+    inputs, tests = list(range(8)), list(range(8, 12))
+    scene = Scene("blob", views[inputs], cameras[inputs], cameras[inputs], views[tests], cameras[tests])
+    config = tiny_config(80, 160, size=fitted, poses=PoseConfig(optimize=False))
+    plan = replace(config.rounds[0], num_points=1500, max_points=2500)
+    return scene, fit(scene.views, cameras[inputs], replace(config, rounds=(plan,)))
 
 
 @lru_cache(maxsize=1)
@@ -38,11 +51,12 @@ def elsewhere(similarity: Similarity) -> tuple[FitResult, Cameras]:
         g.sh,
     )
     _, truth = tiny_scene()
-    return FitResult(turned, result.cameras, [], 0.0), similarity.cameras(truth)
+    return FitResult(turned, result.cameras, result.fitted_size, [], 0.0), similarity.cameras(truth)
 
 
+IDENTITY = Similarity(1.0, torch.eye(3).double(), torch.zeros(3).double())
 MOVES = [
-    Similarity(1.0, torch.eye(3).double(), torch.zeros(3).double()),
+    IDENTITY,
     Similarity(
         1.7, so3_exp(torch.tensor([0.4, -1.0, 0.3]).double()), torch.tensor([2.0, -1.0, 0.5]).double()
     ),
@@ -60,7 +74,7 @@ def agreement(similarity: Similarity, result: FitResult) -> float:
 def test_known_move_is_undone(move: Similarity) -> None:
     result, cameras = elsewhere(move)
     views, truth = tiny_scene()
-    found = align_scene(result.gaussians, cameras, truth, views)
+    found = align_scene(result.gaussians, align_cameras(cameras, truth), truth, views)
     assert found.scale * move.scale == pytest.approx(1, abs=0.01)
     assert float(rotation_angles(found.rotation @ move.rotation)) < 1
     points = result.gaussians.means
@@ -74,9 +88,8 @@ def test_cameras_that_share_an_error_are_seen_through() -> None:
     tilt = torch.eye(4)
     tilt[:3, :3] = so3_exp(torch.tensor([0.03, 0.0, 0.0]))
     tilted = Cameras(tilt @ truth.viewmats, truth.Ks, truth.width, truth.height)
-    found = align_scene(result.gaussians, tilted, truth, views)
-    still = Similarity(1.0, torch.eye(3).double(), torch.zeros(3).double())
-    assert agreement(found, result) > agreement(still, result) - 0.3
+    found = align_scene(result.gaussians, align_cameras(tilted, truth), truth, views)
+    assert agreement(found, result) > agreement(IDENTITY, result) - 0.3
     torch.testing.assert_close(
         found.points(result.gaussians.means), result.gaussians.means, atol=0.01, rtol=0
     )
@@ -86,7 +99,7 @@ def test_estimates_a_few_degrees_off_are_brought_home() -> None:
     """The scene follows the rough cameras that it was fitted with; the true ones must see it well."""
     views, truth = tiny_scene()
     wrong = fit(views, rough(truth, 4.0), tiny_config(150, poses=PoseConfig(optimize=False)))
-    found = align_scene(wrong.gaussians, wrong.cameras, truth, views)
+    found = align_scene(wrong.gaussians, align_cameras(wrong.cameras, truth), truth, views)
     assert agreement(found, wrong) > agreement(align_cameras(wrong.cameras, truth), wrong) + 0.3
 
 
@@ -94,6 +107,33 @@ def test_gaussians_are_left_alone_and_results_repeat() -> None:
     views, truth = tiny_scene()
     result = true_world()
     before = result.gaussians.means.clone()
-    one, two = (align_scene(result.gaussians, truth, truth, views) for _ in range(2))
+    one, two = (align_scene(result.gaussians, IDENTITY, truth, views) for _ in range(2))
     assert torch.equal(result.gaussians.means, before) and not result.gaussians.means.requires_grad
     assert one.scale == two.scale and torch.equal(one.rotation, two.rotation)
+
+
+@pytest.mark.parametrize(("fitted", "degrees"), [(128, 0.05), (64, 0.1)])
+def test_a_scene_in_the_true_world_stays_there(fitted: int, degrees: float) -> None:
+    """Also from a start that is off, and where the photos are larger than what was fitted: then the scene
+    itself says no better where it stands."""
+    scene, result = in_the_true_world(fitted)
+    assert scene.truth is not None and result.fitted_size == fitted
+    true = novel_quality(result.gaussians, IDENTITY, scene, fitted_size=fitted)
+    assert true is not None and true.means()["psnr"] > 20
+    shift = torch.tensor([0.004, -0.006, 0.005]).double()
+    off = Similarity(1.01, so3_exp(torch.tensor([0.01, -0.006, 0.008]).double()), shift)
+    for start in (IDENTITY, off):
+        found = align_scene(result.gaussians, start, scene.truth, scene.views, fitted_size=fitted)
+        assert found.scale == pytest.approx(1.0, abs=1e-3)
+        assert float(rotation_angles(found.rotation)) < degrees
+        quality = novel_quality(result.gaussians, found, scene, fitted_size=fitted)
+        assert quality is not None
+        assert quality.means()["psnr"] == pytest.approx(true.means()["psnr"], abs=0.05)
+
+
+def test_compared_as_if_fitted_to_small_pictures_it_would_shrink() -> None:
+    """What knowing the size of the fit is for: under the blur of large pixels the scene looks too fat."""
+    scene, result = in_the_true_world(128)
+    assert scene.truth is not None
+    found = align_scene(result.gaussians, IDENTITY, scene.truth, scene.views, fitted_size=32)
+    assert found.scale < 0.98

@@ -39,7 +39,9 @@ def test_a_good_result_scores_well() -> None:
     known, result = scene()
     assert known.truth is not None
     out = evaluate(result.gaussians, result.cameras, known.cameras, known).as_dict()
-    assert set(out) == {"input", "poses_before", "poses_after", "novel", "surface"}
+    assert set(out) == {"input", "poses_before", "poses_after", "novel", "novel_realigned", "surface"}
+    assert out["novel_realigned"]["psnr"] > out["novel"]["psnr"] - 0.1
+    assert sum(out["novel"]["by_view"]["psnr"]) / 2 == pytest.approx(out["novel"]["psnr"])
     assert out["poses_before"]["views"]["median_deg"] > 2
     assert out["poses_after"]["pairs"]["median_deg"] < out["poses_before"]["pairs"]["median_deg"] + 3
     assert len(out["poses_after"]["view_errors_deg"]) == 6

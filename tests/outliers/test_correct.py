@@ -108,7 +108,11 @@ def symmetric() -> tuple[FitResult, Views, Cameras]:
         seen = render_scene(gaussians, cameras, render_mode="RGB")
     rgb = seen.rgb / seen.alpha[..., None].clamp_min(1e-6)
     images = torch.cat([rgb, seen.alpha[..., None]], -1).clamp(0, 1)
-    return FitResult(gaussians, cameras, [], 0.0), Views(images, tuple(f"{i:03d}" for i in range(8))), cameras
+    return (
+        FitResult(gaussians, cameras, 48, [], 0.0),
+        Views(images, tuple(f"{i:03d}" for i in range(8))),
+        cameras,
+    )
 
 
 def test_a_symmetric_object_is_ambiguous(repaired: Correction) -> None:

@@ -27,7 +27,7 @@ def turned(cameras: Cameras, view: int, degrees: float) -> Cameras:
 def test_a_view_that_is_turned_is_the_first_and_goes_back() -> None:
     views, truth = tiny_scene()
     wrong = turned(truth, 4, 105.0)
-    scene = fit(views, wrong, SCHEDULE).gaussians
+    scene = fit(views, wrong, SCHEDULE)
     first, *others = views_elsewhere(views, wrong, scene, SCHEDULE)
     off = so3_log(first.cameras.rotations @ truth.rotations.mT).norm(dim=-1).rad2deg()
     assert float(off[4]) < 20 and float(off[[0, 1, 2, 3, 5]].max()) < 1e-3
