@@ -20,8 +20,8 @@ def fitted_blur(magnification: float) -> float:
 
     A fit in the classic mode takes the blur of its own pixels for part of the object. Drawn at another size
     with the same blur in pixels, the object grows or shrinks by some per cent, and what compares it with
-    photos there finds it too near or too far. The antialiased mode halves that error, because it keeps the
-    weight of single footprints but not of an opaque surface of many; this keeps the shape itself.
+    photos there finds it too near or too far. The antialiased mode takes away more than half of that error:
+    it keeps the weight of single footprints, not that of an opaque surface of many. This keeps the shape.
 
     Args:
         magnification: Pixels of the new picture per pixel of those of the fit, along an edge.
