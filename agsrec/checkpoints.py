@@ -1,4 +1,4 @@
-"""Models on disk: where they are, whether their weights fit and are usable, and how folders are written."""
+"""Models on disk: whether their weights fit and are usable, and how folders are written."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from agsrec.files import atomic_path, atomic_write, read_bytes
 from agsrec.weights import Weights
 
 __all__ = [
-    "EMBEDDED_PRIOR",
     "SETTINGS_FILE",
     "WEIGHTS_FILE",
     "downloaded",
     "filled",
-    "find_checkpoint",
     "misfits",
     "read_settings",
     "require_finite",
@@ -31,17 +29,9 @@ __all__ = [
     "weights_file",
 ]
 
-EMBEDDED_PRIOR = "zero123-6dof-mini"
-"""The prior that comes with the project."""
 SETTINGS_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 """The two files of a network's folder."""
 
-# The models that come with the project, and what to do without them.
-_EMBEDDED = {
-    EMBEDDED_PRIOR: "go without with --prior none",
-    "nview-mini": "name another initialiser with --init",
-}
-_REPOSITORY = Path(__file__).parents[1]
 _SETTINGS_LIMIT = 2**20  # bytes
 _FILE_ENDINGS = (".ckpt", ".pt", ".pth", ".safetensors", ".tar")
 
@@ -49,23 +39,6 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 # ---------------------------------------------------------------- where it is
-
-
-def find_checkpoint(name: str | Path) -> str | Path:
-    """The folder of a model: a folder, or a name in `checkpoints/`; anything else may be a hub id.
-
-    Raises:
-        CheckpointError: It is a model of the project's own, and not there.
-    """
-    for folder in (Path(name), Path("checkpoints", name), _REPOSITORY / "checkpoints" / name):
-        if folder.is_dir():
-            return folder
-    if str(name) in _EMBEDDED:
-        raise CheckpointError(
-            f"the embedded model {name} is missing: no checkpoints/{name} here or beside the package; "
-            f"fetch it from the project's repository, or {_EMBEDDED[str(name)]}"
-        )
-    return name
 
 
 def downloaded(source: str, patterns: Sequence[str], *, what: str, remedy: str) -> Path:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING
 
 from agsrec.errors import DeviceError, OptionError
+from agsrec.names import DeviceName
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["DeviceName", "resolve_device"]
-
-DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -22,6 +22,8 @@ def resolve_device(name: str) -> torch.device:
     """
     if name not in ("auto", "cpu", "cuda"):
         raise OptionError(f"--device must be auto, cpu or cuda, not {name!r}")
+    import torch  # seconds, and commands name devices in their options
+
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise DeviceError("--device cuda: no CUDA device is available to PyTorch; use --device cpu or auto")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.config import FitConfig, PresetName
     from agsrec.dataset import Scene
-    from agsrec.pose_init import MethodName
+    from agsrec.names import MethodName
     from agsrec.prior.zero123 import Zero123
 
 __all__ = ["EvalResult", "evaluate_folders", "leave_one_out", "with_outliers"]

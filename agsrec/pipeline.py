@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsrec.config import PRESETS, FitConfig, PresetName
-from agsrec.device import DeviceName
 from agsrec.errors import SceneError
 from agsrec.files import folder_entries
-from agsrec.images import IMAGE_SUFFIXES
 from agsrec.mesh.config import MeshConfig
-from agsrec.mesh.files import MeshFormat
+from agsrec.names import DeviceName, MeshFormat, MethodName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from agsrec.dataset import Scene
     from agsrec.fit import FitProgress
     from agsrec.outliers import OutlierConfig
-    from agsrec.pose_init import MethodName, PoseEstimate
+    from agsrec.pose_init import PoseEstimate
     from agsrec.reconstruction import Reconstruction
     from agsrec.views import Views
 
@@ -137,6 +135,8 @@ def cut_out_if_needed(folder: Path, background_model: str, listener: Listener) -
     places = (folder, folder / "processed")
     if any(f.name.endswith("_rgba.png") for place in places for f in folder_entries(place)):
         return
+    from agsrec.images import IMAGE_SUFFIXES
+
     if not any(f.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(f) for f in folder_entries(folder)):
         return  # whoever needs photos says so
     from agsrec.preprocess import process

@@ -16,14 +16,14 @@ from agsrec.app.uploads import Limits, save_picture
 from agsrec.app.worker import Done, Job
 from agsrec.camera_files import FORMAT_SIZE, read_cameras_json
 from agsrec.config import PRESETS, FitConfig, PresetName
-from agsrec.device import DeviceName
+from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
 from agsrec.files import folder_entries
 from agsrec.images import load_image
 from agsrec.mesh.config import MeshConfig
+from agsrec.names import DeviceName
 from agsrec.outliers import OutlierConfig
 from agsrec.pipeline import Settings
-from agsrec.prior import EMBEDDED_PRIOR
 
 __all__ = ["AppConfig", "choose_example", "cut_out", "examples", "reconstruct", "toggle"]
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from agsrec.cli.entry import parse
 from agsrec.cli.options import prior_or_none
-from agsrec.device import DeviceName, resolve_device
+from agsrec.device import resolve_device
+from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import AgsrecError, OptionError
-from agsrec.prior import EMBEDDED_PRIOR
+from agsrec.names import DeviceName
 
 if TYPE_CHECKING:
     from agsrec.app.actions import AppConfig

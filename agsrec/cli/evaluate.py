@@ -13,10 +13,9 @@ import tyro
 from agsrec.cli.options import prior_or_none
 from agsrec.cli.printing import print_run, say
 from agsrec.config import PRESETS, FitConfig, PresetName
-from agsrec.device import DeviceName
+from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
-from agsrec.pose_init import MethodName
-from agsrec.prior import EMBEDDED_PRIOR
+from agsrec.names import DeviceName, MethodName
 
 if TYPE_CHECKING:
     from rich.console import Console

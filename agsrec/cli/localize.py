@@ -12,8 +12,8 @@ import tyro
 
 from agsrec.cli.options import refuse_to_overwrite
 from agsrec.cli.printing import say
-from agsrec.device import DeviceName
 from agsrec.errors import ImageError, OptionError, SceneError
+from agsrec.names import DeviceName
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,9 +10,8 @@ import tyro
 
 from agsrec.cli.options import prior_or_none
 from agsrec.cli.printing import say
-from agsrec.device import DeviceName
 from agsrec.mesh.config import MeshConfig
-from agsrec.mesh.files import MeshFormat
+from agsrec.names import DeviceName, MeshFormat
 
 if TYPE_CHECKING:
     from typing import Any

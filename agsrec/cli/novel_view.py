@@ -10,9 +10,9 @@ import tyro
 
 from agsrec.cli.options import refuse_to_overwrite
 from agsrec.cli.printing import say
-from agsrec.device import DeviceName
+from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
-from agsrec.prior import EMBEDDED_PRIOR
+from agsrec.names import DeviceName
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,10 +12,9 @@ import tyro
 from agsrec.cli.listening import ConsoleListener
 from agsrec.cli.posing import scene_folder
 from agsrec.cli.printing import say
-from agsrec.device import DeviceName
 from agsrec.errors import OptionError
+from agsrec.names import DeviceName, MethodName
 from agsrec.pipeline import cut_out_if_needed, pose_extras, pose_folder
-from agsrec.pose_init import MethodName
 
 if TYPE_CHECKING:
     from rich.console import Console

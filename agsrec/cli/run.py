@@ -14,15 +14,12 @@ from agsrec.cli.options import prior_or_none, refuse_to_overwrite
 from agsrec.cli.posing import scene_folder
 from agsrec.cli.printing import say
 from agsrec.config import PRESETS, FitConfig, PresetName
-from agsrec.device import DeviceName
+from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
 from agsrec.files import folder_entries
-from agsrec.images import IMAGE_SUFFIXES
 from agsrec.mesh.config import MeshConfig
-from agsrec.mesh.files import MeshFormat
+from agsrec.names import DeviceName, MeshFormat, MethodName
 from agsrec.pipeline import Listener, Posed, Settings, cut_out_if_needed, pose_folder, reconstruct_into
-from agsrec.pose_init import MethodName
-from agsrec.prior import EMBEDDED_PRIOR
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,6 +136,8 @@ class Run:
             return self.data, self.category
         if self.category is not None:
             raise OptionError(f"give {self.photos} or --category {self.category}, not both")
+        from agsrec.images import IMAGE_SUFFIXES
+
         is_image_name = self.photos.suffix.lower() in IMAGE_SUFFIXES
         if os.path.isfile(self.photos) or (is_image_name and not os.path.isdir(self.photos)):
             return self.data, str(self.photos)
@@ -189,6 +188,8 @@ class Run:
         """Whether the initialiser is asked: there are photos, and no cameras or the wish for others."""
         if Path(category).name != category or category in ("", "..") or not os.path.isdir(folder):
             return False  # loading the scene says what is wrong
+        from agsrec.images import IMAGE_SUFFIXES
+
         if self.init is not None or self.init_file is not None:
             return True
         if os.path.exists(folder / "cameras.json"):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from agsrec.cli.printing import TrainingBar, say
-from agsrec.device import DeviceName
 from agsrec.errors import OptionError
+from agsrec.names import DeviceName
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,8 +15,9 @@ from agsrec.export.turntable import save_turntable
 from agsrec.files import atomic_write
 from agsrec.images import save_png
 from agsrec.mesh import MeshConfig, make_mesh
-from agsrec.mesh.files import MeshFormat, write_mesh
+from agsrec.mesh.files import write_mesh
 from agsrec.mesh.textured import render_mesh
+from agsrec.names import MeshFormat
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras

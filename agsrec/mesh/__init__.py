@@ -1,7 +1,8 @@
-"""From Gaussians and photos to a textured triangle mesh: surface, unwrapping, baking, refinement, files."""
+"""From Gaussians and photos to a textured triangle mesh: surface, unwrapping, baking, refinement, files.
 
-from agsrec.mesh.config import MeshConfig
-from agsrec.mesh.stage import MeshResult, make_mesh
-from agsrec.mesh.textured import TexturedMesh
+What is in here is listed in `__init__.pyi`, and imported on first use.
+"""
 
-__all__ = ["MeshConfig", "MeshResult", "TexturedMesh", "make_mesh"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from agsrec.errors import OptionError
 from agsrec.files import atomic_write
+from agsrec.names import MeshFormat
 
 if TYPE_CHECKING:
     from agsrec.mesh.textured import TexturedMesh
 
 __all__ = ["MeshFormat", "write_mesh"]
-
-MeshFormat = Literal["glb", "obj"]
 
 
 def write_mesh(folder: Path, mesh: TexturedMesh, *, kind: MeshFormat = "glb") -> Path:

@@ -6,13 +6,14 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
 
 from agsrec.device import resolve_device
 from agsrec.errors import CameraError, OptionError, SceneError
+from agsrec.names import MethodName
 from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.focal import exif_focals, focals_per_view, typical
 from agsrec.pose_init.normalize import normalize_estimate, with_focals
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from agsrec.views import Views
 
 __all__ = ["METHODS", "Method", "MethodName", "PlacementError", "Task", "initialize"]
-
-MethodName = Literal["nview", "dust3r", "leap", "colmap", "file"]
 
 _MIN_OBJECT_PIXELS = 4  # fewer are dust, not an object
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agsrec.checkpoints import EMBEDDED_PRIOR, find_checkpoint
+from agsrec.embedded import EMBEDDED_PRIOR, find_checkpoint
 
 if TYPE_CHECKING:
     import torch

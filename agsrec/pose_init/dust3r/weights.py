@@ -16,12 +16,12 @@ from agsrec.checkpoints import (
     WEIGHTS_FILE,
     downloaded,
     filled,
-    find_checkpoint,
     read_settings,
     require_memory,
     save_folder,
     weights_file,
 )
+from agsrec.embedded import find_checkpoint
 from agsrec.errors import CheckpointError
 from agsrec.pose_init.dust3r.config import DUSt3RConfig, constructor_settings
 from agsrec.pose_init.dust3r.model import DUSt3R

@@ -10,11 +10,11 @@ import torch
 from agsrec.checkpoints import (
     SETTINGS_FILE,
     filled,
-    find_checkpoint,
     read_settings,
     save_folder,
     weights_file,
 )
+from agsrec.embedded import find_checkpoint
 from agsrec.errors import CheckpointError
 from agsrec.pose_init.nview.network import NView, NViewConfig
 from agsrec.weights import read_weights

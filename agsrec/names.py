@@ -1,0 +1,16 @@
+"""Names that options take, apart from what they name: `--help` is to load no model library."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["DeviceName", "MeshFormat", "MethodName"]
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+"""Where to compute; see `agsrec.device`."""
+
+MethodName = Literal["nview", "dust3r", "leap", "colmap", "file"]
+"""Pose initialisers; see `agsrec.pose_init`."""
+
+MeshFormat = Literal["glb", "obj"]
+"""Files that meshes are written to; see `agsrec.mesh.files`."""
