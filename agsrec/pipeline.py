@@ -153,16 +153,19 @@ def pose_folder(
     *,
     num_views: int | None = None,
     views: Sequence[str] | None = None,
+    device: DeviceName = "auto",
     **options: Any,
 ) -> Posed:
     """Estimate the cameras of a folder's cut-out photos; says what was placed and what was not."""
     from agsrec.dataset import load_unposed_views
+    from agsrec.kernels import announced
     from agsrec.pose_init import initialize
 
     loaded = load_unposed_views(folder, num_views=num_views, views=views)
     clock = time.perf_counter()
-    with listener.stage("poses", f"estimating the cameras of {len(loaded)} views"):
-        estimate = initialize(loaded, method, folder=folder, **options)
+    stage = listener.stage("poses", f"estimating the cameras of {len(loaded)} views")
+    with stage, announced(listener.say, device):
+        estimate = initialize(loaded, method, folder=folder, device=device, **options)
     seconds = time.perf_counter() - clock
     focal = float(estimate.cameras.focal_lengths.mean())
     listener.say(
@@ -204,6 +207,7 @@ def reconstruct_into(
     """
     from agsrec.camera_files import write_cameras_json
     from agsrec.export.results import prepare_folder
+    from agsrec.kernels import announced
     from agsrec.reconstruction import reconstruct, require_enough_views
 
     require_enough_views(scene.views, guided=settings.prior is not None)
@@ -211,7 +215,7 @@ def reconstruct_into(
     if posed is not None:
         file = folder / "cameras_initial.json"
         write_cameras_json(file, scene.cameras, scene.views.names, extras=pose_extras(posed))
-    with listener.stage("fit", "fitting"):
+    with listener.stage("fit", "fitting"), announced(listener.say, settings.device):
         result = reconstruct(
             scene.views,
             scene.cameras,

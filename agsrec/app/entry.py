@@ -16,6 +16,7 @@ from agsrec.cli.options import prior_or_none
 from agsrec.device import resolve_device
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import AgsrecError, OptionError
+from agsrec.kernels import kept_for_this_run
 from agsrec.names import DeviceName
 
 if TYPE_CHECKING:
@@ -199,7 +200,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         app: App = parse(App, argv, prog="gradio_app.py", description=App.__doc__)
-        app.main()
+        with kept_for_this_run():
+            app.main()
     except AgsrecError as error:
         print("error:", *str(error).splitlines(), file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,4 +1,4 @@
-"""The command line: `agsrec process | run | eval | novel-view | train | convert`."""
+"""The command line: `agsrec run`, `agsrec doctor` and the others."""
 
 from agsrec.cli.entry import main
 

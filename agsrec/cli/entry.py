@@ -18,7 +18,9 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from agsrec import __version__
 from agsrec.cli.convert import Convert
+from agsrec.cli.doctor import Doctor
 from agsrec.cli.evaluate import Eval
 from agsrec.cli.localize import Localize
 from agsrec.cli.mesh import Mesh
@@ -30,8 +32,11 @@ from agsrec.cli.train import Train
 from agsrec.cli.view import View
 from agsrec.config import PRESETS, PresetName
 from agsrec.errors import AgsrecError, OptionError
+from agsrec.kernels import kept_for_this_run
 
 __all__ = ["main", "parse"]
+
+_DESCRIPTION = "Sparse photos of one object to 3D. `agsrec --version` prints the version."
 
 
 def _named_preset(argv: Sequence[str]) -> PresetName:
@@ -61,6 +66,7 @@ def _commands(argv: Sequence[str]) -> Any:
         | Annotated[NovelView, tyro.conf.subcommand("novel-view", prefix_name=False)]
         | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
         | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]
+        | Annotated[Doctor, tyro.conf.subcommand("doctor", prefix_name=False)]
     )
 
 
@@ -70,7 +76,7 @@ def _parsed(argv: list[str]) -> Any:
     Raises:
         OptionError: The options do not parse.
     """
-    return parse(_commands(argv), argv, prog="agsrec", description="Sparse photos of one object to 3D.")
+    return parse(_commands(argv), argv, prog="agsrec", description=_DESCRIPTION)
 
 
 def parse(kind: Any, argv: Sequence[str], *, prog: str, description: str | None) -> Any:
@@ -100,10 +106,15 @@ def _sentence(box: str) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exits with 2 on anything a user can mend, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["--version"]:
+        print(f"agsrec {__version__}")
+        return
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     console = Console(highlight=False)
     try:
-        _parsed(argv).main(console)
+        command = _parsed(argv)
+        with kept_for_this_run():
+            command.main(console)
     except AgsrecError as error:
         print("error:", *str(error).splitlines(), file=sys.stderr)
         raise SystemExit(2) from None

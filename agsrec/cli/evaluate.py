@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ class Eval:
         from agsrec.export.results import prepare_folder
         from agsrec.export.tables import text_table
         from agsrec.files import atomic_write
+        from agsrec.kernels import announced
 
         if not self.folders:
             raise OptionError("name at least one folder with ground truth")
@@ -82,7 +84,8 @@ class Eval:
             if self.json.is_dir():
                 raise OptionError(f"--json: {self.json} is a folder; give the name of a file")
             prepare_folder(self.json.parent)
-        content = self._left_out() if self.leave_one_out else self._against_truth(console)
+        with announced(partial(say, console), self.device):
+            content = self._left_out() if self.leave_one_out else self._against_truth(console)
         if self.json is not None:
             atomic_write(self.json, json.dumps(content, indent=2) + "\n")
         say(console, text_table(content["rows"]))

@@ -29,14 +29,17 @@ class ConsoleListener(Listener):
     def __init__(self, console: Console, iterations: int = 0) -> None:
         self._console = console
         self._bar = FitBar(console, iterations)
+        self._said: set[str] = set()
 
     def stage(self, name: StageName, text: str) -> AbstractContextManager[object]:
         """A bar for the fit, a spinner for everything else."""
         return self._bar if name == "fit" else self._console.status(text)
 
     def say(self, text: str) -> None:
-        """Print a sentence."""
-        say(self._console, text)
+        """Print a sentence, once."""
+        if text not in self._said:
+            self._said.add(text)
+            say(self._console, text)
 
     def outliers(self, text: str) -> None:
         """Print what is being done."""

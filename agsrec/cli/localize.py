@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ class Localize:
         from agsrec.device import resolve_device
         from agsrec.files import atomic_write
         from agsrec.images import save_png
+        from agsrec.kernels import announced
         from agsrec.pose_search import GaussianRenderer, SearchConfig, search_pose
         from agsrec.result_files import fitted_size, load_splat
 
@@ -76,7 +78,7 @@ class Localize:
         K = _intrinsics(scaled, width, height)
         fitted_focal = _fitted_focal(known, fitted_size(self.result))
         render = GaussianRenderer(gaussians.to(device), focal=fitted_focal)
-        with console.status("searching"):
+        with console.status("searching"), announced(partial(say, console), self.device):
             found = search_pose(render, image.to(device), K.to(device), SearchConfig(max_roll_deg=self.roll))
         overlap = float(found.overlaps[0])
         if overlap < (_SURE_OVERLAP if found.margin < _AMBIGUOUS else _MIN_OVERLAP):

@@ -19,7 +19,7 @@ from PIL import Image
 
 from agsrec.errors import OptionError
 
-__all__ = ["GRABCUT", "MODELS", "Remover", "grabcut_alpha", "make_remover"]
+__all__ = ["GRABCUT", "MODELS", "Remover", "grabcut_alpha", "make_remover", "present_models"]
 
 Remover = Callable[[np.ndarray], np.ndarray]
 
@@ -90,6 +90,11 @@ def _model_file_present(model: str) -> bool:
     return any(
         os.path.isfile(f / p) for f in folders for p in (f"{model}.onnx", f"models/{model}/{model}.onnx")
     )
+
+
+def present_models() -> list[str]:
+    """The models whose files are on this machine."""
+    return [model for model in MODELS if _model_file_present(model)]
 
 
 def _network_available() -> bool:
