@@ -19,4 +19,5 @@ from .render import Render as Render
 from .render import rasterize as rasterize
 from .views import Views as Views
 
+__all__: list[str]
 __version__: str

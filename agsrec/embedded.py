@@ -120,7 +120,7 @@ def _whole(folder: Path) -> Path:
     """
     found = faults(folder)
     if found:
-        more = f" (and {len(found) - 1} more files)" if len(found) > 1 else ""
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise CheckpointError(
             f"the embedded model {folder.name} is damaged: {found[0]}{more}; {_AGAIN}, "
             f"or {EMBEDDED[folder.name]}"

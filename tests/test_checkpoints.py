@@ -11,10 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from agsrec.checkpoints import (
-    EMBEDDED_PRIOR,
     downloaded,
     filled,
-    find_checkpoint,
     misfits,
     read_settings,
     save_folder,
@@ -118,14 +116,3 @@ def test_what_is_no_hub_id_is_not_asked_for(
     (tmp_path / "folder").mkdir()
     with pytest.raises(CheckpointError, match="no such thing; do this"):
         downloaded(source, ["*"], what="thing", remedy="do this")
-
-
-def test_found_by_folder_or_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "checkpoints" / "mine").mkdir(parents=True)
-    assert find_checkpoint("mine") == Path("checkpoints", "mine")
-    assert find_checkpoint(tmp_path) == tmp_path
-    assert find_checkpoint("owner/model") == "owner/model"
-    monkeypatch.setattr("agsrec.checkpoints._REPOSITORY", tmp_path)
-    with pytest.raises(CheckpointError, match="go without with --prior none"):
-        find_checkpoint(EMBEDDED_PRIOR)

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
+
+import agsrec
+import agsrec.mesh
+from agsrec.cameras import Cameras
+from agsrec.cli.entry import COMMANDS
+from agsrec.reconstruction import reconstruct
 
 HEAVY = (
     *("gsplat", "matplotlib", "imageio", "rembg", "onnxruntime", "skimage", "cv2", "tyro", "rich", "lpips"),
     *("diffusers", "transformers", "accelerate", "huggingface_hub"),
 )
+SLOW = tuple(name for name in HEAVY if name not in ("tyro", "rich"))  # which commands cannot do without
 
 
 def run(code: str) -> str:
@@ -17,9 +27,57 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_import_stays_light() -> None:
-    found = run(f"import sys, agsrec; print(*[m for m in {HEAVY} if m in sys.modules])")
-    assert found == "", f"import agsrec loads {found}: import it inside the function that needs it"
+def loaded_by(code: str, modules: tuple[str, ...]) -> list[str]:
+    """Which of the modules a fresh process has loaded after the code."""
+    return run(f"import sys\n{code}\nprint(*[m for m in {modules} if m in sys.modules])").split()
+
+
+def test_import_loads_nothing() -> None:
+    assert loaded_by("import agsrec; dir(agsrec)", ("torch", "numpy", *HEAVY)) == []
+
+
+def test_what_is_used_stays_light() -> None:
+    found = loaded_by("from agsrec import *", HEAVY)
+    assert found == [], f"agsrec loads {found}: import them inside the function that needs them"
+
+
+def test_front_door() -> None:
+    """Whatever the package says it offers is there, the stub's names being the only list."""
+    assert set(agsrec.__all__) == set(dir(agsrec))
+    assert all(getattr(agsrec, name) is not None for name in agsrec.__all__)
+    assert agsrec.reconstruct is reconstruct and agsrec.Cameras is Cameras
+    assert set(agsrec.mesh.__all__) == {"MeshConfig", "MeshResult", "TexturedMesh", "make_mesh"}
+    with pytest.raises(AttributeError, match="reconstrct"):
+        _ = getattr(agsrec, "reconstrct")  # noqa: B009
+
+
+def test_help_loads_no_model_library() -> None:
+    """Nor any other that takes long; one fresh process asks every command for its help."""
+    code = f"""
+from agsrec.cli import main
+for command in {[[], *([name] for name in COMMANDS)]}:
+    try:
+        sys.stdout = open({os.devnull!r}, "w")
+        main([*command, "--help"])
+    except SystemExit as stop:
+        assert not stop.code, command
+    finally:
+        sys.stdout = sys.__stdout__
+"""
+    assert loaded_by(code, ("torch", "numpy", "PIL", "scipy", "numba", *SLOW)) == []
+
+
+def test_help_of_the_app_loads_no_model_library() -> None:
+    code = f"""
+from agsrec.app import main
+sys.stdout = open({os.devnull!r}, "w")
+try:
+    main(["--help"])
+except SystemExit as stop:
+    assert not stop.code
+sys.stdout = sys.__stdout__
+"""
+    assert loaded_by(code, ("torch", "gradio", "scipy", "numba", *SLOW)) == []
 
 
 def test_reconstructs_without_optional_modules() -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from itertools import dropwhile, takewhile
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import tyro
 from rich.console import Console
@@ -34,7 +34,22 @@ from agsrec.config import PRESETS, PresetName
 from agsrec.errors import AgsrecError, OptionError
 from agsrec.kernels import kept_for_this_run
 
-__all__ = ["main", "parse"]
+__all__ = ["COMMANDS", "main", "parse"]
+
+COMMANDS = {
+    "process": Process,
+    "poses": Poses,
+    "run": Run,
+    "eval": Eval,
+    "localize": Localize,
+    "mesh": Mesh,
+    "view": View,
+    "novel-view": NovelView,
+    "train": Train,
+    "convert": Convert,
+    "doctor": Doctor,
+}
+"""Every command there is, by its word."""
 
 _DESCRIPTION = "Sparse photos of one object to 3D. `agsrec --version` prints the version."
 
@@ -53,21 +68,18 @@ def _commands(argv: Sequence[str]) -> Any:
     """The union of all commands, with the defaults of the preset named in `argv`."""
     preset = _named_preset(argv)
     fit = PRESETS[preset]
-    run = Run(preset=preset, fit=fit)
-    evaluation = Eval(folders=tyro.MISSING, preset=preset, fit=fit)
-    return (
-        Annotated[Process, tyro.conf.subcommand("process", prefix_name=False)]
-        | Annotated[Poses, tyro.conf.subcommand("poses", prefix_name=False)]
-        | Annotated[Run, tyro.conf.subcommand("run", default=run, prefix_name=False)]
-        | Annotated[Eval, tyro.conf.subcommand("eval", default=evaluation, prefix_name=False)]
-        | Annotated[Localize, tyro.conf.subcommand("localize", prefix_name=False)]
-        | Annotated[Mesh, tyro.conf.subcommand("mesh", prefix_name=False)]
-        | Annotated[View, tyro.conf.subcommand("view", prefix_name=False)]
-        | Annotated[NovelView, tyro.conf.subcommand("novel-view", prefix_name=False)]
-        | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
-        | Annotated[Convert, tyro.conf.subcommand("convert", prefix_name=False)]
-        | Annotated[Doctor, tyro.conf.subcommand("doctor", prefix_name=False)]
+    defaults = {
+        "run": Run(preset=preset, fit=fit),
+        "eval": Eval(folders=tyro.MISSING, preset=preset, fit=fit),
+    }
+    named = (
+        Annotated[
+            command,
+            tyro.conf.subcommand(name, default=defaults.get(name, tyro.MISSING_NONPROP), prefix_name=False),
+        ]
+        for name, command in COMMANDS.items()
     )
+    return Union[tuple(named)]  # noqa: UP007
 
 
 def _parsed(argv: list[str]) -> Any:
