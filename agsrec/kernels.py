@@ -145,12 +145,16 @@ def kept_for_this_run() -> Iterator[None]:
     if is_writable(_PACKAGE / "render" / "cpu" / "__pycache__") or kernel_cache() is not None:
         yield
         return
+    from numba import config
+
     with tempfile.TemporaryDirectory(prefix=_TEMPORARY_PREFIX) as folder:
-        os.environ[_CACHE_VARIABLE] = folder
+        os.environ[_CACHE_VARIABLE] = folder  # for processes that this one starts
+        config.reload_config()
         try:
             yield
         finally:
             del os.environ[_CACHE_VARIABLE]
+            config.reload_config()
 
 
 # -------------------------------------------------------------------- on CUDA
