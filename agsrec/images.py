@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,20 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from agsrec.errors import ImageError
 from agsrec.files import atomic_write, read_bytes
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "encode_png", "load_image", "save_png"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "encode_png",
+    "image_dimensions",
+    "load_image",
+    "open_image",
+    "save_png",
+]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".avif", ".ppm")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".heic", ".heif", ".hif", ".webp", ".tif", ".tiff"),
+    *(".bmp", ".gif", ".jp2", ".avif", ".ppm"),
+)
 """File name endings, in lower case, that are taken for images when a folder is searched."""
 
 MAX_PIXELS = 100_000_000
@@ -25,12 +38,18 @@ _MAX_BYTES = 512 * 2**20
 _WHAT = "an image"
 # Pillow knows more, but some of those run other programs (EPS) or are not pictures (fonts, video).
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+_HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 
 _log = logging.getLogger(__name__)
 
 
-def load_image(path: str | Path) -> tuple[np.ndarray, bool]:
+def load_image(path: str | Path, *, upright: bool = True) -> tuple[np.ndarray, bool]:
     """An image file as it is meant to be seen: EXIF orientation applied, first frame, sRGB assumed.
+
+    Args:
+        path: Image file; what it holds counts, not the ending of its name.
+        upright: Apply the EXIF orientation; otherwise the pixels stay as they are stored. HEIF has its
+            rotation in the picture itself, which is always applied, once.
 
     Returns:
         RGBA [H, W, 4] uint8 with straight alpha, and whether any pixel is not opaque.
@@ -38,12 +57,41 @@ def load_image(path: str | Path) -> tuple[np.ndarray, bool]:
     Raises:
         ImageError: The file is missing, no image, damaged, empty, or larger than `MAX_PIXELS`.
     """
+    with open_image(path) as image:
+        image.load()
+        rgba = _to_rgba(_upright(path, image) if upright else image)
+    if rgba.size == 0:
+        raise ImageError(f"{path} has no pixels; use another image")
+    return rgba, bool((rgba[..., 3] < 255).any())
+
+
+def image_dimensions(path: str | Path) -> tuple[int, int]:
+    """Width and height in pixels of an image as it is stored, from its header alone.
+
+    Raises:
+        ImageError: As `load_image`.
+    """
+    with open_image(path) as image:
+        return image.size
+
+
+@contextmanager
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """An image file whose pixels are yet to be decoded; what goes wrong within the context becomes one error.
+
+    Raises:
+        ImageError: As `load_image`.
+    """
     data = read_bytes(path, error=ImageError, what=_WHAT, limit=_MAX_BYTES)
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images, for which the limit below is ours, and of odd metadata.
             warnings.simplefilter("ignore")
-            rgba = _decode(path, data)
+            Image.init()
+            with Image.open(io.BytesIO(data), formats=_formats(path, data)) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ImageError(_too_large(path, f"{image.width} x {image.height}"))
+                yield image
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -55,23 +103,42 @@ def load_image(path: str | Path) -> tuple[np.ndarray, bool]:
         raise ImageError(
             f"{path} is damaged or incomplete ({reason}); copy it again or save it as PNG"
         ) from error
-    if rgba.size == 0:
-        raise ImageError(f"{path} has no pixels; use another image")
-    return rgba, bool((rgba[..., 3] < 255).any())
 
 
-def _decode(path: str | Path, data: bytes) -> np.ndarray:
-    """RGBA [H, W, 4] uint8 of encoded bytes; raises whatever the decoder raises."""
-    Image.init()
-    image: Image.Image = Image.open(io.BytesIO(data), formats=[f for f in _FORMATS if f in Image.OPEN])
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(_too_large(path, f"{image.width} x {image.height}"))
-    image.load()
+def _formats(path: str | Path, data: bytes) -> list[str]:
+    """Pillow's names of the formats that data may be in; the decoder of HEIF is loaded on first use."""
+    if not _is_heif(data):
+        return [name for name in _FORMATS if name in Image.OPEN]
     try:
-        image = ImageOps.exif_transpose(image)
+        import pillow_heif
+    except ImportError as error:
+        raise ImageError(f"{path} is HEIF; install its decoder with: pip install pillow-heif") from error
+    pillow_heif.register_heif_opener()
+    return ["HEIF"]
+
+
+def _is_heif(data: bytes) -> bool:
+    """Whether encoded bytes are HEIC or HEIF, by the brands in their first box (ISO/IEC 14496-12, `ftyp`).
+
+    AVIF is the same container with another codec, which Pillow decodes itself.
+    """
+    if data[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(data[:4], "big"), 512)
+    brands = {data[8:12], *(data[i : i + 4] for i in range(16, end - 3, 4))}
+    any_codec = brands & {b"mif1", b"msf1"} and not brands & {b"avif", b"avis"}
+    return bool(brands & _HEVC_BRANDS or any_codec)
+
+
+def _upright(path: str | Path, image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says."""
+    if image.format == "HEIF":  # its own rotation counts and has been applied; EXIF may repeat it
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
     except Exception as error:  # a damaged EXIF block does not make the picture unusable
         _log.warning("%s: EXIF data is damaged, its orientation is ignored (%s)", path, error)
-    return _to_rgba(image)
+        return image
 
 
 def _too_large(path: str | Path, size: str) -> str:

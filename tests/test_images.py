@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +16,8 @@ from PIL import Image
 
 from agsrec import images
 from agsrec.errors import AgsrecError, ImageError, OutputError
-from agsrec.images import encode_png, load_image, save_png
+from agsrec.images import encode_png, image_dimensions, load_image, save_png
+from agsrec.preprocess.exif import exif_focal
 
 
 def gradient(height: int = 6, width: int = 8) -> np.ndarray:
@@ -129,6 +133,88 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     assert load_image(path)[0][0, 0].tolist() == [255, 0, 0, 255]
 
 
+def test_as_stored_and_size_from_the_header(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path, Image.fromarray(gradient()), exif=exif)
+    np.testing.assert_array_equal(load_image(path, upright=False)[0][..., :3], gradient())
+    assert load_image(path)[0].shape == (8, 6, 4) and image_dimensions(path) == (8, 6)
+
+
+# ---------------------------------------------------------------- HEIF
+
+
+def heif(path: Path, *, rotated: int | None = None, noted: int | None = None, **options: object) -> Path:
+    """A HEIF photo: `rotated` in the picture itself and in EXIF as phones do, or `noted` in EXIF alone."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 26
+    if rotated or noted:
+        exif[0x0112] = rotated or noted
+    # The encoder makes a rotation of the picture out of EXIF data given as bytes, and none otherwise.
+    given = exif if noted else exif.tobytes()
+    image = Image.fromarray(gradient(48, 64) // np.array([8, 8, 1], dtype=np.uint8))
+    with path.open("wb") as file:
+        image.save(file, "HEIF", quality=95, exif=given, **options)
+    assert (b"irot" in path.read_bytes() or b"imir" in path.read_bytes()) == (rotated not in (None, 1))
+    return path
+
+
+def upright_gradient(orientation: int) -> np.ndarray:
+    picture = (gradient(48, 64) // np.array([8, 8, 1], dtype=np.uint8)).astype(int)
+    return {1: picture, 2: picture[:, ::-1], 3: picture[::-1, ::-1], 6: np.rot90(picture, -1)}[orientation]
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.HEIF", "a.hif", "a.jpg"])
+def test_heif_is_read_whatever_its_name(tmp_path: Path, name: str) -> None:
+    rgba, has_alpha = load_image(heif(tmp_path / name))
+    assert not has_alpha and rgba.shape == (48, 64, 4)
+    assert np.abs(rgba[..., :3].astype(int) - upright_gradient(1)).mean() < 3
+    assert name == "a.jpg" or Path(name).suffix.lower() in images.IMAGE_SUFFIXES
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 6])
+def test_heif_is_turned_exactly_once(tmp_path: Path, orientation: int) -> None:
+    expected = upright_gradient(orientation)
+    for upright in (True, False):  # what is in the picture itself is no matter of choice
+        rgba, _ = load_image(heif(tmp_path / "a.heic", rotated=orientation), upright=upright)
+        assert rgba.shape[:2] == expected.shape[:2]
+        assert np.abs(rgba[..., :3].astype(int) - expected).mean() < 3
+    rgba, _ = load_image(heif(tmp_path / "b.heic", noted=orientation))
+    assert np.abs(rgba[..., :3].astype(int) - upright_gradient(1)).mean() < 3
+
+
+def test_heif_focal_length(tmp_path: Path) -> None:
+    path = heif(tmp_path / "a.heic", rotated=6)
+    assert exif_focal(path, 48, 64) == pytest.approx(26 * 80 / 43.2666, rel=1e-5)
+
+
+def test_heif_limits_and_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = heif(tmp_path / "a.heic")
+    monkeypatch.setattr(images, "MAX_PIXELS", 3071)
+    with pytest.raises(ImageError, match=r"a\.heic: 64 x 48 is more than"):
+        load_image(path)
+    monkeypatch.undo()
+    whole = path.read_bytes()
+    for size in (20, 100, len(whole) // 2, len(whole) - 20):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ImageError, match=r"a\.heic is (damaged|not an image)"):
+            load_image(path)
+
+
+def test_heif_decoder_is_loaded_when_needed(tmp_path: Path) -> None:
+    Image.fromarray(gradient()).save(tmp_path / "a.png")
+    heif(tmp_path / "a.heic")
+    program = (
+        "import sys; from agsrec.images import load_image; load_image(sys.argv[1]); "
+        "assert 'pillow_heif' not in sys.modules; load_image(sys.argv[2]); "
+        "assert 'pillow_heif' in sys.modules; sys.modules['pillow_heif'] = None; load_image(sys.argv[2])"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.png"), str(tmp_path / "a.heic")]
+    root = Path(images.__file__).parents[1]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 1 and "ImageError" in done.stderr and "pip install pillow-heif" in done.stderr
+
+
 # ---------------------------------------------------------------- unusable files
 
 
@@ -223,7 +309,8 @@ def encoded(name: str) -> bytes:
     return buffer.getvalue()
 
 
-VALID = {name: encoded(name) for name in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP")}
+pillow_heif.register_heif_opener()
+VALID = {name: encoded(name) for name in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "HEIF")}
 
 
 @settings(max_examples=300, deadline=None)

@@ -123,8 +123,10 @@ def _examples(shown: dict[str, Path]) -> gr.Gallery:
 
 def _inputs(config: AppConfig) -> dict[str, Any]:
     """Everything on the left below the examples."""
+    # Not every system counts an iPhone's format among images.
+    kinds = ["image", ".heic", ".heif", ".hif"]
     upload = gr.File(
-        label="Your photos", file_count="multiple", file_types=["image"], height=130, elem_id="ags-upload"
+        label="Your photos", file_count="multiple", file_types=kinds, height=130, elem_id="ags-upload"
     )
     _step(2, "Cut-outs", "Click a photo to leave it out; click it again to take it in.")
     photos = gr.Gallery(

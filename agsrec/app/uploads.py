@@ -18,7 +18,7 @@ from PIL import Image
 
 from agsrec.app.sessions import Photo, Session
 from agsrec.errors import ImageError, OptionError
-from agsrec.images import load_image
+from agsrec.images import load_image, open_image
 
 __all__ = ["Limits", "dimmed", "label_of", "save_picture", "take_in"]
 
@@ -102,7 +102,7 @@ def _decoded(file: Path, label: str, limits: Limits) -> tuple[np.ndarray, str]:
         raise ImageError(
             f"{label} has {width} x {height} pixels: use a photo of at least {limits.min_side} on each side."
         )
-    with Image.open(file) as image:
+    with open_image(file) as image:
         suffix = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2"}.get(image.format or "", "")
     return rgba, suffix or f".{(image.format or 'png').lower()}"
 

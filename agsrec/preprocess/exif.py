@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 
-from PIL import Image
+from agsrec.images import open_image
 
 __all__ = ["exif_focal"]
 
@@ -21,10 +20,8 @@ def exif_focal(photo: str | Path, width: int, height: int) -> float | None:
     The photo is taken to be whole: after cropping by other programs, the equivalent is no longer right.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(photo) as image:
-                value = float(image.getexif().get_ifd(_EXIF_BLOCK).get(_FOCAL_35MM, 0))
+        with open_image(photo) as image:
+            value = float(image.getexif().get_ifd(_EXIF_BLOCK).get(_FOCAL_35MM, 0))
     except Exception:  # damaged metadata raise almost anything, and are no reason to refuse a photo
         return None
     if not _RANGE_35MM[0] <= value <= _RANGE_35MM[1]:
