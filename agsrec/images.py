@@ -22,7 +22,9 @@ __all__ = [
     "image_dimensions",
     "load_image",
     "open_image",
+    "premultiplied",
     "save_png",
+    "straight",
 ]
 
 IMAGE_SUFFIXES = (
@@ -163,6 +165,20 @@ def _grey_to_uint8(values: np.ndarray, *, is_float: bool) -> np.ndarray:
     else:
         scale = 255.0 / 65535.0
     return (deep * scale).round().clip(0, 255).astype(np.uint8)
+
+
+def premultiplied(rgba: np.ndarray) -> np.ndarray:
+    """Straight RGBA [..., 4] uint8 as float32 in [0, 255] with colours weighted by alpha, for resampling."""
+    out = rgba.astype(np.float32)
+    out[..., :3] *= out[..., 3:] / 255  # in place: photos can be large
+    return out
+
+
+def straight(rgba: np.ndarray) -> np.ndarray:
+    """Straight RGBA [..., 4] uint8 of resampled premultiplied values [..., 4] float32."""
+    # Before clipping: the overshoot of an interpolation is the same in both and cancels.
+    color = rgba[..., :3] / np.maximum(rgba[..., 3:] / 255, 1e-3)
+    return np.concatenate([color, rgba[..., 3:]], axis=-1).round().clip(0, 255).astype(np.uint8)
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -1,7 +1,7 @@
-"""COLMAP text models: `cameras.txt`, `images.txt` and `points3D.txt` in one folder, both directions.
+"""COLMAP models, text or binary: `cameras`, `images` and `points3D` in one folder; text is written.
 
-Poses are world-to-camera with OpenCV axes and pixel centres at +0.5, as ours. Only pinhole models are
-accepted; `colmap image_undistorter` makes them out of the others.
+Poses are world-to-camera with OpenCV axes and pixel centres at +0.5, as ours. Binary files are read here and
+not through pycolmap: one way in, the same checks for both kinds, and no C++ behind an untrusted count.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from agsrec.camera_files.camera_models import MODELS, model_intrinsics
+from agsrec.camera_files.colmap_binary import binary_cameras, binary_images, unknown_model
 from agsrec.camera_files.parsing import (
     MAX_BYTES,
     CameraFile,
@@ -28,44 +30,52 @@ from agsrec.errors import CameraError, ShapeError
 from agsrec.files import atomic_write, read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
 __all__ = ["read_colmap", "write_colmap"]
 
-_WHAT = "a COLMAP text model (colmap model_converter --output_type TXT)"
-_FOCAL_RANGE = (0.01, 1e7)  # pixels
+_WHAT = "a COLMAP model (cameras and images, .bin or .txt)"
 _MAX_ABS = 1e9
 
 
 def read_colmap(folder: str | Path) -> CameraFile:
-    """Cameras, and the sparse points with their colours, of a COLMAP text model.
+    """Cameras of a COLMAP model, and of a text model the sparse points with their colours.
+
+    Where a model is there in both kinds, the binary one is read, as COLMAP does.
 
     Raises:
         CameraError: A file cannot be read or used; the message names the line.
     """
     folder = Path(folder)
-    intrinsics = _read_cameras_txt(folder / "cameras.txt")
-    path = folder / "images.txt"
-    viewmats, Ks, sizes, files = [], [], [], []
-    for where, words in _image_lines(path):
-        viewmats.append(_viewmat(where, words))
-        if words[8] not in intrinsics:
-            raise CameraError(f"{where}: cameras.txt lacks camera {words[8]!r}; export both files together")
-        K, size = intrinsics[words[8]]
-        Ks.append(K)
-        sizes.append(size)
-        files.append(file_name(f"{where}, image name", " ".join(words[9:])))
+    binary = os.path.isfile(folder / "cameras.bin") and os.path.isfile(folder / "images.bin")
+    kind, cameras_of, images_of = "txt", _text_cameras, _text_images
+    if binary:
+        kind, cameras_of, images_of = "bin", binary_cameras, binary_images
+    known = {}
+    for where, camera, model, values in cameras_of(folder / f"cameras.{kind}"):
+        size = image_size(where, *values[:2])
+        numbers = _in_range(where, values[2:])
+        known[camera] = (*model_intrinsics(where, MODELS[model], numbers, size), size)
+    path = folder / f"images.{kind}"
+    viewmats, found, files = [], [], []
+    for where, pose, camera, file in images_of(path):
+        viewmats.append(_viewmat(where, _in_range(where, pose)))
+        if camera not in known:
+            raise CameraError(f"{where}: cameras.{kind} lacks camera {camera!r}; export both files together")
+        found.append(known[camera])
+        files.append(file_name(f"{where}, image name", file))
     if not files:
         raise CameraError(f"{path} has no images; expected {_WHAT}")
+    Ks, lenses, sizes = zip(*found, strict=True)
     names = tuple(view_name(f) for f in files)
     check_unique(path, names)
     if len(set(sizes)) > 1:
         raise CameraError(f"{path} mixes image sizes {sorted(set(sizes))}; all images must be of one size")
-    points, colors = _read_points(folder / "points3D.txt")
+    points, colors = (None, None) if binary else _read_points(folder / "points3D.txt")
     cameras = Cameras(to_tensor(viewmats), to_tensor(Ks), *sizes[0])
-    return CameraFile(cameras, names, tuple(files), (1,) * len(names), {}, points, colors)
+    return CameraFile(cameras, names, tuple(files), (1,) * len(names), {}, lenses, points, colors)
 
 
 def _lines(path: Path) -> list[str]:
@@ -74,45 +84,42 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in data.decode("utf-8", errors="replace").split("\n")]
 
 
-def _floats(where: str, words: Sequence[str]) -> np.ndarray:
-    """Finite numbers from words, float64."""
+def _floats(where: str, words: Sequence[str]) -> list[float]:
+    """Finite numbers from words."""
     try:
-        values = np.array([float(word) for word in words])
+        return _in_range(where, [float(word) for word in words])
     except ValueError:
         Field(where, list(words)).fail("numbers")
-    if not (np.abs(values) <= _MAX_ABS).all():
-        Field(where, list(words)).fail(f"finite numbers within {_MAX_ABS:g}")
-    return values
 
 
-def _read_cameras_txt(path: Path) -> dict[str, tuple[np.ndarray, tuple[int, int]]]:
-    """K [3, 3] and image size per camera id."""
-    out = {}
+def _in_range(where: str, values: Sequence[float]) -> list[float]:
+    """The same numbers, if they are finite."""
+    if not all(abs(value) <= _MAX_ABS for value in values):
+        Field(where, list(values)).fail(f"finite numbers within {_MAX_ABS:g}")
+    return list(values)
+
+
+def _text_cameras(path: Path) -> Iterator[tuple[str, str, str, list[float]]]:
+    """What `binary_cameras` gives, from `cameras.txt`."""
     for number, line in enumerate(_lines(path), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         where = f"{path}, line {number}"
-        parameters = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4}.get(words[1] if len(words) > 1 else "")
-        if parameters is None:
-            model = words[1] if len(words) > 1 else line
-            raise CameraError(
-                f"{where}: camera model {model!r} is not PINHOLE or SIMPLE_PINHOLE; "
-                "undistort the images with colmap image_undistorter"
-            )
-        if len(words) != 4 + parameters:
-            Field(where, line).fail(f"CAMERA_ID {words[1]} WIDTH HEIGHT and {parameters} parameters")
-        values = _floats(where, words[2:])
-        size = image_size(where, *values[:2].tolist())
-        *focal, cx, cy = values[2:].tolist()
-        fx, fy = (Field(f"{where}, focal length", f).number(*_FOCAL_RANGE) for f in (focal[0], focal[-1]))
-        out[words[0]] = (np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), size)
-    return out
+        model = words[1] if len(words) > 1 else line
+        if model not in MODELS:
+            raise CameraError(f"{where}: {unknown_model(repr(model))}")
+        if len(words) != 4 + MODELS[model].parameters:
+            expected = f"CAMERA_ID {model} WIDTH HEIGHT and {MODELS[model].parameters} parameters"
+            Field(where, line).fail(expected)
+        yield where, words[0], model, _floats(where, words[2:])
 
 
-def _image_lines(path: Path) -> list[tuple[str, list[str]]]:
-    """The words of every image's first line; the second, its 2D points, may be empty and is skipped."""
-    out = []
+def _text_images(path: Path) -> Iterator[tuple[str, list[float], str, str]]:
+    """What `binary_images` gives, from `images.txt`.
+
+    The second line of every image, its 2D points, may be empty and is skipped.
+    """
     numbered = iter(enumerate(_lines(path), 1))
     for number, line in numbered:
         if not line or line.startswith("#"):
@@ -121,14 +128,13 @@ def _image_lines(path: Path) -> list[tuple[str, list[str]]]:
         where = f"{path}, line {number}"
         if len(words) < 10:
             Field(where, line).fail("IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
-        out.append((where, words))
+        yield where, _floats(where, words[1:8]), words[8], " ".join(words[9:])
         next(numbered, None)
-    return out
 
 
-def _viewmat(where: str, words: Sequence[str]) -> np.ndarray:
-    """World-to-camera matrix [4, 4] from the words of an image line."""
-    values = _floats(where, words[1:8])
+def _viewmat(where: str, pose: Sequence[float]) -> np.ndarray:
+    """World-to-camera matrix [4, 4] from a quaternion wxyz and a translation."""
+    values = np.array(pose)
     norm = np.linalg.norm(values[:4])
     if not 0.99 < norm < 1.01:
         raise CameraError(f"{where}: QW QX QY QZ must be a unit quaternion, not one of length {norm:.3g}")

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agsrec.camera_files.camera_models import FOCAL_RANGE, pinhole_and_lens
 from agsrec.camera_files.parsing import (
     CameraFile,
     Field,
     check_unique,
     file_name,
+    find_photo,
     image_size,
     load_json_object,
     rotation_matrix,
@@ -24,8 +26,10 @@ from agsrec.camera_files.parsing import (
     view_name,
 )
 from agsrec.cameras import Cameras
-from agsrec.errors import CameraError, ShapeError
+from agsrec.errors import CameraError, ImageError, ShapeError
 from agsrec.files import atomic_write
+from agsrec.images import IMAGE_SUFFIXES, image_dimensions
+from agsrec.lenses import FISHEYE_TERMS, Lens, LensKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,15 +38,24 @@ __all__ = ["read_transforms_json", "write_transforms_json"]
 
 _WHAT = "a transforms.json with a list of frames, each with file_path and transform_matrix"
 _INTRINSICS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
-_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")
-_DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
-_FOCAL_RANGE = (0.01, 1e7)  # pixels
+_KINDS: dict[str, LensKind] = {
+    "SIMPLE_PINHOLE": "perspective",
+    "PINHOLE": "perspective",
+    "SIMPLE_RADIAL": "perspective",
+    "RADIAL": "perspective",
+    "OPENCV": "perspective",
+    "OPENCV_FISHEYE": "fisheye",
+}
+_PERSPECTIVE_TERMS = ("k1", "k2", "k3", "p1", "p2")
+_LENS = ("camera_model", "is_fisheye", "k1", "k2", "k3", "k4", "p1", "p2")
+_SCALE_RANGE = (1e-6, 1e6)
 
 
 def read_transforms_json(path: str | Path, width: int | None = None, height: int | None = None) -> CameraFile:
     """Cameras with intrinsics per frame or for the whole file, in pixels of `width` x `height` if given.
 
-    The file's own image size (`w`, `h`) may be left out when a size is given.
+    The file's own image size (`w`, `h`) may be left out when a size is given, or where the photos are beside
+    the file: their size is taken then. Matrices may be 3 x 4, and their rotation scaled evenly.
 
     Raises:
         CameraError: The file cannot be read or used; the message names the frame and the field.
@@ -53,7 +66,7 @@ def read_transforms_json(path: str | Path, width: int | None = None, height: int
     if not isinstance(frames, list) or not frames:
         raise CameraError(f"{path} has no list of frames; expected {_WHAT}")
     shared = {k: v for k, v in content.items() if k != "frames"}
-    c2w, K, sizes, files, extras = [], [], [], [], {}
+    c2w, K, lenses, sizes, files, extras = [], [], [], [], [], {}
     for i, frame in enumerate(frames):
         where = f"{path}, frame {i}"
         if not isinstance(frame, dict):
@@ -61,49 +74,94 @@ def read_transforms_json(path: str | Path, width: int | None = None, height: int
         missing = [key for key in ("file_path", "transform_matrix") if key not in frame]
         if missing:
             raise CameraError(f"{where} lacks {' and '.join(missing)}; expected {_WHAT}")
-        files.append(file_name(f"{where}, file_path", frame["file_path"]))
+        files.append(_file(f"{where}, file_path", frame["file_path"]))
         c2w.append(_transform(where, frame["transform_matrix"]))
-        intrinsics, size = _intrinsics(where, shared | frame, width, height)
+        values = shared | frame
+        size = _size(where, values, path.parent, width, height)
+        intrinsics, lens = _intrinsics(where, values, size)
         K.append(intrinsics)
+        lenses.append(lens)
         sizes.append(size)
-        known = ("file_path", "transform_matrix", *_INTRINSICS)
+        known = ("file_path", "transform_matrix", *_INTRINSICS, *_LENS)
         extras[view_name(files[-1])] = {k: v for k, v in frame.items() if k not in known}
     check_unique(path, (view_name(f) for f in files))
     if len(set(sizes)) > 1:
         raise CameraError(f"{path} mixes image sizes {sorted(set(sizes))}; all images must be of one size")
-    cameras = Cameras.from_opengl(to_tensor(c2w), to_tensor(K), *sizes[0])
-    cameras = cameras.resized(width or cameras.width, height or cameras.height)
+    width, height = width or sizes[0][0], height or sizes[0][1]
+    cameras = Cameras.from_opengl(to_tensor(c2w), to_tensor(K), *sizes[0]).resized(width, height)
+    lenses = tuple(None if lens is None else lens.resized(width, height) for lens in lenses)
     names = tuple(view_name(f) for f in files)
-    return CameraFile(cameras, names, tuple(files), (1,) * len(files), extras)
+    return CameraFile(cameras, names, tuple(files), (1,) * len(files), extras, lenses)
+
+
+def _file(where: str, value: Any) -> str:
+    """The bare name of a frame's image, which NeRF's own files give without an ending."""
+    name = file_name(where, value)
+    return name if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES else f"{name}.png"
 
 
 def _transform(where: str, value: Any) -> np.ndarray:
-    """Checked camera-to-world matrix [4, 4]."""
-    matrix = Field(f"{where}, transform_matrix", value).matrix(4, 4)
+    """Checked camera-to-world matrix [4, 4], its rotation without scale."""
+    rows = 3 if isinstance(value, list) and len(value) == 3 else 4
+    matrix = np.eye(4)
+    matrix[:rows] = Field(f"{where}, transform_matrix", value).matrix(rows, 4)
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
         Field(f"{where}, last row of transform_matrix", matrix[3].tolist()).fail("0 0 0 1")
-    matrix[:3, :3] = rotation_matrix(f"{where}, transform_matrix", matrix[:3, :3])
+    rotation = matrix[:3, :3]
+    scale = float(np.cbrt(abs(np.linalg.det(rotation))))
+    if not _SCALE_RANGE[0] <= scale <= _SCALE_RANGE[1]:
+        Field(f"{where}, transform_matrix", rotation.tolist()).fail("a rotation, or a rotation times a scale")
+    # What has unit length but for rounding stays as it is.
+    rotation = rotation if abs(scale - 1) < 1e-6 else rotation / scale
+    matrix[:3, :3] = rotation_matrix(f"{where}, transform_matrix", rotation)
     return matrix
 
 
+def _size(
+    where: str, values: Mapping[str, Any], folder: Path, width: int | None, height: int | None
+) -> tuple[int, int]:
+    """The image size that a frame's intrinsics are for."""
+    if "w" not in values or "h" not in values:
+        photo = find_photo(folder, values["file_path"])
+        if width is None or height is None:
+            if photo is None:
+                raise CameraError(
+                    f"{where} has no image size (w, h), and its photo is not beside the file; "
+                    "add the size to the file"
+                )
+            try:
+                width, height = image_dimensions(photo)
+            except ImageError as error:
+                raise CameraError(f"{where} has no image size (w, h), and {error}") from error
+    return image_size(where, values.get("w", width), values.get("h", height))
+
+
 def _intrinsics(
-    where: str, values: Mapping[str, Any], width: int | None, height: int | None
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """K [3, 3] in pixels of the file's own image size, and that size."""
-    model = values.get("camera_model", "PINHOLE")
-    distorted = any(_number(where, values, key, 0.0) != 0 for key in _DISTORTION)
-    if distorted or not isinstance(model, str) or model not in _MODELS:
-        raise CameraError(f"{where} has a camera with lens distortion; undistort the images first")
-    if ("w" not in values or "h" not in values) and (width is None or height is None):
-        raise CameraError(f"{where} has no image size (w, h); add it to the file")
-    w, h = image_size(where, values.get("w", width), values.get("h", height))
-    fx = _focal(where, values, "x", w)
-    fy = _focal(where, values, "y", h)
+    where: str, values: Mapping[str, Any], size: tuple[int, int]
+) -> tuple[np.ndarray, Lens | None]:
+    """K [3, 3] of the undistorted picture in pixels of the file's own image size, and the lens."""
+    kind = _lens_kind(where, values)
+    names = FISHEYE_TERMS if kind == "fisheye" else _PERSPECTIVE_TERMS
+    terms = {name: _number(where, values, name, 0.0) for name in names}
+    if kind == "perspective" and _number(where, values, "k4", 0.0) != 0:
+        raise CameraError(
+            f"{where}: k4 is for fisheye lenses; set it to 0, or camera_model to OPENCV_FISHEYE"
+        )
+    w, h = size
+    fx, fy = _focal(where, values, "x", w), _focal(where, values, "y", h)
     if fx is None and fy is None:
         raise CameraError(f"{where} has no focal length; add fl_x or camera_angle_x to the file")
     fx, fy = fx or fy or 0.0, fy or fx or 0.0  # square pixels where only one is given
-    cx, cy = _number(where, values, "cx", w / 2), _number(where, values, "cy", h / 2)
-    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), (w, h)
+    center = _number(where, values, "cx", w / 2), _number(where, values, "cy", h / 2)
+    return pinhole_and_lens(where, kind, terms, (fx, fy), center, size)
+
+
+def _lens_kind(where: str, values: Mapping[str, Any]) -> LensKind:
+    """What the lens is: nerfstudio names a model, instant-ngp has a flag."""
+    model = values.get("camera_model", "OPENCV_FISHEYE" if values.get("is_fisheye") is True else "OPENCV")
+    if not isinstance(model, str) or model not in _KINDS:
+        Field(f"{where}, camera_model", model).fail(f"one of {', '.join(_KINDS)}")
+    return _KINDS[model]
 
 
 def _number(where: str, values: Mapping[str, Any], key: str, default: float) -> float:
@@ -114,7 +172,7 @@ def _focal(where: str, values: Mapping[str, Any], axis: str, size: int) -> float
     """Focal length in pixels along one axis, from `fl_*` or else from the field of view in radians."""
     key, angle_key = f"fl_{axis}", f"camera_angle_{axis}"
     if key in values:
-        return Field(f"{where}, {key}", values[key]).number(*_FOCAL_RANGE)
+        return Field(f"{where}, {key}", values[key]).number(*FOCAL_RANGE)
     if angle_key in values:
         angle = Field(f"{where}, {angle_key} in radians", values[angle_key]).number(1e-4, 3.14)
         return size / (2 * math.tan(angle / 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import reprlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ import torch
 
 from agsrec.errors import CameraError
 from agsrec.files import read_bytes
+from agsrec.images import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from agsrec.cameras import Cameras
+    from agsrec.lenses import Lens
 
 __all__ = [
     "MAX_BYTES",
@@ -27,6 +30,7 @@ __all__ = [
     "Field",
     "check_unique",
     "file_name",
+    "find_photo",
     "image_size",
     "load_json_object",
     "rotation_matrix",
@@ -50,11 +54,14 @@ class CameraFile:
     """What a camera file says, one entry per view in file order.
 
     Attributes:
-        cameras: The cameras, in pixels of the image size asked for.
+        cameras: The cameras, in pixels of the image size asked for; those of the undistorted pictures where
+            the photos were taken through a lens that distorts.
         names: One unique name per view.
         files: Image file name of each view, without any folder.
         flags: Per view 1 = usable, 0 = left out.
         extras: Per view name, the keys this package does not interpret, to be written back unchanged.
+        lenses: The lens of each view, which `agsrec.lenses.undistorted` takes out of its photo; None where
+            the photo has no distortion.
         points: Sparse scene points [N, 3] in world units, where the format has them.
         colors: Their colours [N, 3] in [0, 1].
     """
@@ -64,6 +71,7 @@ class CameraFile:
     files: tuple[str, ...]
     flags: tuple[int, ...]
     extras: Mapping[str, Mapping[str, Any]]
+    lenses: tuple[Lens | None, ...]
     points: Tensor | None = None
     colors: Tensor | None = None
 
@@ -150,6 +158,20 @@ def file_name(where: str, path: Any) -> str:
     if name in ("", "..") or not name.isprintable():
         Field(where, path).fail("the path of an image")
     return name
+
+
+def find_photo(folder: Path, stored: Any) -> Path | None:
+    """The photo that a camera file names, beside it or in its `images/`; nothing outside that folder."""
+    if not isinstance(stored, str) or "\0" in stored:
+        return None
+    parts = [part for part in stored.replace("\\", "/").split("/") if part not in ("", ".")]
+    if not parts or ".." in parts:
+        parts = parts[-1:]
+    for place in (folder.joinpath(*parts), folder / "images" / (parts or ["."])[-1]):
+        for candidate in (place, *(Path(f"{place}{suffix}") for suffix in IMAGE_SUFFIXES)):
+            if os.path.isfile(candidate):
+                return candidate
+    return None
 
 
 def check_unique(path: Path, names: Iterable[str]) -> None:

@@ -63,7 +63,8 @@ def read_cameras_json(path: str | Path, width: int, height: int) -> CameraFile:
         extras[name] = {k: v for k, v in entry.items() if k not in ("R", "T", "flag", *_INTRINSICS)}
     R, T, Ks = (to_tensor(values) for values in zip(*poses, strict=True))
     cameras = Cameras.from_pytorch3d_params(R, T, Ks, FORMAT_SIZE, FORMAT_SIZE).resized(width, height)
-    return CameraFile(cameras, tuple(content), tuple(files), tuple(flags), extras)
+    lenses = (None,) * len(content)
+    return CameraFile(cameras, tuple(content), tuple(files), tuple(flags), extras, lenses)
 
 
 def _pose(where: str, entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

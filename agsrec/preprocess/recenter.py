@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from agsrec.images import premultiplied, straight
+
 __all__ = ["Crop", "carry_intrinsics", "crop_rgba", "object_box", "square_crop"]
 
 _SOLID = 128  # alpha from which a pixel counts as part of the object
@@ -77,12 +79,7 @@ def crop_rgba(rgba: np.ndarray, crop: Crop, *, extend: bool) -> np.ndarray:
     if crop.side == crop.size:
         return square
     method = cv2.INTER_AREA if crop.size < crop.side else cv2.INTER_CUBIC
-    premultiplied = square.astype(np.float32)
-    premultiplied[..., :3] *= premultiplied[..., 3:] / 255  # in place: photos can be large
-    resized = cv2.resize(premultiplied, (crop.size, crop.size), interpolation=method)
-    # Before clipping: cubic overshoot is the same in both and cancels.
-    color = resized[..., :3] / np.maximum(resized[..., 3:] / 255, 1e-3)
-    return np.concatenate([color, resized[..., 3:]], axis=2).round().clip(0, 255).astype(np.uint8)
+    return straight(cv2.resize(premultiplied(square), (crop.size, crop.size), interpolation=method))
 
 
 def carry_intrinsics(K: Tensor, crop: Crop) -> Tensor:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from agsrec.camera_files import read_transforms_json, write_transforms_json
 from agsrec.cameras import Cameras
 from agsrec.errors import CameraError, ShapeError
+from agsrec.lenses import Lens
 
 FILES = [f"images/{i:03d}_rgba.png" for i in range(5)]
 POSE = [[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]
@@ -68,6 +70,71 @@ def test_frame_overrides_file_and_size_can_be_given(tmp_path: Path) -> None:
     torch.testing.assert_close(camera.Ks[0], torch.tensor([[50.0, 0, 30], [0, 60, 32], [0, 0, 1]]))
 
 
+def test_scaled_and_short_matrices(tmp_path: Path, cameras: Cameras) -> None:
+    path = tmp_path / "transforms.json"
+    write_transforms_json(path, cameras, FILES)
+    content = json.loads(path.read_text())
+    for frame, scale in zip(content["frames"], (0.1, 1.0, 3.0, 1e3, 0.5), strict=True):
+        rows = frame["transform_matrix"]
+        frame["transform_matrix"] = [[*(scale * v for v in row[:3]), row[3]] for row in rows[:3]]
+    listed = read_transforms_json(store(tmp_path, content))
+    torch.testing.assert_close(listed.cameras.viewmats, cameras.viewmats, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("stored", "present", "file"),
+    [
+        ("./images/a.png", "images/a.png", "a.png"),
+        ("images\\a.jpg", "images/a.jpg", "a.jpg"),
+        ("./train/a", "train/a.png", "a.png"),
+        ("a.b", "images/a.b.jpg", "a.b.png"),
+        ("C:\\elsewhere\\a.jpg", "images/a.jpg", "a.jpg"),
+        ("../../a.jpg", "images/a.jpg", "a.jpg"),
+    ],
+)
+def test_size_of_the_photo_where_the_file_has_none(
+    tmp_path: Path, stored: str, present: str, file: str
+) -> None:
+    (tmp_path / present).parent.mkdir(exist_ok=True)
+    Image.new("RGB", (60, 40)).save(tmp_path / present)
+    frame = {"file_path": stored, "transform_matrix": POSE}
+    content = {"camera_angle_x": math.pi / 2, "frames": [frame]}
+    listed = read_transforms_json(store(tmp_path, content))
+    assert (listed.cameras.width, listed.cameras.height) == (60, 40) and listed.files == (file,)
+    assert listed.cameras.Ks[0].tolist() == [[30, 0, 30], [0, 30, 20], [0, 0, 1]]
+    content["camera_angle_y"] = 2 * math.atan(0.5)
+    assert read_transforms_json(store(tmp_path, content)).cameras.Ks[0, 1].tolist() == [0, 40, 20]
+    frame["fl_x"] = 77.0
+    assert read_transforms_json(store(tmp_path, content)).cameras.Ks[0, 0].tolist() == [77, 0, 30]
+    (tmp_path / present).write_bytes(b"no picture")
+    with pytest.raises(CameraError, match=r"frame 0 has no image size .* is not an image"):
+        read_transforms_json(store(tmp_path, content))
+
+
+def test_a_photo_elsewhere_is_not_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
+    content = {"camera_angle_x": 1.0, "frames": [{"file_path": "../a.png", "transform_matrix": POSE}]}
+    with pytest.raises(CameraError, match="its photo is not beside the file"):
+        read_transforms_json(store(tmp_path / "here", content))
+
+
+def test_lenses(tmp_path: Path) -> None:
+    content = document(k1=-0.1, p2=0.01, camera_model="OPENCV")
+    content["frames"].append(content["frames"][0] | {"file_path": "b.png", "k1": 0.0, "p2": 0.0})
+    content["frames"].append(content["frames"][0] | {"file_path": "c.png", "camera_model": "OPENCV_FISHEYE"})
+    listed = read_transforms_json(store(tmp_path, content), 128, 64)
+    bent, straight, fisheye = listed.lenses
+    assert straight is None and bent is not None and fisheye is not None
+    assert bent == Lens("perspective", (-0.1, 0, 0, 0.01, 0, 0, 0, 0), (200, 200), (64, 32), 128, 64)
+    assert (fisheye.kind, fisheye.coefficients) == ("fisheye", (-0.1, 0, 0, 0))
+    for camera, lens in ((0, bent), (2, fisheye)):
+        torch.testing.assert_close(listed.cameras.Ks[camera], torch.from_numpy(lens.pinhole).float())
+    assert listed.extras == {"a": {}, "b": {}, "c": {}}
+    flag = read_transforms_json(store(tmp_path, document(is_fisheye=True))).lenses[0]
+    assert flag is not None and flag.kind == "fisheye"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -80,9 +147,11 @@ def test_frame_overrides_file_and_size_can_be_given(tmp_path: Path) -> None:
         ({"h": None}, "height must be"),
         ({"fl_x": -1}, "fl_x must be"),
         ({"cx": "left"}, "cx must be"),
-        ({"k1": 0.1}, "distortion"),
-        ({"camera_model": "OPENCV_FISHEYE"}, "distortion"),
-        ({"camera_model": []}, "distortion"),
+        ({"k1": "much"}, "k1 must be"),
+        ({"k1": -99.0}, "distortion k1 -99 .* of no lens"),
+        ({"k4": 0.1}, "k4 is for fisheye lenses"),
+        ({"camera_model": "EQUIRECTANGULAR"}, "camera_model must be one of .*OPENCV_FISHEYE"),
+        ({"camera_model": []}, "camera_model must be"),
         ({"camera_angle_y": 7}, "camera_angle_y"),
     ],
 )
@@ -103,8 +172,12 @@ def test_bad_matrices(tmp_path: Path) -> None:
     content = document()
     for matrix, message in (
         ([row[:3] for row in POSE], "list of 4 numbers"),
+        (POSE[:2], "4 x 4 matrix"),
         ([*POSE[:3], [0, 0, 1, 1]], "last row"),
         ([[2, 0, 0, 0], *POSE[1:]], "not a rotation"),
+        ([[0.0] * 4] * 3, "a rotation times a scale"),
+        ([[-1, 0, 0, 0], *POSE[1:]], "mirrors"),
+        ([[-2, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]], "mirrors"),
     ):
         content["frames"][0]["transform_matrix"] = matrix
         with pytest.raises(CameraError, match=message):

@@ -1,0 +1,65 @@
+"""Cameras of whole photos: which file beside them has them, and reading one of any kind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from agsrec.camera_files.colmap import read_colmap
+from agsrec.camera_files.nerfstudio import read_transforms_json
+from agsrec.camera_files.parsing import CameraFile, load_json_object
+from agsrec.errors import OptionError
+
+__all__ = ["find_photo_cameras", "is_of_photos", "read_photo_cameras"]
+
+_MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", ".")
+_COLMAP = (".txt", ".bin")
+_KINDS = "a transforms.json or a folder with a COLMAP model"
+
+
+def find_photo_cameras(folder: str | Path) -> Path | None:
+    """The `transforms.json` or else the folder of the COLMAP model that is with the photos of a folder."""
+    folder = Path(folder)
+    if os.path.isfile(folder / "transforms.json"):
+        return folder / "transforms.json"
+    places = (folder / place for place in _MODEL_FOLDERS)
+    return next((place for place in places if _is_model(place)), None)
+
+
+def read_photo_cameras(file: str | Path) -> CameraFile:
+    """The cameras of whole photos: a `transforms.json`, a COLMAP model, or a folder that has one of them.
+
+    Raises:
+        OptionError: There is nothing of the kind.
+        CameraError: It cannot be used.
+    """
+    file = Path(file)
+    if os.path.isdir(file):
+        found = find_photo_cameras(file)
+        if found is None:
+            raise OptionError(f"{file} has no cameras; name {_KINDS}")
+        return read_colmap(found) if os.path.isdir(found) else read_transforms_json(found)
+    if not os.path.isfile(file):
+        raise OptionError(f"{file} does not exist; name {_KINDS}")
+    if file.suffix.lower() in _COLMAP:
+        return read_colmap(file.parent)
+    return read_transforms_json(file)
+
+
+def is_of_photos(file: str | Path) -> bool:
+    """Whether a camera file is for whole photos, and no `cameras.json`, which is for cut-out views.
+
+    Raises:
+        OptionError: There is no such file.
+        CameraError: It is JSON that cannot be read.
+    """
+    file = Path(file)
+    if not os.path.exists(file):
+        raise OptionError(f"{file} does not exist; name a cameras.json, {_KINDS}")
+    if os.path.isdir(file) or file.suffix.lower() in _COLMAP:
+        return True
+    return isinstance(load_json_object(file, f"a cameras.json or {_KINDS}").get("frames"), list)
+
+
+def _is_model(folder: Path) -> bool:
+    return any(os.path.isfile(folder / f"cameras.{kind}") for kind in ("bin", "txt"))
