@@ -22,6 +22,7 @@ from agsrec.camera_files import FORMAT_SIZE, read_cameras_json, read_transforms_
 from agsrec.cameras import Z_UP_TO_Y_UP, Cameras
 from agsrec.errors import CameraError, OptionError, SceneError
 from agsrec.files import folder_entries
+from agsrec.photos import notes_of
 from agsrec.view_files import choose_names, image_path, load_files, load_unposed_views, load_views
 from agsrec.views import Views
 
@@ -209,7 +210,9 @@ def load_gt_scene(folder: str | Path, num_views: int | None = None) -> Scene:
 
 
 def _load_transforms_scene(folder: Path, num_views: int | None) -> Scene:
-    listed = read_transforms_json(folder / "transforms.json")
+    path = folder / "transforms.json"
+    listed = read_transforms_json(path)
+    known = notes_of(path, listed)
     inputs = min(GT_INPUT_VIEWS, len(listed.names))
     num_views = inputs if num_views is None else num_views
     least = _MIN_MEASURED_VIEWS
@@ -220,7 +223,7 @@ def _load_transforms_scene(folder: Path, num_views: int | None) -> Scene:
 
     def load(index: list[int]) -> tuple[Views, Cameras]:
         names = [listed.names[i] for i in index]
-        views = load_files([folder / "images" / listed.files[i] for i in index], names)
+        views = load_files([folder / "images" / listed.files[i] for i in index], names, known=known)
         return views, cameras[index].resized(views.width, views.height)
 
     views, truth = load(list(range(num_views)))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from agsrec.images import premultiplied, straight
@@ -173,6 +172,8 @@ def undistorted(rgba: np.ndarray, lens: Lens) -> np.ndarray:
         RGBA; what the photo does not show is transparent, and where the photo is opaque all over, the
         colours there continue its border.
     """
+    import cv2  # here, because most who read camera files undistort nothing
+
     assert rgba.shape == (lens.height, lens.width, 4), (rgba.shape, lens)
     opaque = bool((rgba[..., 3] == 255).all())
     source = np.ascontiguousarray(rgba[..., :3]) if opaque else premultiplied(rgba)
@@ -197,6 +198,8 @@ def _source_pixels(
     lens: Lens, pinhole: np.ndarray, reach: float, top: int, rows: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Columns and rows of the photo that a band [rows, W] of the picture shows, and whether it has them."""
+    import cv2
+
     (fx, fy), (cx, cy) = lens.focal, lens.center
     # OpenCV has pixel centres on integers.
     K = np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])

@@ -35,6 +35,7 @@ __all__ = [
     "Settings",
     "StageName",
     "cut_out_if_needed",
+    "has_photos",
     "pose_extras",
     "pose_folder",
     "reconstruct_into",
@@ -130,20 +131,39 @@ class Posed:
     seconds: float
 
 
-def cut_out_if_needed(folder: Path, background_model: str, listener: Listener) -> None:
-    """Cut the photos of a folder out, as `agsrec process` does, unless it has cut-out ones already."""
+def cut_out_if_needed(
+    folder: Path, background_model: str, listener: Listener, cameras: Path | None = None
+) -> None:
+    """Cut the photos of a folder out, as `agsrec process` does, unless it has cut-out ones already.
+
+    Args:
+        folder: Folder of photos, or one with an `images/`.
+        background_model: What removes the background.
+        listener: Told what is done.
+        cameras: Camera file by which photos are undistorted, instead of the one in the folder.
+    """
     places = (folder, folder / "processed")
     if any(f.name.endswith("_rgba.png") for place in places for f in folder_entries(place)):
         return
-    from agsrec.images import IMAGE_SUFFIXES
-
-    if not any(f.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(f) for f in folder_entries(folder)):
+    if not has_photos(folder):
         return  # whoever needs photos says so
+    from agsrec.camera_files import is_of_photos
     from agsrec.preprocess import process
 
+    if cameras is not None and not is_of_photos(cameras):
+        cameras = None  # for the cut-out views, not for the photos
     with listener.stage("cut out", "cutting the object out of the photos"):
-        done = process(folder, model=background_model)
-    listener.say(f"Cut {len(done.files)} photos out into {folder / 'processed'}")
+        done = process(folder, model=background_model, cameras=cameras)
+    undistorted = ", undistorted" if done.lenses else ""
+    listener.say(f"Cut {len(done.files)} photos out{undistorted} into {folder / 'processed'}")
+
+
+def has_photos(folder: Path) -> bool:
+    """Whether there are images in a folder or in its `images/`."""
+    from agsrec.images import IMAGE_SUFFIXES
+
+    files = [*folder_entries(folder), *folder_entries(folder / "images")]
+    return any(f.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(f) for f in files)
 
 
 def pose_folder(
@@ -168,8 +188,9 @@ def pose_folder(
         estimate = initialize(loaded, method, folder=folder, device=device, **options)
     seconds = time.perf_counter() - clock
     focal = float(estimate.cameras.focal_lengths.mean())
+    source = f"{method} ({options['file']})" if options.get("file") else method
     listener.say(
-        f"{method} placed {len(estimate.cameras)} of {len(loaded)} views in {seconds:.1f} s, "
+        f"{source} placed {len(estimate.cameras)} of {len(loaded)} views in {seconds:.1f} s, "
         f"focal length {focal:.0f} pixels of {loaded.width}"
     )
     lost = [name for name, placed in zip(loaded.names, estimate.placed.tolist(), strict=True) if not placed]

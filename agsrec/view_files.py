@@ -14,7 +14,7 @@ import torch
 from agsrec.camera_files import FORMAT_SIZE, CameraFile, read_cameras_json, view_name
 from agsrec.errors import CameraError, ImageError, OptionError
 from agsrec.files import folder_entries
-from agsrec.images import load_image
+from agsrec.photos import Known, read_photo
 from agsrec.views import Views
 
 __all__ = ["choose_names", "image_path", "load_files", "load_unposed_views", "load_views"]
@@ -71,16 +71,29 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def load_files(files: Sequence[Path], names: Sequence[str], *, allow_blank: bool = False) -> Views:
+def load_files(
+    files: Sequence[Path],
+    names: Sequence[str],
+    *,
+    allow_blank: bool = False,
+    known: Mapping[str, Known] | None = None,
+) -> Views:
     """Image files of one size, each with an object cut out.
+
+    Args:
+        files: V image files.
+        names: Their names.
+        allow_blank: Take images without an object too.
+        known: By name, what is known of those that are photos as they were taken: they are undistorted.
 
     Raises:
         ImageError: One is unusable, of another size, or without an object (unless `allow_blank`).
     """
     images: list[np.ndarray] = []
-    for file in files:
-        rgba, has_alpha = load_image(file)
-        if not has_alpha:
+    for file, name in zip(files, names, strict=True):
+        photo = read_photo(file, (known or {}).get(name))
+        rgba = photo.rgba
+        if not photo.cut_out:
             raise ImageError(
                 f"{file} has no transparent background; cut the object out with: agsrec process {file}"
             )

@@ -100,9 +100,13 @@ def picture(rays: Rays, width: int, height: int, size: float, samples: int = 3) 
 def shifts(image: np.ndarray, truth: np.ndarray, valid: np.ndarray, side: int = 20) -> np.ndarray:
     """How far [N, 2] pixels each patch of an image lies from where it belongs, in least squares.
 
-    A patch is compared where it is valid with a margin of two pixels; a constant in brightness is let go.
+    Args:
+        image: Picture [H, W, C].
+        truth: What it should be [H, W, C]; a constant difference per channel and patch is let go.
+        valid: Where they are to be compared [H, W], with a margin of two pixels.
+        side: Side of a patch in pixels.
     """
-    gy, gx = np.gradient(truth)
+    gy, gx = np.gradient(truth, axis=(0, 1))
     inner = valid.copy()
     for axis in (0, 1):
         for step in (1, 2, -1, -2):
@@ -115,6 +119,8 @@ def shifts(image: np.ndarray, truth: np.ndarray, valid: np.ndarray, side: int = 
             use = inner[patch]
             if use.sum() < 0.6 * side**2:
                 continue
-            a = np.stack([-gx[patch][use], -gy[patch][use], np.ones(use.sum())], axis=1)
-            out.append(np.linalg.lstsq(a, (image - truth)[patch][use], rcond=None)[0][:2])
+            x, y, off = (v[patch][use] for v in (gx, gy, image - truth))
+            x, y, off = (v - v.mean(0) for v in (x, y, off))
+            a = np.stack([-x.ravel(), -y.ravel()], axis=1)
+            out.append(np.linalg.lstsq(a, off.ravel(), rcond=None)[0])
     return np.array(out)

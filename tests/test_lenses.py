@@ -13,7 +13,6 @@ import pytest
 from agsrec.camera_files import read_colmap, read_transforms_json
 from agsrec.errors import CameraError
 from agsrec.lenses import Lens, lens_from_dict, undistorted
-from tests import lens_models
 from tests.lens_models import CAMERAS, HEIGHT, WIDTH, picture, rays_of, seen_at, shifts
 
 # Measured 0.011 and 0.062 at most: OpenCV resamples on a grid of 1/32 pixel, and grey levels are whole.
@@ -55,7 +54,7 @@ def test_the_undistorted_picture_is_that_of_the_pinhole_camera(tmp_path: Path, m
     out = undistorted(photo(model, CAMERAS[model], size), lens)
     shown = out[..., 3] > 0
     assert set(np.unique(out[..., 3])) <= {0, 255} and shown.mean() > 0.7
-    off = np.hypot(*shifts(out[..., 0].astype(float), ideal(K, size), shown).T)
+    off = np.hypot(*shifts(out[..., :1].astype(float), ideal(K, size)[..., None], shown).T)
     assert len(off) > 100 and np.median(off) < MEDIAN_PX and off.max() < MOST_PX
     # Transparent is exactly what the photo does not show, but for the pixels that its edge goes through.
     u, v = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
@@ -172,5 +171,5 @@ def test_the_measure_sees_a_tenth_of_a_pixel() -> None:
     moved[0, 2] += 0.1
     size = DETAIL_PX / 100
     valid = np.ones((HEIGHT, WIDTH), bool)
-    found = lens_models.shifts(ideal(moved, size), ideal(K, size), valid)
+    found = shifts(ideal(moved, size)[..., None], ideal(K, size)[..., None], valid)
     np.testing.assert_allclose(found, np.tile([0.1, 0.0], (len(found), 1)), atol=2e-3)

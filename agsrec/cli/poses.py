@@ -30,12 +30,13 @@ class Poses:
 
     folder: tyro.conf.Positional[Path]
     """Folder of photos; they are cut out first unless it has cut-out ones."""
-    method: MethodName = "nview"
-    """nview (embedded), dust3r, leap, colmap, or file to convert another program's cameras."""
+    method: MethodName | None = None
+    """nview (embedded), dust3r, leap, colmap, or file to convert another program's cameras. By default file
+    where a transforms.json or a COLMAP model is with the photos, else nview."""
     model: str | None = None
     """Checkpoint of the method: a folder, a name in checkpoints/, or a hub id; its usual one by default."""
     file: Path | None = None
-    """For the method file: a cameras.json, a transforms.json, or a folder with a COLMAP text model."""
+    """For the method file: a cameras.json, a transforms.json, or a folder with a COLMAP model."""
     focal: float | None = None
     """Focal length in pixels of the cut-out images; else from the photos' EXIF data, or estimated."""
     num_views: int | None = None
@@ -57,7 +58,7 @@ class Poses:
         """Estimate, write both files, and say what could not be placed."""
         import torch
 
-        from agsrec.camera_files import write_cameras_json
+        from agsrec.camera_files import find_photo_cameras, write_cameras_json
         from agsrec.device import resolve_device
         from agsrec.export.camera_figure import cameras_figure
         from agsrec.export.results import prepare_folder
@@ -69,17 +70,20 @@ class Poses:
         self._check_output(output)
         prepare_folder(output.parent)
         listener = ConsoleListener(console)
-        cut_out_if_needed(folder, self.background_model, listener)
+        file = self.file
+        if file is None and self.method in (None, "file"):
+            file = find_photo_cameras(folder)
+        cut_out_if_needed(folder, self.background_model, listener, self.file)
         posed = pose_folder(
             folder,
-            self.method,
+            self.method or ("nview" if file is None else "file"),
             listener,
             num_views=self.num_views,
             views=self.views,
             model=self.model,
             device=self.device,
             focal=self.focal,
-            file=self.file,
+            file=file,
             seed=self.seed,
         )
         names, cameras = posed.views.names, posed.estimate.cameras

@@ -29,6 +29,10 @@ class Process:
     recenter: bool = True
     """Centre and scale the object; --no-recenter fits the whole photo into the square."""
 
+    cameras: Path | None = None
+    """Camera file of the photos (transforms.json, or a folder with a COLMAP model): distortion is taken out;
+    the one in the folder by default."""
+
     def main(self, console: Console) -> None:
         """Write `processed/` and `source/` beside the photos."""
         from agsrec.preprocess import process
@@ -39,6 +43,7 @@ class Process:
             model=self.model,
             border_ratio=self.border_ratio,
             recenter=self.recenter,
+            cameras=self.cameras,
         )
         for file in done.files:
             console.print(str(file), soft_wrap=True, highlight=False)

@@ -16,10 +16,17 @@ from agsrec.cli.printing import say
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
-from agsrec.files import folder_entries
 from agsrec.mesh.config import MeshConfig
 from agsrec.names import DeviceName, MeshFormat, MethodName
-from agsrec.pipeline import Listener, Posed, Settings, cut_out_if_needed, pose_folder, reconstruct_into
+from agsrec.pipeline import (
+    Listener,
+    Posed,
+    Settings,
+    cut_out_if_needed,
+    has_photos,
+    pose_folder,
+    reconstruct_into,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +41,8 @@ class Run:
     """Reconstruct one object: refined cameras and a 3D Gaussian scene."""
 
     photos: tyro.conf.Positional[Path | None] = None
-    """Folder of photos of one object, or of a scene; photos are cut out first if need be. Or one photo."""
+    """Folder of photos of one object, or of a scene, or of nerfstudio or COLMAP; photos are cut out first if
+    need be. Or one photo."""
     category: str | None = None
     """Instead: name of the object, a folder in --data. Or one photo, as a file."""
     num_views: int | None = None
@@ -53,12 +61,12 @@ class Run:
     """Diffusion model that judges views nobody photographed: a folder, a name in checkpoints/, a hub id, or
     none."""
     init: MethodName | None = None
-    """Initialiser that estimates the cameras: nview, dust3r, leap, colmap or file. By default nview, and only
-    where there is no cameras.json."""
+    """Initialiser that estimates the cameras: nview, dust3r, leap, colmap or file. By default, and only where
+    there is no cameras.json: file where there is a transforms.json or a COLMAP model, else nview."""
     init_model: str | None = None
     """Checkpoint of the initialiser: a folder, a name in checkpoints/, or a hub id."""
     init_file: Path | None = None
-    """Camera file for --init file."""
+    """Camera file for --init file: a cameras.json, a transforms.json or a folder with a COLMAP model."""
     init_focal: float | None = None
     """Focal length in pixels of the cut-out images, for the initialiser, if known."""
     fov: float | None = None
@@ -126,7 +134,16 @@ class Run:
 
     def _method(self) -> MethodName:
         """The initialiser, where one is needed."""
-        return self.init or ("nview" if self.init_file is None else "file")
+        return self.init or ("nview" if self._camera_file() is None else "file")
+
+    def _camera_file(self) -> Path | None:
+        """The camera file to start from: the one given, or else the one that is with the photos."""
+        from agsrec.camera_files import find_photo_cameras
+
+        if self.init_file is not None or self.init not in (None, "file"):
+            return self.init_file
+        data, category = self._place()
+        return find_photo_cameras(data / category)
 
     def _place(self) -> tuple[Path, str]:
         """Folder of the objects, and the object's name in it; or any folder, and a photo's file."""
@@ -169,7 +186,7 @@ class Run:
             scene = load_scene(data, category, num_views=self.num_views, views=self.views)
             return scene, folder, None
         refuse_to_overwrite(folder, self.output / folder.name)
-        cut_out_if_needed(folder, self.background_model, listener)
+        cut_out_if_needed(folder, self.background_model, listener, self.init_file)
         posed = pose_folder(
             folder,
             self._method(),
@@ -179,7 +196,7 @@ class Run:
             model=self.init_model,
             device=self.device,
             focal=self.init_focal,
-            file=self.init_file,
+            file=self._camera_file(),
             seed=self.seed,
         )
         return posed_scene(folder, posed.views, posed.estimate.cameras), folder, posed
@@ -188,14 +205,12 @@ class Run:
         """Whether the initialiser is asked: there are photos, and no cameras or the wish for others."""
         if Path(category).name != category or category in ("", "..") or not os.path.isdir(folder):
             return False  # loading the scene says what is wrong
-        from agsrec.images import IMAGE_SUFFIXES
 
         if self.init is not None or self.init_file is not None:
             return True
         if os.path.exists(folder / "cameras.json"):
             return False
-        suffixes = {f.suffix.lower() for f in folder_entries(folder) if os.path.isfile(f)}
-        return os.path.isdir(folder / "processed") or not suffixes.isdisjoint(IMAGE_SUFFIXES)
+        return os.path.isdir(folder / "processed") or has_photos(folder)
 
     def _refuse(self, *names: str, why: str) -> None:
         """Raise if one of the options is given."""

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from agsrec.camera_files import (
-    CameraFile,
-    read_cameras_json,
-    read_colmap,
-    read_transforms_json,
-)
-from agsrec.errors import CameraError, OptionError
+from agsrec.camera_files import is_of_photos, read_cameras_json, read_photo_cameras
+from agsrec.errors import CameraError
 from agsrec.point_map import PointMap
 from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.normalize import normalize_estimate
+from agsrec.preprocess.pipeline import read_crops, read_lenses
+from agsrec.preprocess.recenter import carry_intrinsics
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from agsrec.cameras import Cameras
+    from agsrec.lenses import Lens
+    from agsrec.preprocess.recenter import Crop
     from agsrec.views import Views
 
 __all__ = ["initialize_from_file"]
-
-_KINDS = "a cameras.json, a transforms.json or a folder with a COLMAP text model"
 
 
 def initialize_from_file(views: Views, file: str | Path, *, folder: str | Path | None = None) -> PoseEstimate:
@@ -36,14 +34,16 @@ def initialize_from_file(views: Views, file: str | Path, *, folder: str | Path |
 
     Args:
         views: V cut-out photos.
-        file: SparseAGS `cameras.json`, nerfstudio `transforms.json`, or the folder of a COLMAP text model.
+        file: SparseAGS `cameras.json`, nerfstudio `transforms.json`, or a folder with a COLMAP model.
         folder: Folder that preprocessing wrote; with it, cameras of the photos before cropping are accepted.
 
     Raises:
         OptionError: There is no such file.
         CameraError: It cannot be used.
     """
-    listed, foreign = _read(Path(file), views)
+    file = Path(file)
+    foreign = is_of_photos(file)
+    listed = read_photo_cameras(file) if foreign else read_cameras_json(file, views.width, views.height)
     index = {name: i for i, name in enumerate(listed.names) if listed.flags[i]}
     placed = torch.tensor([name in index for name in views.names])
     if not placed.any():
@@ -51,9 +51,11 @@ def initialize_from_file(views: Views, file: str | Path, *, folder: str | Path |
             f"{file} has no camera for any of the views {', '.join(views.names[:6])}: the names must be equal"
         )
     names = [name for name in views.names if name in index]
-    cameras = listed.cameras[[index[name] for name in names]]
-    if (cameras.width, cameras.height) != (views.width, views.height):
-        cameras = _carried(cameras, names, views, Path(file), folder)
+    chosen = [index[name] for name in names]
+    cameras = listed.cameras[chosen]
+    if foreign:
+        lenses = {name: listed.lenses[i] for name, i in zip(names, chosen, strict=True)}
+        cameras = _carried(cameras, lenses, views, file, folder)
     points = None
     if listed.points is not None and listed.colors is not None and len(listed.points):
         points = PointMap(listed.points, listed.colors, torch.ones(len(listed.points)))
@@ -61,47 +63,56 @@ def initialize_from_file(views: Views, file: str | Path, *, folder: str | Path |
     return normalize_estimate(estimate) if foreign else estimate
 
 
-def _read(file: Path, views: Views) -> tuple[CameraFile, bool]:
-    """Contents of a camera file of any known kind, and whether its world is anything but the usual one."""
-    if os.path.isdir(file):
-        if os.path.isfile(file / "cameras.txt"):
-            return read_colmap(file), True
-        raise OptionError(f"{file} has no cameras.txt; name {_KINDS}")
-    if not os.path.isfile(file):
-        raise OptionError(f"{file} does not exist; name {_KINDS}")
-    if file.name == "cameras.txt":
-        return read_colmap(file.parent), True
-    if _is_transforms(file):
-        return read_transforms_json(file), True
-    return read_cameras_json(file, views.width, views.height), False
-
-
-def _is_transforms(file: Path) -> bool:
-    """Whether a JSON file is nerfstudio's: it alone has a list of frames."""
-    from agsrec.camera_files.parsing import load_json_object
-
-    return isinstance(load_json_object(file, _KINDS).get("frames"), list)
-
-
 def _carried(
-    cameras: Cameras, names: list[str], views: Views, file: Path, folder: str | Path | None
+    cameras: Cameras, lenses: Mapping[str, Lens | None], views: Views, file: Path, folder: str | Path | None
 ) -> Cameras:
-    """Cameras of other images in pixels of the views: of the same pictures scaled, or of the whole photos."""
-    from agsrec.preprocess.pipeline import read_crops
-    from agsrec.preprocess.recenter import carry_intrinsics
-
+    """Cameras of other images in pixels of the views: of the whole photos, or of the same pictures scaled."""
     size = (cameras.width, cameras.height)
     path = None if folder is None else Path(folder) / "processed" / "crops.json"
-    if path is not None and path.is_file():
-        crops = read_crops(path)
-        if all(n in crops and (crops[n].width, crops[n].height) == size for n in names):
-            side = crops[names[0]].size
-            Ks = [carry_intrinsics(K, crops[n]) for K, n in zip(cameras.Ks, names, strict=True)]
-            cropped = replace(cameras, Ks=torch.stack(Ks), width=side, height=side)
-            return cropped.resized(views.width, views.height)
+    crops = read_crops(path) if path is not None and path.is_file() else {}
+    remedy = f"agsrec process {'FOLDER' if folder is None else folder} --cameras {file}"
+    if path is not None and all(name in crops and _fits(crops[name], size, views) for name in lenses):
+        undistorted = read_lenses(path)
+        for name, lens in lenses.items():
+            _require_same_lens(name, lens, undistorted.get(name), crops[name], file, remedy)
+        return _cropped(cameras, [crops[name] for name in lenses]).resized(views.width, views.height)
+    bent = next((name for name, lens in lenses.items() if lens is not None), None)
+    if bent is not None:
+        raise CameraError(
+            f"{file}: the lens of view {bent} distorts; undistort the photos and cut them out with: {remedy}"
+        )
     if cameras.width * views.height != cameras.height * views.width:
         raise CameraError(
             f"{file} is for images of {size[0]} x {size[1]} pixels but the views are "
-            f"{views.width} x {views.height}: cut the photos out with agsrec process, which records the crops"
+            f"{views.width} x {views.height}: cut the photos out, which records the crops, with: {remedy}"
         )
     return cameras.resized(views.width, views.height)
+
+
+def _cropped(cameras: Cameras, crops: Sequence[Crop]) -> Cameras:
+    """Cameras of whole photos, perhaps scaled, as cameras of their crops."""
+    photos = [cameras[[i]].resized(crop.width, crop.height).Ks[0] for i, crop in enumerate(crops)]
+    Ks = torch.stack([carry_intrinsics(K, crop) for K, crop in zip(photos, crops, strict=True)])
+    return replace(cameras, Ks=Ks, width=crops[0].size, height=crops[0].size)
+
+
+def _fits(crop: Crop, size: tuple[int, int], views: Views) -> bool:
+    """Whether cameras of that image size are for the photo of a crop, as it was or scaled.
+
+    Cameras of exactly the views' size are for the views, unless the photos have that size as well.
+    """
+    if size == (crop.width, crop.height):
+        return True
+    scaled = abs(crop.width * size[1] / size[0] - crop.height) < 1
+    return scaled and size != (views.width, views.height)
+
+
+def _require_same_lens(
+    name: str, lens: Lens | None, undistorted: Lens | None, crop: Crop, file: Path, remedy: str
+) -> None:
+    """Raise unless a photo was undistorted, before it was cropped, as its camera wants."""
+    wanted = None if lens is None else lens.resized(crop.width, crop.height)
+    if wanted is undistorted is None or (wanted and undistorted and wanted.is_close(undistorted)):
+        return
+    how = "as its lens distorts it" if undistorted is None else "undistorted for another camera"
+    raise CameraError(f"{file}: the photo of view {name} was cut out {how}; cut it out again with: {remedy}")

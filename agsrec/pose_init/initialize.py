@@ -145,7 +145,7 @@ def initialize(
         model: Name or folder of the method's model, or the model itself; its usual one by default.
         device: "auto", "cpu" or "cuda".
         focal: Focal length in pixels of the views, one or one per view, if known.
-        file: For `file`: a `cameras.json`, a `transforms.json` or a folder with a COLMAP text model.
+        file: For `file`: a `cameras.json`, a `transforms.json` or a folder with a COLMAP model.
         folder: Folder that preprocessing wrote: with focal lengths, crops, and photos with their background.
         refine: For `nview`: let coarse scenes choose among the network's guesses and better their poses
             (see `agsrec.pose_init.refine`), some seconds on a CPU; off returns what the network says.
