@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from agsrec.camera_files import read_colmap, read_transforms_json, write_cameras_json
+from agsrec.camera_files import read_photo_cameras, write_cameras_json
 from agsrec.errors import CameraError
 from agsrec.preprocess import carry_intrinsics, read_crops
 
@@ -22,10 +22,14 @@ def main(source: Path, folder: Path) -> None:
     """Write `cameras.json` into a folder of photos that `process.py` has cut out.
 
     Args:
-        source: COLMAP text model (a folder) or nerfstudio transforms.json, of the photos before cropping.
+        source: Folder of a COLMAP model or nerfstudio's transforms.json, of the photos before cropping.
         folder: Folder of the photos.
     """
-    listed = read_colmap(source) if source.is_dir() else read_transforms_json(source)
+    listed = read_photo_cameras(source)
+    if any(listed.lenses):
+        raise CameraError(
+            f"{source} has lenses that distort; use agsrec poses {folder} --file {source}"
+        )
     crops = read_crops(folder / "processed" / "crops.json")
     names = [name for name in listed.names if name in crops]
     if len(names) < 2:

@@ -57,9 +57,8 @@ def test_cut_out_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     main(["process", str(folder), "--size", "48"])
     out = run(folder, "--num-views", "3")
     listed = read_cameras_json(out / "cameras_initial.json", 48, 48)
-    printed = " ".join(
-        capsys.readouterr().out.split()
-    )
+    printed = " ".join(capsys.readouterr().out.split())
+    assert listed.names == VIEWS[:3] and "sparse/0) placed 3 of 3" in printed
 
 
 def test_a_camera_file_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
