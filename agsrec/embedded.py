@@ -21,6 +21,7 @@ EMBEDDED_PRIOR = "zero123-6dof-mini"
 """The prior that comes with the project."""
 
 EMBEDDED = {
+    "u2netp": "name another background model, such as grabcut",
     EMBEDDED_PRIOR: "go without with --prior none",
     "nview-mini": "name another initialiser with --init",
 }

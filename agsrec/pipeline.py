@@ -156,6 +156,8 @@ def cut_out_if_needed(
         done = process(folder, model=background_model, cameras=cameras)
     undistorted = ", undistorted" if done.lenses else ""
     listener.say(f"Cut {len(done.files)} photos out{undistorted} into {folder / 'processed'}")
+    for remark in done.remarks():
+        listener.say(remark)
 
 
 def has_photos(folder: Path) -> bool:

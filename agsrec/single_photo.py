@@ -40,12 +40,12 @@ PHOTO_ELEVATION_DEG = 10.0
 _SIZE = 512  # pixels
 
 
-def load_photo(path: str | Path, *, background_model: str = "u2net", size: int = _SIZE) -> Views:
+def load_photo(path: str | Path, *, background_model: str = "auto", size: int = _SIZE) -> Views:
     """One photo, cut out and in the middle of a square, as a batch of one.
 
     Args:
         path: Image file; its transparency is used, or else its background removed.
-        background_model: Model of rembg, or "grabcut"; see `agsrec.preprocess`.
+        background_model: One of `agsrec.preprocess.BACKGROUND_MODELS`.
         size: Side of the square in pixels.
 
     Raises:
@@ -55,18 +55,22 @@ def load_photo(path: str | Path, *, background_model: str = "u2net", size: int =
     import numpy as np
 
     from agsrec.preprocess import make_remover, object_box, square_crop
+    from agsrec.preprocess.matting import foreground_colors
     from agsrec.preprocess.recenter import crop_rgba
 
     rgba, has_alpha = load_image(path)
     if not has_alpha:
         alpha = make_remover(background_model)(np.ascontiguousarray(rgba[..., :3]))
-        rgba = np.dstack([rgba[..., :3], alpha])
-    box = object_box(rgba[..., 3])
+    else:
+        alpha = rgba[..., 3]
+    box = object_box(alpha)
     if box is None:
         raise ImageError(f"{path}: no object found in it; cut it out by hand (PNG with alpha)")
     height, width = rgba.shape[:2]
     crop = square_crop(width, height, size, box=box, border_ratio=1 - OBJECT_FILL)
-    cut = crop_rgba(rgba, crop, extend=False)
+    cut = crop_rgba(np.dstack([rgba[..., :3], alpha]), crop, extend=False)
+    if not has_alpha:
+        cut[..., :3] = foreground_colors(crop_rgba(rgba, crop, extend=True)[..., :3], cut[..., 3])
     name = Path(path).stem.removesuffix("_rgba")
     return Views(torch.from_numpy(cut).float()[None] / 255, (name,))
 
@@ -103,7 +107,7 @@ def photo_scene(
     *,
     fov_deg: float = PHOTO_FOV_DEG,
     elevation_deg: float = PHOTO_ELEVATION_DEG,
-    background_model: str = "u2net",
+    background_model: str = "auto",
 ) -> Scene:
     """A scene of one photo, with the camera that is assumed.
 

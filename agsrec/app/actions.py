@@ -57,7 +57,7 @@ class AppConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     prior: str | None = EMBEDDED_PRIOR
     device: DeviceName = "auto"
-    background_model: str = "u2net"
+    background_model: str = "auto"
     concurrency: int = 1
     idle_minutes: float = 60.0
 
@@ -232,4 +232,5 @@ def _take_cut_outs(session: Session, task: CutOut, outcome: dict[str, Any]) -> N
         session.photos = [photo for photo in session.photos if photo.name in pictures]
         for photo in session.photos:
             photo.picture = pictures[photo.name]
+            photo.doubt = outcome["doubtful"].get(photo.name)
         session.scene = task.folder

@@ -48,8 +48,9 @@ class App:
     prior: str = EMBEDDED_PRIOR
     """Diffusion model that judges views nobody photographed: a folder, a name in checkpoints/, a hub id, or
     none."""
-    background_model: str = "u2net"
-    """What cuts the object out of photos: a model of rembg, or "grabcut"."""
+    background_model: str = "auto"
+    """What cuts the object out of photos: "auto", "u2netp" (the embedded model), another model of rembg, or
+    "grabcut"."""
     device: DeviceName = "auto"
     """Where to compute; auto takes CUDA where there is one."""
     idle_minutes: float = 60.0

@@ -15,7 +15,7 @@ from agsrec.app import html
 from agsrec.app.actions import AppConfig, choose_example, cut_out, examples, reconstruct, toggle
 from agsrec.app.api import HEAVY, LIGHT, explained, programming_interface, session_of
 from agsrec.app.course import STOPPED, Course, idle_panel, notice_panel
-from agsrec.app.sessions import Session, Sessions
+from agsrec.app.sessions import Photo, Session, Sessions
 from agsrec.app.uploads import dimmed, save_picture, take_in
 from agsrec.errors import AgsrecError
 from agsrec.images import load_image
@@ -202,10 +202,7 @@ def _outputs() -> dict[str, Any]:
 
 def _ready(parts: _Parts, session: Session) -> Updates:
     """The controls of a session at rest."""
-    items = [
-        (str(p.picture if p.kept else dimmed(p.picture)), _caption(p.name, p.label, p.kept))
-        for p in session.photos
-    ]
+    items = [(str(p.picture if p.kept else dimmed(p.picture)), _caption(p)) for p in session.photos]
     some = bool(session.photos)
     uncut = some and session.scene is None
     return {
@@ -217,8 +214,10 @@ def _ready(parts: _Parts, session: Session) -> Updates:
     }
 
 
-def _caption(name: str, label: str, kept: bool) -> str:
-    return f"{name} {label}".strip() if kept else f"{name} left out"
+def _caption(photo: Photo) -> str:
+    if not photo.kept:
+        return f"{photo.name} left out"
+    return f"{photo.name} {'doubtful cut-out' if photo.doubt else photo.label}".strip()
 
 
 def _count(session: Session) -> str:

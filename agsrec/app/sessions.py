@@ -31,6 +31,7 @@ class Photo:
         picture: Small picture of it that the page shows.
         file: The photo as uploaded; None for demo objects.
         kept: Whether it takes part.
+        doubt: Why its cut-out should be looked at, if there is a reason.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Photo:
     picture: Path
     file: Path | None = None
     kept: bool = True
+    doubt: str | None = None
 
 
 @dataclass

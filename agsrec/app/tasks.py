@@ -44,10 +44,10 @@ class CutOut:
     folder: Path
     pictures: Path
     labels: dict[str, str]
-    background_model: str = "u2net"
+    background_model: str = "auto"
 
     def run(self, send: Send) -> dict[str, Any]:
-        """Do it; returns the small pictures by view name."""
+        """Do it; returns the small pictures by view name, and of doubtful cuts why they are."""
         from agsrec.images import load_image
         from agsrec.preprocess import process
 
@@ -62,7 +62,17 @@ class CutOut:
             name = file.name.removesuffix("_rgba.png")
             pictures[name] = self.pictures / f"{name}.jpg"
             save_picture(pictures[name], load_image(file)[0])
-        return {"pictures": pictures}
+        for name, reason in done.skipped.items():
+            send(Said(f"Photo {self._known_as(name)} is left out: {reason}."))
+        for name, reason in done.doubtful.items():
+            send(Said(f"Look at the cut-out of photo {self._known_as(name)}: {reason}."))
+        if done.doubtful:
+            send(Said("Click a photo to leave it out, or go on with it."))
+        return {"pictures": pictures, "doubtful": dict(done.doubtful)}
+
+    def _known_as(self, name: str) -> str:
+        label = self.labels.get(name)
+        return f"{name} ({label})" if label else name
 
     def public_message(self, error: Exception) -> str:
         """The error without paths of the machine."""

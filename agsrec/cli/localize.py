@@ -48,8 +48,9 @@ class Localize:
     reconstruction's own photos."""
     roll: float = 45.0
     """Largest in-plane rotation against the reconstruction's upright, degrees; 180 for any."""
-    background_model: str = "u2net"
-    """Background model of rembg, or "grabcut" for the built-in method."""
+    background_model: str = "auto"
+    """What removes the background: "auto" (BiRefNet if its file is here, else the embedded model), "u2netp"
+    (the embedded model), another model of rembg, or "grabcut"."""
     device: DeviceName = "auto"
     """Where to compute; auto takes CUDA where there is one."""
 

@@ -48,8 +48,9 @@ class NovelView:
     """Degrees the photo was taken from above the object; --azimuth turns about the vertical."""
     fov: float = 40.0
     """Field of view of the square around the photo's object, degrees."""
-    background_model: str = "u2net"
-    """Background model of rembg, or "grabcut" for the built-in method."""
+    background_model: str = "auto"
+    """What removes the background: "auto" (BiRefNet if its file is here, else the embedded model), "u2netp"
+    (the embedded model), another model of rembg, or "grabcut"."""
     device: DeviceName = "auto"
     """Where to compute; auto takes CUDA where there is one."""
     seed: int = 0

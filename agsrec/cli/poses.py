@@ -47,8 +47,8 @@ class Poses:
     """File to write instead of cameras.json in the folder; poses.png goes beside it."""
     overwrite: bool = False
     """Replace a file that is there already."""
-    background_model: str = "u2net"
-    """Model of rembg that cuts objects out, or "grabcut"."""
+    background_model: str = "auto"
+    """What cuts objects out: "auto", "u2netp" (the embedded model), another model of rembg, or "grabcut"."""
     device: DeviceName = "auto"
     """Where to compute; auto takes CUDA where there is one."""
     seed: int = 0

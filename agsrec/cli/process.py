@@ -22,8 +22,9 @@ class Process:
     """Photo, or folder of photos."""
     size: int = 512
     """Side of the square results in pixels."""
-    model: str = "u2net"
-    """Background model of rembg, or "grabcut" for the built-in method."""
+    model: str = "auto"
+    """What removes the background: "auto" (BiRefNet if its file is here, else the embedded model), "u2netp"
+    (the embedded model), another model of rembg, or "grabcut"."""
     border_ratio: float = 0.2
     """Share of the side left free around the object."""
     recenter: bool = True
@@ -35,6 +36,7 @@ class Process:
 
     def main(self, console: Console) -> None:
         """Write `processed/` and `source/` beside the photos."""
+        from agsrec.cli.printing import say
         from agsrec.preprocess import process
 
         done = process(
@@ -47,3 +49,5 @@ class Process:
         )
         for file in done.files:
             console.print(str(file), soft_wrap=True, highlight=False)
+        for remark in done.remarks():
+            say(console, remark)

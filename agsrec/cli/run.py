@@ -74,8 +74,9 @@ class Run:
     default."""
     elevation: float | None = None
     """One photo without cameras.json: degrees it was taken from above the object; 10 by default."""
-    background_model: str = "u2net"
-    """Photos with their background: model of rembg that cuts the object out, or "grabcut"."""
+    background_model: str = "auto"
+    """What cuts the object out of photos: "auto" (BiRefNet if its file is here, else the embedded model),
+    "u2netp" (the embedded model), another model of rembg, or "grabcut"."""
     mesh_format: MeshFormat | Literal["none"] = "glb"
     """Textured mesh beside the splat: glb (one file), obj (with mtl and png), or none."""
     faces: int = MeshConfig.faces

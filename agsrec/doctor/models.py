@@ -9,7 +9,6 @@ from agsrec.embedded import EMBEDDED, embedded_folder, faults
 
 __all__ = ["background", "embedded"]
 
-_DEFAULT_BACKGROUND = "u2net"
 _AGAIN = "install agsrec again, or fetch the folder from the project's repository"
 
 
@@ -35,13 +34,7 @@ def _embedded(name: str) -> Check:
 
 
 def background() -> list[Check]:
-    """Whether a learned model that cuts objects out is on this machine."""
-    from agsrec.preprocess.background import present_models
+    """Which model cuts objects out by default."""
+    from agsrec.preprocess.remover import default_model
 
-    present = present_models()
-    if _DEFAULT_BACKGROUND in present:
-        return [Check("background model", "ok", ", ".join(present))]
-    others = f"; there are {', '.join(present)}" if present else ""
-    detail = f"{_DEFAULT_BACKGROUND} is not on this machine{others}"
-    remedy = "nothing: the first photos fetch it; without a network GrabCut is used, which is less exact"
-    return [Check("background model", "optional", detail, remedy)]
+    return [Check("background model", "ok", default_model())]

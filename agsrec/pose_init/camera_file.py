@@ -13,7 +13,7 @@ from agsrec.errors import CameraError
 from agsrec.point_map import PointMap
 from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.normalize import normalize_estimate
-from agsrec.preprocess.pipeline import read_crops, read_lenses
+from agsrec.preprocess.crops import read_crops, read_lenses
 from agsrec.preprocess.recenter import carry_intrinsics
 
 if TYPE_CHECKING:

@@ -65,7 +65,7 @@ def exif_focals(folder: str | Path, names: Sequence[str], width: int) -> list[fl
         One per view, or None unless every view has one.
     """
     from agsrec.errors import ImageError
-    from agsrec.preprocess.pipeline import read_crops, read_focals
+    from agsrec.preprocess.crops import read_crops, read_focals
 
     path = Path(folder) / "processed" / "crops.json"
     if not path.is_file():

@@ -1,10 +1,16 @@
 """Photos in, cut-out and centred square images out."""
 
-from agsrec.preprocess.background import GRABCUT, MODELS, grabcut_alpha, make_remover
-from agsrec.preprocess.pipeline import Processed, process, read_crops, read_focals, read_lenses
+from agsrec.preprocess.crops import read_crops, read_focals, read_lenses
+from agsrec.preprocess.grabcut import grabcut_alpha
+from agsrec.preprocess.network import EMBEDDED
+from agsrec.preprocess.pipeline import Processed, process
 from agsrec.preprocess.recenter import Crop, carry_intrinsics, object_box, square_crop
+from agsrec.preprocess.remover import AUTO, BACKGROUND_MODELS, GRABCUT, MODELS, make_remover
 
 __all__ = [
+    "AUTO",
+    "BACKGROUND_MODELS",
+    "EMBEDDED",
     "GRABCUT",
     "MODELS",
     "Crop",

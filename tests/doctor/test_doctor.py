@@ -70,9 +70,12 @@ def test_a_model_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_background_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agsrec.preprocess.background.present_models", lambda: ["isnet-general-use"])
+    monkeypatch.setattr("agsrec.preprocess.remover._model_file_present", lambda name: False)
     (found,) = models.background()
-    assert found.state == "optional" and "isnet-general-use" in found.detail and "GrabCut" in found.remedy
+    assert found.state == "ok" and found.detail == "u2netp"
+    monkeypatch.setattr("agsrec.preprocess.remover._model_file_present", lambda name: "birefnet" in name)
+    (better,) = models.background()
+    assert better.state == "ok" and better.detail == "birefnet-general"
 
 
 def test_requirements() -> None:

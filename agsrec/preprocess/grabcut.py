@@ -1,138 +1,15 @@
-"""Background removal: a learned model through rembg, or GrabCut where there is none.
-
-A remover maps a photo [H, W, 3] uint8 to an alpha channel [H, W] uint8.
-"""
+"""Background removal without any model: GrabCut from a centred start."""
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable
-from pathlib import Path
-
 import cv2
 import numpy as np
-from PIL import Image
 
-from agsrec.errors import OptionError
+from agsrec.preprocess.matting import REFINE_SIZE, fit_within, follow_edges
 
-__all__ = ["GRABCUT", "MODELS", "Remover", "grabcut_alpha", "make_remover", "present_models"]
-
-Remover = Callable[[np.ndarray], np.ndarray]
-
-GRABCUT = "grabcut"
-"""Name of the built-in method that needs no model file."""
-
-MODELS = (
-    "u2net",
-    "u2netp",
-    "u2net_human_seg",
-    "silueta",
-    "isnet-general-use",
-    "isnet-anime",
-    "birefnet-general",
-    "birefnet-general-lite",
-    "birefnet-portrait",
-    "birefnet-dis",
-    "birefnet-hrsod",
-    "birefnet-cod",
-    "birefnet-massive",
-    "bria-rmbg",
-)
-"""The models of rembg that need only a photo, and run on this machine."""
-
-_MODEL_HOST = "https://github.com"
-_NETWORK_TIMEOUT = 3.0  # seconds
-
-_log = logging.getLogger(__name__)
-
-
-def make_remover(model: str) -> Remover:
-    """The remover of that name, or GrabCut with a logged warning if its model file cannot be had.
-
-    Raises:
-        OptionError: There is no model of that name.
-    """
-    if model == GRABCUT:
-        return grabcut_alpha
-    if model not in MODELS:
-        raise OptionError(
-            f"unknown background model {model!r}; choose one of {', '.join((*MODELS, GRABCUT))}"
-        )
-    reason = None if _model_file_present(model) or _network_available() else "its file is not on this machine"
-    if reason is None:
-        try:
-            return _rembg_remover(model)
-        # rembg, pooch and onnxruntime have no common exception; SystemExit is rembg's for a broken install.
-        except (Exception, SystemExit) as error:
-            reason = str(error)[:200] or type(error).__name__
-    _log.warning(
-        "background model %s cannot be used (%s): falling back to GrabCut, which is less exact; look at the "
-        "cut-outs, or run once with a network connection to download the model",
-        model,
-        reason,
-    )
-    return grabcut_alpha
-
-
-def _model_file_present(model: str) -> bool:
-    """Whether rembg has the model's file in one of its folders.
-
-    Looked up here, because importing rembg takes seconds, the first time half a minute.
-    """
-    xdg = os.environ.get("XDG_DATA_HOME")
-    homes = [os.environ.get("U2NET_HOME"), os.environ.get("REMBG_HOME"), "~/.u2net", "~/.rembg"]
-    homes += [os.path.join(xdg, name) for name in (".u2net", "rembg")] if xdg else []
-    folders = [Path(home).expanduser() for home in homes if home]
-    return any(
-        os.path.isfile(f / p) for f in folders for p in (f"{model}.onnx", f"models/{model}/{model}.onnx")
-    )
-
-
-def present_models() -> list[str]:
-    """The models whose files are on this machine."""
-    return [model for model in MODELS if _model_file_present(model)]
-
-
-def _network_available() -> bool:
-    """Whether the models' host answers, within seconds even where name resolution hangs."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        request = urllib.request.Request(_MODEL_HOST, method="HEAD")
-        try:
-            urllib.request.urlopen(request, timeout=_NETWORK_TIMEOUT).close()
-        except urllib.error.HTTPError:
-            pass  # an answer all the same
-        except (OSError, ValueError):
-            return
-        answered.set()
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(2 * _NETWORK_TIMEOUT)
-    return answered.is_set()
-
-
-def _rembg_remover(model: str) -> Remover:
-    import rembg  # seconds to import, and not needed for images that have an alpha channel
-
-    session = rembg.new_session(model)
-
-    def remove(rgb: np.ndarray) -> np.ndarray:
-        mask = rembg.remove(Image.fromarray(rgb), session=session, only_mask=True)
-        return np.asarray(mask, dtype=np.uint8)
-
-    return remove
-
-
-# ---------------------------------------------------------------- GrabCut
+__all__ = ["grabcut_alpha"]
 
 _WORK_SIZE = 384  # longest side in pixels on which the cut is found
-_REFINE_SIZE = 1536  # longest side in pixels on which its edge is followed
 _ITERATIONS = 5
 _FRAME = 0.03  # width of the surely empty frame, as a share of the shorter side
 _PLAIN_NOISE = 16.0  # of 255; a frame that varies less is a plain backdrop
@@ -152,7 +29,7 @@ def grabcut_alpha(rgb: np.ndarray) -> np.ndarray:
     is the object. All zero if nothing is found.
     """
     height, width = rgb.shape[:2]
-    smooth = cv2.bilateralFilter(_fit_within(rgb, _WORK_SIZE), 5, 20, 3)
+    smooth = cv2.bilateralFilter(fit_within(rgb, _WORK_SIZE), 5, 20, 3)
     backdrop = _plain_backdrop(smooth)
     if backdrop is None:
         images = smooth, _shadow_free(smooth)
@@ -162,18 +39,9 @@ def grabcut_alpha(rgb: np.ndarray) -> np.ndarray:
         mask = _clean(~backdrop, close=0.005)
     if not mask.any():
         return np.zeros((height, width), dtype=np.uint8)
-    alpha = _follow_edges(mask, _fit_within(rgb, _REFINE_SIZE))
+    alpha = follow_edges(mask, fit_within(rgb, REFINE_SIZE))
     alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
     return (alpha * 255).round().astype(np.uint8)
-
-
-def _fit_within(image: np.ndarray, longest: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    scale = longest / max(height, width)
-    if scale >= 1:
-        return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _shadow_free(rgb: np.ndarray) -> np.ndarray:
@@ -262,24 +130,3 @@ def _without_specks(mask: np.ndarray, share: float = 0.1) -> np.ndarray:
     areas = stats[1:, cv2.CC_STAT_AREA]
     keep = [i + 1 for i in range(count - 1) if areas[i] >= share * areas.max()]
     return np.isin(labels, keep).astype(np.uint8)
-
-
-def _follow_edges(mask: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-    """Soft alpha [H, W] float32 in [0, 1] from a coarser mask, its edge drawn to that of the photo.
-
-    A guided filter (He et al. 2010) of the mask by the photo's brightness; far from the edge the mask stays.
-    """
-    height, width = rgb.shape[:2]
-    coarse = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    radius = max(1, round(1.5 * max(height, width) / max(mask.shape)))
-    guide = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    mean_i, mean_p = _box(guide, radius), _box(coarse, radius)
-    a = (_box(guide * coarse, radius) - mean_i * mean_p) / (_box(guide * guide, radius) - mean_i**2 + 1e-4)
-    soft = _box(a, radius) * guide + _box(mean_p - a * mean_i, radius)
-    edge = (_box(coarse, 2 * radius) > 0.02) & (_box(coarse, 2 * radius) < 0.98)
-    sharpened = (soft - 0.5) * 1.5 + 0.5
-    return np.where(edge, sharpened, coarse).clip(0, 1).astype(np.float32)
-
-
-def _box(image: np.ndarray, radius: int) -> np.ndarray:
-    return cv2.blur(image, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)
