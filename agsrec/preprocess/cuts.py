@@ -56,7 +56,7 @@ def prepare_cuts(
         photos: Files by view name.
         known: What is known of them; see `agsrec.photos`.
         model: Background model.
-        progress: Called with the number of photos done and their total, only where the objects are found here.
+        progress: Called with the number of photos done and their total, where the objects are found here.
 
     Raises:
         AgsrecError: See `read_photo` and `make_remover`.

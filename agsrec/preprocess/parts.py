@@ -65,10 +65,12 @@ def _parts(mask: np.ndarray, neck: float) -> tuple[np.ndarray, int]:
     radius = max(1, round(neck * float(np.sqrt(mask.sum()))))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
     core = cv2.erode(mask.astype(np.uint8), disc)
-    count, labels = cv2.connectedComponents(core)
+    count, components = cv2.connectedComponents(core)
     if count < 2:
         return mask.astype(int), int(mask.any())
-    _, nearest = cv2.distanceTransformWithLabels(1 - core, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
+    kind = cv2.DIST_LABEL_CCOMP
+    _, closest = cv2.distanceTransformWithLabels(1 - core, cv2.DIST_L2, 5, labelType=kind)
+    labels, nearest = components.astype(int), closest.astype(int)
     part_of = np.zeros(nearest.max() + 1, dtype=int)
     part_of[nearest[core > 0]] = labels[core > 0]
     return np.where(mask, part_of[nearest], 0), count - 1
