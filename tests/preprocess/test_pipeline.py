@@ -15,7 +15,7 @@ from PIL import Image
 from agsrec.dataset import load_views
 from agsrec.errors import ImageError, OptionError, OutputError
 from agsrec.images import load_image, save_png
-from agsrec.preprocess import Crop, pipeline, process, read_crops, read_focals
+from agsrec.preprocess import Crop, cuts, process, read_crops, read_focals
 
 
 def cut_out(x0: int = 60, y0: int = 20, width: int = 30, height: int = 40) -> np.ndarray:
@@ -183,14 +183,14 @@ def test_the_model_is_made_once_and_only_when_needed(photos: Path, monkeypatch: 
 
     def make(model: str) -> object:
         made.append(model)
-        return lambda rgb: np.full(rgb.shape[:2], 255, dtype=np.uint8)
+        return lambda rgb: (rgb.max(-1) > 0).astype(np.uint8) * 255
 
-    monkeypatch.setattr(pipeline, "make_remover", make)
+    monkeypatch.setattr(cuts, "make_remover", make)
     process(photos / "a.png", size=32)
     assert made == []
     save_png(photos / "d.png", photo())
     process(photos, size=32)
-    assert made == ["u2net"]
+    assert made == ["auto"]
 
 
 # ---------------------------------------------------------------- what can go wrong
@@ -232,12 +232,54 @@ def test_name_clash(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("empty", [cut_out(0, 0, 0, 0), np.full((60, 80, 3), 128, dtype=np.uint8)])
-def test_no_object(photos: Path, empty: np.ndarray) -> None:
-    before = tree(photos)
+def test_photo_without_an_object_is_skipped(photos: Path, empty: np.ndarray) -> None:
+    save_png(photos / "z.png", cut_out())
+    process(photos, model="grabcut", size=32)
     save_png(photos / "z.png", empty)
-    with pytest.raises(ImageError, match=r"z\.png: no object found"):
-        process(photos, model="grabcut", size=32)
-    assert set(tree(photos)) == set(before) | {"z.png"}  # the good photos before it were not written either
+    result = process(photos, model="grabcut", size=32)
+    assert result.skipped == {"z": "no object found in it"}
+    assert result.remarks()[0] == "Photo z is skipped: no object found in it"
+    assert [f.name for f in result.files] == ["a_rgba.png", "b_rgba.png", "c_rgba.png"]
+    # Nothing of the earlier run speaks of it any more.
+    assert set(read_crops(photos / "processed" / "crops.json")) == {"a", "b", "c"}
+    assert not (photos / "processed" / "z_rgba.png").exists() and not (photos / "source" / "z.png").exists()
+    assert (photos / "z.png").exists()
+    assert load_views(photos).names == ("a", "b", "c")
+
+
+def test_photo_that_is_all_object_is_skipped(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuts, "make_remover", lambda model: lambda rgb: np.full(rgb.shape[:2], 255, np.uint8))
+    result = process(photos, size=32)
+    assert result.skipped == {"c": "the whole photo was taken for the object"}
+
+
+def test_no_photo_with_an_object(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        save_png(tmp_path / name, cut_out(0, 0, 0, 0))
+        with pytest.raises(ImageError, match=rf"{name}: no object found in it; cut it out by hand"):
+            process(tmp_path / name, size=32)
+    before = tree(tmp_path)
+    with pytest.raises(ImageError, match=r"no photo can be used \(.*a\.png: no object.*b\.png: no object"):
+        process(tmp_path, size=32)
+    assert tree(tmp_path) == before
+
+
+def test_embedded_model_cuts_a_folder_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agsrec.preprocess.remover._model_file_present", lambda model: False)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:180, :240]
+    body = (np.hypot(x - 120, y - 95) < 50) | (np.hypot(x - 150, y - 45) < 25)
+    for name in "abc":
+        rgb = np.kron(rng.integers(70, 190, (12, 16, 3)), np.ones((15, 15, 1)))
+        rgb[body] = (225, 60, 40)
+        Image.fromarray(rgb.astype(np.uint8)).save(tmp_path / f"{name}.jpg", quality=95)
+    done: list[tuple[int, int]] = []
+    result = process(tmp_path, size=120, recenter=False, progress=lambda i, n: done.append((i, n)))
+    assert done == [(1, 3), (2, 3), (3, 3)] and not result.skipped and not result.doubtful
+    truth = np.pad(body, ((30, 30), (0, 0)))[::2, ::2]
+    for file in result.files:
+        cut = load_image(file)[0][..., 3] > 127
+        assert (cut & truth).sum() / (cut | truth).sum() > 0.92
 
 
 def test_broken_photo_writes_nothing(photos: Path) -> None:
