@@ -27,9 +27,7 @@ def main(source: Path, folder: Path) -> None:
     """
     listed = read_photo_cameras(source)
     if any(listed.lenses):
-        raise CameraError(
-            f"{source} has lenses that distort; use agsrec poses {folder} --file {source}"
-        )
+        raise CameraError(f"{source} has lenses that distort; use agsrec poses {folder} --file {source}")
     crops = read_crops(folder / "processed" / "crops.json")
     names = [name for name in listed.names if name in crops]
     if len(names) < 2:
