@@ -62,4 +62,5 @@ def is_of_photos(file: str | Path) -> bool:
 
 
 def _is_model(folder: Path) -> bool:
-    return any(os.path.isfile(folder / f"cameras.{kind}") for kind in ("bin", "txt"))
+    files = [[folder / f"{name}.{kind}" for name in ("cameras", "images")] for kind in ("bin", "txt")]
+    return any(all(os.path.isfile(file) for file in pair) for pair in files)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -43,6 +44,15 @@ def test_a_file_is_what_it_decodes_to(session: Session, tmp_path: Path) -> None:
     jpeg = photo(tmp_path / "a.gif", format="JPEG")
     take_in(session, [jpeg], Limits())
     assert session.photos[0].file is not None and session.photos[0].file.suffix == ".jpg"
+
+
+def test_a_heic_photo_with_any_name(session: Session, tmp_path: Path) -> None:
+    pillow_heif.register_heif_opener()
+    take_in(session, [photo(tmp_path / "a.jpg", (64, 48), format="HEIF")], Limits())
+    (taken,) = session.photos
+    assert taken.file is not None and taken.file.suffix == ".heif"
+    with Image.open(taken.picture) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (64, 48))
 
 
 def test_phone_photos_are_upright(session: Session, tmp_path: Path) -> None:

@@ -204,7 +204,8 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=10,
 )
-KEYS = ["w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "k1", "camera_model", "frames"]
+KEYS = ["w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "k1", "k2", "p1", "frames"]
+KEYS += ["camera_model", "is_fisheye"]
 
 
 @settings(max_examples=200, deadline=None)
@@ -220,6 +221,7 @@ def test_fuzz(
     path = tmp_path_factory.getbasetemp() / "fuzz_transforms.json"
     path.write_text(json.dumps(content | shared))
     try:
-        assert read_transforms_json(path).cameras.viewmats.isfinite().all()
+        cameras = read_transforms_json(path).cameras
+        assert cameras.viewmats.isfinite().all() and cameras.Ks.isfinite().all()
     except CameraError as error:
         assert str(path) in str(error)

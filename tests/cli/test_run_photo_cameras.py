@@ -67,14 +67,15 @@ def test_a_camera_file_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[s
         shutil.copytree(tmp_path / "capture" / "images", tmp_path / name)
     main(["poses", str(tmp_path / "a"), "--file", str(file)])
     require_true_poses(tmp_path / "a" / "cameras.json", "OPENCV")
+    main(["process", str(tmp_path / "c"), "--cameras", str(file), "--size", "48"])
     out = run(tmp_path / "c", "--init", "file", "--init-file", str(file))
     require_true_poses(out / "cameras_initial.json", "OPENCV")
     # Cut out without the file first: said, with a remedy that is one.
-    main(["process", str(tmp_path / "b"), "--model", "grabcut"])
-    options = ["--file", str(file), "--background-model", "grabcut"]
+    main(["process", str(tmp_path / "b"), "--size", "48"])
+    options = ["--file", str(file)]
     message = refused(capsys, "poses", str(tmp_path / "b"), "--method", "file", *options)
     assert f"agsrec process {tmp_path / 'b'} --cameras {file}" in message
-    main(["process", str(tmp_path / "b"), "--cameras", str(file), "--model", "grabcut"])
+    main(["process", str(tmp_path / "b"), "--cameras", str(file), "--size", "48"])
     main(["poses", str(tmp_path / "b"), "--method", "file", *options])
     require_true_poses(tmp_path / "b" / "cameras.json", "OPENCV")
 
