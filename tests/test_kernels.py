@@ -117,7 +117,7 @@ def test_a_place_for_kernels_where_there_is_none(monkeypatch: pytest.MonkeyPatch
     with kernels.kept_for_this_run():
         place = Path(os.environ["NUMBA_CACHE_DIR"])
         assert place.is_dir() and not kernels.lasts(place)
-        assert njit(cache=True)(slow).stats.cache_path.startswith(str(place))
+        assert str(njit(cache=True)(slow).stats.cache_path).startswith(str(place))
     assert "NUMBA_CACHE_DIR" not in os.environ and not place.exists()
 
 

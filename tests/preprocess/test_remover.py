@@ -115,7 +115,7 @@ def test_nothing_is_asked_of_the_network_without_need(monkeypatch: pytest.Monkey
 
 
 def test_damaged_model_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("agsrec.checkpoints.find_checkpoint", lambda name: tmp_path)
+    monkeypatch.setattr("agsrec.embedded.find_checkpoint", lambda name: tmp_path)
     for content in (None, b"", b"not a model"):
         if content is not None:
             (tmp_path / "u2netp.onnx").write_bytes(content)

@@ -7,7 +7,7 @@ import pytest
 from agsrec.preprocess.doubts import doubtful_cuts, unusable_cut
 from agsrec.preprocess.looks import Look, color_tables, look_up
 from agsrec.preprocess.matting import fit_within, foreground_colors
-from agsrec.preprocess.network import load_network
+from agsrec.preprocess.network import Network, load_network
 from agsrec.preprocess.parts import border_contact, foreign_parts, part_behind
 from agsrec.preprocess.together import Mask, cut_out_together, soft_alpha
 
@@ -59,7 +59,7 @@ def test_drawn_photos_before_a_busy_background() -> None:
     assert min(overlaps) > 0.93, overlaps
 
 
-def network_seeing(*masks: np.ndarray) -> object:
+def network_seeing(*masks: np.ndarray) -> Network:
     """A network that finds these masks in whole photos, in turn, and in crops whatever is not grey."""
     left = list(masks)
 
