@@ -26,6 +26,7 @@ from agsrec.errors import AgsrecError
 from agsrec.export.tables import text_table
 from agsrec.files import atomic_write
 from agsrec.images import IMAGE_SUFFIXES, load_image
+from agsrec.photos import read_photo
 from agsrec.preprocess import EMBEDDED
 from agsrec.preprocess.cuts import look_at, prepare_cuts
 from agsrec.preprocess.doubts import doubtful_cuts
@@ -64,12 +65,12 @@ def by_model(model: str) -> Method:
     """What `agsrec process` does, but for centring and writing."""
 
     def run(photos: dict[str, Path]) -> tuple[Alphas, dict[str, str]]:
-        cuts = prepare_cuts(photos, model)
+        cuts = prepare_cuts(photos, {}, model)
         alphas, looks = {}, {}
-        for name, photo in photos.items():
-            rgba, has_alpha = load_image(photo)
-            alphas[name] = cuts.alpha(name, rgba, has_alpha)
-            looks[name] = look_at(rgba, alphas[name])
+        for name, file in photos.items():
+            photo = read_photo(file)
+            alphas[name] = cuts.alpha(name, photo)
+            looks[name] = look_at(photo.rgba, alphas[name])
         return alphas, doubtful_cuts(looks, cuts.masks)
 
     return run
