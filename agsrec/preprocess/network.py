@@ -19,7 +19,9 @@ Network = Callable[[np.ndarray], np.ndarray]
 """Maps a picture [H, W, 3] uint8 to the chance [320, 320] float32 that a point of it shows the object."""
 
 _SIDE = 320  # pixels; fixed in the file
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which it was trained with
+# Of ImageNet, which it was trained with.
+_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 
 def load_network() -> Network:
@@ -50,7 +52,7 @@ def load_network() -> Network:
         # cv2 averages when it shrinks with INTER_AREA; enlarging, that would repeat pixels.
         method = cv2.INTER_AREA if max(rgb.shape[:2]) > _SIDE else cv2.INTER_LINEAR
         picture = cv2.resize(rgb, (_SIDE, _SIDE), interpolation=method).astype(np.float32)
-        picture = (picture / max(float(picture.max()), 1.0) - np.float32(_MEAN)) / np.float32(_STD)
+        picture = (picture / max(float(picture.max()), 1.0) - _MEAN) / _STD
         output = session.run([target], {source: np.ascontiguousarray(picture.transpose(2, 0, 1)[None])})
         return np.asarray(output[0], dtype=np.float32)[0, 0]
 
