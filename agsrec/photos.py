@@ -46,11 +46,13 @@ class Photo:
     Attributes:
         rgba: The picture [H, W, 4] uint8, straight alpha; transparent where undistorting leaves nothing.
         cut_out: Whether its alpha tells the object from the background.
+        background: Whether its colours go on behind the object, whatever the alpha.
         lens: What was taken out of it, in its own pixels.
     """
 
     rgba: np.ndarray
     cut_out: bool
+    background: bool
     lens: Lens | None = None
 
 
@@ -113,17 +115,24 @@ def read_photo(path: Path, known: Known | None = None) -> Photo:
                 f"{path} is {rgba.shape[1]} x {rgba.shape[0]}, but its camera in {known.cameras} is for "
                 f"{known.size[0]} x {known.size[1]}; use the photos that the cameras were made from"
             )
-    if known.mask is not None and not cut_out:
-        alpha = _object_mask(known.mask, rgba.shape[1], rgba.shape[0])
-        if alpha is not None:
-            rgba, cut_out = np.dstack([rgba[..., :3], alpha]), True
-    if known.lens is None:
-        return Photo(rgba, cut_out)
     height, width = rgba.shape[:2]
-    if max(height, width) > MAX_SIDE:
-        raise ImageError(f"{path}: {width} x {height} is too long to undistort; scale the image down first")
-    lens = known.lens.resized(width, height)
-    return Photo(undistorted(rgba, lens), cut_out, lens)
+    mask = None if known.mask is None or cut_out else _object_mask(known.mask, width, height)
+    lens = None if known.lens is None else known.lens.resized(width, height)
+    if lens is not None:
+        if max(height, width) > MAX_SIDE:
+            raise ImageError(
+                f"{path}: {width} x {height} is too long to undistort; scale the image down first"
+            )
+        rgba = undistorted(rgba, lens)
+        mask = None if mask is None else undistorted(_as_alpha(mask), lens)[..., 3]
+    if mask is not None:
+        rgba = np.dstack([rgba[..., :3], np.minimum(rgba[..., 3], mask)])
+    return Photo(rgba, cut_out or mask is not None, not cut_out, lens)
+
+
+def _as_alpha(mask: np.ndarray) -> np.ndarray:
+    """Black RGBA [H, W, 4] with the mask [H, W] as its alpha."""
+    return np.dstack([*[np.zeros_like(mask)] * 3, mask])
 
 
 def _same_shape(rgba: np.ndarray, size: tuple[int, int]) -> bool:

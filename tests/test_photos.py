@@ -194,6 +194,8 @@ def test_masks_cut_out(tmp_path: Path) -> None:
     views = load_views(tmp_path)
     require_exact(initialize(views, "file", file=file, folder=tmp_path).cameras, views.images, "OPENCV")
     assert len(done.lenses) == len(VIEWS)
+    source, has_alpha = load_image(tmp_path / "source" / f"{VIEWS[2]}.png")
+    assert not has_alpha and 20 < source[0, 0, :3].mean() < 50, "the background is still there"
 
 
 def test_masks_that_hide_something_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -163,7 +163,7 @@ def _cut_out(
         width, height, size, box=object_box(alpha) if recenter else None, border_ratio=border_ratio
     )
     cut = crop_rgba(np.dstack([photo.rgba[..., :3], alpha]), crop, extend=False)
-    if photo.cut_out:
+    if not photo.background:
         source = crop_rgba(photo.rgba, crop, extend=False)
     else:
         # Beyond an undistorted photo its border goes on, as it does beyond any other.
