@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import BinaryIO
 
 from agsrec.errors import CheckpointError
 
@@ -97,20 +96,12 @@ def _fault(folder: Path, listed: ListedFile) -> str | None:
         if size != listed.size:
             return f"{path} has {size:,} bytes instead of {listed.size:,}"
         with path.open("rb") as file:
-            digest = _sha256(file)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return f"{path} is missing"
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
     return None if digest == listed.sha256 else f"{path} is not as it was shipped: its checksum differs"
-
-
-def _sha256(file: BinaryIO) -> str:
-    """Checksum of an open file; `hashlib.file_digest` is only in Python 3.11 and later."""
-    digest = hashlib.sha256()
-    while block := file.read(2**20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _whole(folder: Path) -> Path:
