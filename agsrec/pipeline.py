@@ -21,6 +21,7 @@ from agsrec.names import DeviceName, MeshFormat, MethodName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agsrec.cameras import Cameras
     from agsrec.dataset import Scene
     from agsrec.fit import FitProgress
     from agsrec.outliers import OutlierConfig
@@ -40,6 +41,8 @@ __all__ = [
     "pose_folder",
     "reconstruct_into",
 ]
+
+_MOST_UNSUPPORTED = 0.2  # of a mask: double what good masks reach with poses that are 8 degrees off
 
 StageName = Literal["cut out", "poses", "fit", "results", "mesh"]
 """The fit's stage includes the looking for badly posed views, which `Listener.outliers` tells of."""
@@ -198,7 +201,21 @@ def pose_folder(
     lost = [name for name, placed in zip(loaded.names, estimate.placed.tolist(), strict=True) if not placed]
     if lost:
         listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
-    return Posed(loaded[estimate.indices], estimate, seconds)
+    placed = loaded[estimate.indices]
+    _say_what_does_not_fit(placed, estimate.cameras, listener)
+    return Posed(placed, estimate, seconds)
+
+
+def _say_what_does_not_fit(views: Views, cameras: Cameras, listener: Listener) -> None:
+    """Name the photos whose masks the other photos contradict, now that their poses are known."""
+    from agsrec.fit.support import unsupported_shares
+
+    for name, share in zip(views.names, unsupported_shares(views, cameras).tolist(), strict=True):
+        if share > _MOST_UNSUPPORTED:
+            listener.say(
+                f"The cut-out of {name} is doubtful: {share:.0%} of it lies where the other photos show "
+                "nothing of the object, or its pose is wrong; look at it"
+            )
 
 
 def pose_extras(posed: Posed) -> dict[str, dict[str, Any]]:

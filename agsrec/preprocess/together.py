@@ -5,9 +5,10 @@ one photo or the other. What it takes for the object in all other photos says wh
 
 1. The network looks at every whole photo.
 2. Every photo's pixels are judged by the colours of the others, and parts of the mask whose colours do not
-   belong are left out, and parts that run out of the photo where the object does not in the others.
-3. The network looks again, at the part of the photo around what is left: it sees 320 x 320 pixels, and
-   the object now fills them.
+   belong are left out; so are parts that run out of the photo, and pieces far from the rest, where the
+   object does not do so in the others.
+3. The network looks again, at the part of the photo around what is left and what continues it in the
+   object's colours: it sees 320 x 320 pixels, and the object now fills them.
 4. Both looks and the colours, collected anew, decide.
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 from agsrec.preprocess.looks import ENOUGH, LOOK_SIZE, Look, color_tables, look_up
 from agsrec.preprocess.matting import REFINE_SIZE, fit_within, follow_edges
 from agsrec.preprocess.network import Network
-from agsrec.preprocess.parts import border_contact, foreign_parts, part_behind
+from agsrec.preprocess.parts import border_contact, distant_pieces, foreign_parts, part_behind
 
 __all__ = ["Mask", "cut_out_together", "soft_alpha"]
 
@@ -30,6 +31,7 @@ _MOST = 4.0  # log-odds that the network is taken to be sure of
 _FIRST_LOOK = 0.3  # weight of the first look against the second
 _MARGIN = 0.1  # around the object in the second look, as a share of its longer side
 _SPECK = 0.1  # components smaller than this share of the largest do not widen the second look
+_ALIKE = 1.5  # log-odds of colours that are worth a second look next to what the network saw
 _CONTRAST = 3.0  # of the mask around its edge; its softness comes from the photo
 
 _Box = tuple[float, float, float, float]
@@ -79,11 +81,11 @@ def cut_out_together(
     """
     first = [_first_look(photo, network) for photo in photos]
     tables = color_tables([*first, *known])
-    whole = _shown_whole([*first, *known])
+    usual = _Usual.of([*first, *known], tables)
     seconds: list[_SecondLook] = []
     better: list[Look] = []
     for photo, look, table in zip(photos, first, tables, strict=False):
-        second = _second_look(photo, look, table, network, whole)
+        second = _second_look(photo, look, table, network, usual)
         seconds.append(second)
         better.append(_pasted(look, second, _chance(second, table)[0]))
         if progress:
@@ -116,23 +118,37 @@ def _first_look(photo: np.ndarray, network: Network) -> Look:
     return Look(small, _resized(network(photo), small))
 
 
-def _shown_whole(looks: Sequence[Look]) -> bool:
-    """Whether most photos show the object clear of their borders."""
-    touching = sum(border_contact(look.chance > 0.5) > 0 for look in looks)
-    return len(looks) >= ENOUGH and 2 * touching < len(looks)
+@dataclass(frozen=True)
+class _Usual:
+    """How most of the photos show the object: clear of their borders, in one piece. False if they are few."""
+
+    whole: bool
+    one_piece: bool
+
+    @classmethod
+    def of(cls, looks: Sequence[Look], tables: Sequence[np.ndarray]) -> _Usual:
+        """By the first looks and the tables of colours made of them."""
+        masks = [look.chance > 0.5 for look in looks]
+        touching = sum(border_contact(mask) > 0 for mask in masks)
+        colors = [look_up(table, look.rgb) for table, look in zip(tables, looks, strict=True)]
+        broken = sum(distant_pieces(*pair).any() for pair in zip(masks, colors, strict=True))
+        enough = len(looks) >= ENOUGH
+        return cls(enough and 2 * touching < len(looks), enough and 2 * broken < len(looks))
 
 
 def _second_look(
-    photo: np.ndarray, look: Look, table: np.ndarray, network: Network, whole: bool
+    photo: np.ndarray, look: Look, table: np.ndarray, network: Network, usual: _Usual
 ) -> _SecondLook:
     """The network's odds around what remains of the first look without the parts that do not belong."""
     colors = look_up(table, look.rgb)
     chance = _to_chance(_log_odds(look.chance) + colors)
     seen = chance > 0.5
     drop = foreign_parts(seen, colors)
-    if whole:
+    if usual.one_piece:
+        drop |= distant_pieces(seen & ~drop, colors)
+    if usual.whole:
         drop |= part_behind(seen & ~drop)
-    box = _around(seen & ~drop)
+    box = _around(_with_alike(seen & ~drop, colors))
     x0, y0, x1, y1 = _pixels(box, photo)
     small = fit_within(photo[y0:y1, x0:x1], LOOK_SIZE)
     before, hidden = (_resized(_cropped(each, box), small) for each in (look.chance, drop.astype(np.float32)))
@@ -164,6 +180,15 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 # ---------------------------------------------------------------- boxes and odds
+
+
+def _with_alike(mask: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """A mask [h, w] bool with what is connected to it and has the object's colours."""
+    alike = (
+        cv2.morphologyEx((colors > _ALIKE).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    )
+    _, labels = cv2.connectedComponents((mask | alike).astype(np.uint8))
+    return (labels > 0) & np.isin(labels, labels[mask])
 
 
 def _around(mask: np.ndarray) -> _Box:

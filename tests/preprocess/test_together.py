@@ -134,6 +134,24 @@ def test_nothing_seen_is_nothing_cut() -> None:
         assert not soft_alpha(cut, photo).any()
 
 
+def test_pieces_far_from_the_rest_are_left_out_where_the_others_show_one() -> None:
+    thing, far = disc(120, 130, 50), disc(250, 130, 40)
+    photos = [painted((thing, RED), seed=k) for k in range(3)] + [painted((thing | far, RED))]
+    cuts = cut_out_together(photos, network_seeing(thing, thing, thing, thing | far))
+    assert overlap(soft_alpha(cuts[3], photos[3]) > 127, thing) > 0.95
+    pairs = [painted((thing | far, RED), seed=k) for k in range(4)]
+    for cut, photo in zip(cut_out_together(pairs, network_seeing(*[thing | far] * 4)), pairs, strict=True):
+        assert overlap(soft_alpha(cut, photo) > 127, thing | far) > 0.95
+
+
+def test_second_look_covers_what_continues_the_object() -> None:
+    body, head = disc(160, 150, 60), disc(160, 60, 35)
+    whole = body | head
+    photos = [painted((whole, RED), seed=k) for k in range(4)]
+    cuts = cut_out_together(photos, network_seeing(whole, whole, whole, head))
+    assert overlap(soft_alpha(cuts[3], photos[3]) > 127, whole) > 0.95
+
+
 # ---------------------------------------------------------------- its pieces
 
 
