@@ -131,7 +131,7 @@ class _Usual:
         masks = [look.chance > 0.5 for look in looks]
         touching = sum(border_contact(mask) > 0 for mask in masks)
         colors = [look_up(table, look.rgb) for table, look in zip(tables, looks, strict=True)]
-        broken = sum(distant_pieces(*pair).any() for pair in zip(masks, colors, strict=True))
+        broken = sum(bool(distant_pieces(*pair).any()) for pair in zip(masks, colors, strict=True))
         enough = len(looks) >= ENOUGH
         return cls(enough and 2 * touching < len(looks), enough and 2 * broken < len(looks))
 
