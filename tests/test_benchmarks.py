@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from agsrec.pose_init.dust3r.config import DUSt3RConfig
 from agsrec.pose_init.dust3r.model import DUSt3R
@@ -109,3 +111,24 @@ def test_gpu_without_cuda(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == "error: this needs a CUDA device, and PyTorch sees none here\n"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_cutouts(tmp_path: Path) -> None:
+    for k in range(3):
+        mask = np.zeros((120, 160), dtype=np.uint8)
+        mask[30:90, 50 + 5 * k : 110] = 255
+        rgb = np.where(mask[..., None] > 0, (220, 50, 40), (120, 130, 125)).astype(np.uint8)
+        for folder, image in (("images", rgb), ("masks", mask)):
+            (tmp_path / "thing" / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(tmp_path / "thing" / folder / f"{k}.png")
+    file = tmp_path / "figures.json"
+    done = run("cutouts.py", str(tmp_path / "thing"), "--without", "1", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert ABOUT <= content.keys()
+    rows = [row for row in content["rows"] if row["Object"] == "thing"]
+    assert [row["Method"] for row in rows] == ["grabcut", "plain", "default"]
+    for row in rows:
+        assert row["Photos"] == 2 and row["overlaps"].keys() == {"0", "2"}
+        assert row["IoU"] > 0.85 and row["Boundary"] > 0.5 and row["Seconds"] > 0
