@@ -2,7 +2,7 @@
 
 views = agsrec.load_views("photos/")
 result = agsrec.reconstruct(views)
-result.save("output/mug")
+agsrec.save_results(result, "output/mug")
 
 What the package offers is listed in `__init__.pyi` and imported on first use: PyTorch alone takes seconds.
 """

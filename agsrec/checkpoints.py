@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from agsrec.embedded import find_checkpoint
 from agsrec.errors import CheckpointError, OutputError
-from agsrec.files import atomic_path, atomic_write, read_bytes
+from agsrec.files import atomic_path, atomic_write, contents_digest, read_bytes
 from agsrec.weights import Weights
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "downloaded",
     "filled",
+    "fingerprint",
     "misfits",
     "read_settings",
     "require_finite",
@@ -39,6 +42,16 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 # ---------------------------------------------------------------- where it is
+
+
+def fingerprint(source: str | Path) -> str:
+    """What tells a model from others: the digest of its files, or its name where they are not here.
+
+    Raises:
+        CheckpointError: It is a model of the project's own, and not there or damaged.
+    """
+    place = find_checkpoint(source)
+    return contents_digest(place) if os.path.exists(place) else str(place)
 
 
 def downloaded(source: str, patterns: Sequence[str], *, what: str, remedy: str) -> Path:

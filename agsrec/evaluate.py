@@ -26,16 +26,15 @@ from agsrec.metrics.evaluation import evaluate, input_quality
 from agsrec.metrics.images import load_lpips
 from agsrec.metrics.poses import align_cameras, pairwise_rotation_errors, summarize_rotations
 from agsrec.outliers import OutlierConfig, most_outliers
+from agsrec.pipeline import Settings
+from agsrec.pipeline.run import reconstruct
 from agsrec.pose_init import PlacementError, initialize
 from agsrec.prior import load_prior
-from agsrec.reconstruction import reconstruct
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
-    from agsrec.config import FitConfig, PresetName
     from agsrec.dataset import Scene
     from agsrec.names import MethodName
-    from agsrec.prior.zero123 import Zero123
 
 __all__ = ["EvalResult", "evaluate_folders", "leave_one_out", "with_outliers"]
 
@@ -63,10 +62,8 @@ class EvalResult:
 
 def evaluate_folders(
     folders: Sequence[str | Path],
+    settings: Settings | None = None,
     *,
-    preset: PresetName = "fast",
-    config: FitConfig | None = None,
-    prior: str | Path | None = None,
     noise_deg: float = 8.0,
     init: MethodName | None = None,
     init_model: Any = None,
@@ -75,16 +72,13 @@ def evaluate_folders(
     seeds: Sequence[int] = (0,),
     oracle: bool = True,
     outliers: int | None = None,
-    device: str = "auto",
     on_run: Callable[[dict[str, Any]], None] | None = None,
 ) -> EvalResult:
     """Reconstruct every scene from disturbed true poses, and once per seed from the true ones (`oracle`).
 
     Args:
         folders: Scenes in a layout of `agsrec.dataset.load_gt_scene`.
-        preset: Schedule to use.
-        config: Schedule to use instead of the preset's.
-        prior: Diffusion model that judges views nobody photographed; see `reconstruct`.
+        settings: How to reconstruct; its seed and outlier loop are those of each run.
         noise_deg: r.m.s. rotation error of the start, degrees; see `Cameras.perturbed`.
         init: Start from what this initialiser makes of the cut-out photos instead.
         init_model: Its model; see `agsrec.pose_init.initialize`.
@@ -94,7 +88,6 @@ def evaluate_folders(
         oracle: Also run from the true poses.
         outliers: Turn so many views of the disturbed start by 60 to 180 degrees about the vertical, and run
             from it once more with the outlier loop (`loop`).
-        device: "auto", "cpu" or "cuda".
         on_run: Called with the record of every finished run.
     """
     if init_only and init is None:
@@ -107,8 +100,8 @@ def evaluate_folders(
                 f"{len(scene.views)} views of {scene.name}, not {outliers}"
             )
     lpips = None if init_only else load_lpips()
-    options: dict[str, Any] = {"preset": preset, "config": config, "device": device}
-    options["prior"] = None if init_only else _loaded(prior, device)
+    settings = settings or Settings()
+    settings = replace(settings, prior=None) if init_only else _with_loaded_prior(settings)
     rough = "rough" if init is None else init
     starts = (*(("oracle",) if oracle and not init_only else ()), rough)
     starts += () if outliers is None else ("loop",)
@@ -117,14 +110,14 @@ def evaluate_folders(
         for seed in seeds:
             for name in starts:
                 if init is not None and name == init:
-                    start = _initialized(scene, init, init_model, device, seed)
+                    start = _initialized(scene, init, init_model, settings.device, seed)
                 else:
                     wrong = 0 if name == "oracle" or outliers is None else outliers
                     start = _disturbed(scene, name, 0.0 if name == "oracle" else noise_deg, seed, wrong)
                 run = _start_record(scene, start, seed)
                 if not init_only:
                     loop = OutlierConfig() if name == "loop" else None
-                    run |= _fit_record(scene, start, seed, options | {"outliers": loop}, lpips)
+                    run |= _fit_record(scene, start, replace(settings, seed=seed, outliers=loop), lpips)
                 runs.append(run)
                 if on_run is not None:
                     on_run(run)
@@ -225,13 +218,7 @@ def _pair_errors(cameras: Cameras | None, truth: Cameras, indices: list[int]) ->
 # -------------------------------------------------------------------- one run
 
 
-def _fit_record(
-    scene: Scene,
-    start: _Start,
-    seed: int,
-    options: dict[str, Any],
-    lpips: Any,
-) -> dict[str, Any]:
+def _fit_record(scene: Scene, start: _Start, settings: Settings, lpips: Any) -> dict[str, Any]:
     """What can be said of a start after the fit from it, over the views that have a camera."""
     assert scene.truth is not None
     if start.cameras is None:
@@ -239,7 +226,7 @@ def _fit_record(
     kept = start.indices
     seen = replace(scene, views=scene.views[kept], truth=scene.truth[kept], cameras=start.cameras)
     clock = time.perf_counter()
-    result = reconstruct(seen.views, start.cameras, focal_known=start.focal_known, seed=seed, **options)
+    result = reconstruct(seen.views, start.cameras, settings, focal_known=start.focal_known)
     record: dict[str, Any] = {"seconds": start.seconds + time.perf_counter() - clock}
     if result.correction is not None:
         record["decisions"] = decision_record(result.correction, seen.truth)
@@ -260,9 +247,11 @@ def _fit_record(
     return record
 
 
-def _loaded(prior: str | Path | None, device: str) -> Zero123 | None:
-    """The prior, loaded once for many runs."""
-    return None if prior is None else load_prior(prior, resolve_device(device))
+def _with_loaded_prior(settings: Settings) -> Settings:
+    """The settings with the prior loaded once for many runs."""
+    if not isinstance(settings.prior, str | Path):
+        return settings
+    return replace(settings, prior=load_prior(settings.prior, resolve_device(settings.device)))
 
 
 def _peak_memory_mb() -> float:
@@ -346,15 +335,7 @@ def _decision_row(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return row | {"False alarms (%)": 100 * fmean(good)}
 
 
-def leave_one_out(
-    scene: Scene,
-    *,
-    preset: PresetName = "fast",
-    config: FitConfig | None = None,
-    prior: str | Path | None = None,
-    seed: int = 0,
-    device: str = "auto",
-) -> list[dict[str, Any]]:
+def leave_one_out(scene: Scene, settings: Settings | None = None) -> list[dict[str, Any]]:
     """For each view: fit the others, pose the view against that scene, and compare.
 
     Needs no ground truth. The left-out view's start is its initial camera, carried along with how the others
@@ -365,11 +346,11 @@ def leave_one_out(
     """
     if len(scene.views) < 3:
         raise OptionError(f"{scene.name} has {len(scene.views)} views; leaving one out needs at least 3")
-    options = {"preset": preset, "config": config, "device": device, "prior": _loaded(prior, device)}
+    settings = _with_loaded_prior(settings or Settings())
     rows = []
     for left in range(len(scene.views)):
         kept = [i for i in range(len(scene.views)) if i != left]
-        result = reconstruct(scene.views[kept], scene.cameras[kept], seed=seed, **options)
+        result = reconstruct(scene.views[kept], scene.cameras[kept], settings)
         drift = align_cameras(scene.cameras[kept], result.cameras)
         start = drift.cameras(scene.cameras[left]).to(dtype=torch.float32)
         view = scene.views[[left]]

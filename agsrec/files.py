@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import stat
@@ -14,7 +15,7 @@ from agsrec.errors import AgsrecError, OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["atomic_path", "atomic_write", "folder_entries", "read_bytes"]
+__all__ = ["atomic_path", "atomic_write", "contents_digest", "folder_entries", "read_bytes"]
 
 
 @contextmanager
@@ -64,6 +65,27 @@ def folder_entries(folder: str | Path) -> list[Path]:
         return sorted(Path(folder).iterdir())
     except (OSError, ValueError):
         return []
+
+
+def contents_digest(path: str | Path) -> str:
+    """SHA-256 of a file, or of names and contents of all files in a folder; "nothing" where there is none.
+
+    Raises:
+        OutputError: A file cannot be read.
+    """
+    root = Path(path)
+    if not os.path.exists(root):
+        return "nothing"
+    files = sorted(f for f in root.rglob("*") if f.is_file()) if root.is_dir() else [root]
+    whole = hashlib.sha256()
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                whole.update(f"{file.relative_to(root).as_posix()}\0".encode())
+                whole.update(hashlib.file_digest(opened, "sha256").digest())
+        except OSError as error:
+            raise OutputError(f"{file} cannot be read: {error.strerror}; check its permissions") from error
+    return whole.hexdigest()
 
 
 def read_bytes(path: str | Path, *, error: type[AgsrecError], what: str, limit: int) -> bytes:

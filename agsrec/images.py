@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from agsrec.errors import ImageError
-from agsrec.files import atomic_write, read_bytes
+from agsrec.files import atomic_write, folder_entries, read_bytes
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "encode_png",
+    "has_photos",
     "image_dimensions",
     "load_image",
     "open_image",
@@ -43,6 +45,12 @@ _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000
 _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 
 _log = logging.getLogger(__name__)
+
+
+def has_photos(folder: Path) -> bool:
+    """Whether there are images in a folder or in its `images/`."""
+    files = [*folder_entries(folder), *folder_entries(folder / "images")]
+    return any(f.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(f) for f in files)
 
 
 def load_image(path: str | Path, *, upright: bool = True) -> tuple[np.ndarray, bool]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from machine import description, heading
 
-from agsrec import Reconstruction, Scene, load_gt_scene, reconstruct
+from agsrec import Reconstruction, Scene, Settings, load_gt_scene, reconstruct
 from agsrec.errors import AgsrecError
 from agsrec.export.tables import text_table
 from agsrec.mesh import MeshConfig, TexturedMesh, make_mesh
@@ -59,7 +59,7 @@ def measured(scene: Scene, noise: float, prior: str | None, texture_prior: str |
     """One fit, its mesh, and their figures."""
     assert scene.truth is not None
     start = scene.truth.perturbed(noise, torch.Generator().manual_seed(1000))
-    result = reconstruct(scene.views, start, prior=prior)
+    result = reconstruct(scene.views, start, Settings(prior=prior))
     row = {"Scene": scene.name, "Noise (°)": noise}
     return row | mesh_figures(scene, result, texture_prior)
 

@@ -21,7 +21,7 @@ import torch
 from machine import description, heading
 from prior import first_views, random_scene
 
-from agsrec import PRESETS, Scene, load_gt_scene, reconstruct
+from agsrec import PRESETS, Scene, Settings, load_gt_scene, reconstruct
 from agsrec.config import PresetName
 from agsrec.export.tables import text_table
 from agsrec.files import atomic_write
@@ -45,7 +45,7 @@ def scenes(arguments: argparse.Namespace) -> Iterator[tuple[Scene, int]]:
 def searched(scene: Scene, preset: PresetName, limit: int) -> list[Row]:
     """What the search finds for the first `limit` test views."""
     assert scene.truth is not None and scene.test_views is not None and scene.test_cameras is not None
-    fitted = reconstruct(scene.views, scene.truth, config=PRESETS[preset])
+    fitted = reconstruct(scene.views, scene.truth, Settings(preset=preset))
     world = align_cameras(fitted.cameras, scene.truth).rotation.float()
     focal = float(fitted.cameras.resized(fitted.fitted_size, fitted.fitted_size).focal_lengths.mean())
     render = GaussianRenderer(fitted.gaussians, focal=focal)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from machine import description, heading
 
-from agsrec import PRESETS, Cameras, FitConfig, Scene, Views, load_gt_scene, reconstruct
+from agsrec import PRESETS, Cameras, FitConfig, Scene, Settings, Views, load_gt_scene, reconstruct
 from agsrec.cameras import CAMERA_DISTANCE
 from agsrec.export.tables import text_table
 from agsrec.files import atomic_write
@@ -77,7 +77,7 @@ def measured(scene: Scene, noise: float, seed: int, config: FitConfig, prior: An
     """Quality of one fit at the test views."""
     assert scene.truth is not None
     initial = scene.truth.perturbed(noise, torch.Generator().manual_seed(1000 + seed))
-    result = reconstruct(scene.views, initial, config=config, seed=seed, prior=prior)
+    result = reconstruct(scene.views, initial, Settings(fit=config, seed=seed, prior=prior))
     size = result.fitted_size
     evaluation = evaluate(result.gaussians, result.cameras, initial, scene, fitted_size=size)
     assert evaluation.novel is not None and evaluation.poses_after is not None

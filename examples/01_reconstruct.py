@@ -11,6 +11,16 @@ import tyro
 
 import agsrec
 from agsrec.config import PresetName
+from agsrec.fit import FitProgress
+
+
+class Steps(agsrec.Listener):
+    """Prints the steps of the fit."""
+
+    def step(self, name: str, progress: FitProgress) -> None:
+        """One of them."""
+        p = progress
+        print(f"step {p.iteration} of {p.total}, {p.size} px: {p.psnr:.1f} dB")
 
 
 def main(
@@ -33,11 +43,11 @@ def main(
     result = agsrec.reconstruct(
         scene.views,
         scene.cameras,  # rough; the refined ones are in result.cameras
+        agsrec.Settings(preset=preset),
         focal_known=scene.focal_known,
-        preset=preset,
-        progress=lambda p: print(f"step {p.iteration} of {p.total}, {p.size} px: {p.psnr:.1f} dB"),
+        listener=Steps(),
     )
-    metrics = result.save(output, scene)
+    metrics = agsrec.save_results(result, output, scene)
     print(f"{metrics['input']['psnr']:.1f} dB at the photos; see {output / 'report.html'}")
 
 

@@ -275,7 +275,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
     """An output folder with results of an earlier run."""
-    for name in ("cameras.json", "splat.ply", "report.html", "checkpoint.pt"):
+    for name in ("cameras.json", "splat.ply", "report.html", "stages"):
         file = tmp_path / "out" / "blob" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"earlier {name}")

@@ -10,6 +10,7 @@ import pytest
 from agsrec.dataset import load_gt_scene
 from agsrec.errors import CameraError, OptionError
 from agsrec.evaluate import EvalResult, evaluate_folders
+from agsrec.pipeline import Settings
 from tests.pose_init.fakes import install, knowing
 from tests.tiny import NAMES, rough, tiny_config, write_scene
 
@@ -20,7 +21,9 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[EvalResult, list[
     write_scene(folder)
     seen: list[dict[str, Any]] = []
     config = tiny_config(30, size=32)
-    return evaluate_folders([folder], config=config, noise_deg=6.0, seeds=(0, 1), on_run=seen.append), seen
+    return evaluate_folders(
+        [folder], Settings(fit=config), noise_deg=6.0, seeds=(0, 1), on_run=seen.append
+    ), seen
 
 
 def test_every_run_is_recorded(outcome: tuple[EvalResult, list[dict[str, Any]]]) -> None:
@@ -72,7 +75,7 @@ def blob(tmp_path: Path) -> Path:
 def test_from_an_initialiser(blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = load_gt_scene(blob).cameras
     install(monkeypatch, knowing(rough(truth, 10), NAMES, lost=["003"]))
-    result = evaluate_folders([blob], init="nview", config=tiny_config(30, size=32))
+    result = evaluate_folders([blob], Settings(fit=tiny_config(30, size=32)), init="nview")
     assert [(r["start"], r["placed"], r["views"]) for r in result.runs] == [("oracle", 6, 6), ("nview", 5, 6)]
     run, row = result.runs[1], result.rows[1]
     before, after = run["pair_errors_before_deg"], run["pair_errors_deg"]

@@ -12,6 +12,7 @@ from agsrec.cameras import Cameras
 from agsrec.errors import OptionError
 from agsrec.evaluate import evaluate_folders, with_outliers
 from agsrec.metrics.poses import rotation_angles
+from agsrec.pipeline import Settings
 from tests.cli.helpers import refused
 from tests.outliers.quick import quick_loop
 from tests.tiny import tiny_config, tiny_scene, write_scene
@@ -47,7 +48,7 @@ def test_found_and_false_alarms_are_counted(blob: Path, monkeypatch: pytest.Monk
         return (turned(cameras, 4, 130), (4,)) if count else (cameras, ())
 
     monkeypatch.setattr("agsrec.evaluate.with_outliers", planted)
-    result = evaluate_folders([blob], config=tiny_config(25, size=32), noise_deg=4.0, outliers=1)
+    result = evaluate_folders([blob], Settings(fit=tiny_config(25, size=32)), noise_deg=4.0, outliers=1)
     assert [run["start"] for run in result.runs] == ["oracle", "rough", "loop"]
     oracle, plain, loop = result.runs
     assert "outliers" not in oracle and plain["outliers"] == loop["outliers"] == ["004"]

@@ -10,7 +10,7 @@ import agsrec
 import agsrec.mesh
 from agsrec.cameras import Cameras
 from agsrec.cli.entry import COMMANDS
-from agsrec.reconstruction import reconstruct
+from agsrec.pipeline.run import reconstruct
 
 HEAVY = (
     *("gsplat", "matplotlib", "imageio", "rembg", "onnxruntime", "skimage", "cv2", "tyro", "rich", "lpips"),
@@ -94,7 +94,8 @@ images[:, 4:12, 4:12] = 1
 Ks = agsrec.Cameras.intrinsics(torch.full((2,), 16.0), 16, 16)
 cameras = agsrec.Cameras.orbit(0.0, torch.tensor([0.0, 90.0]), 2.0, Ks=Ks, width=16, height=16)
 config = agsrec.FitConfig(rounds=(plan,), hull_resolution=16)
-result = agsrec.reconstruct(agsrec.Views(images, ("a", "b")), cameras, config=config, device="cpu")
+settings = agsrec.Settings(fit=config, device="cpu")
+result = agsrec.reconstruct(agsrec.Views(images, ("a", "b")), cameras, settings)
 print(len(result.gaussians))
 """
     assert run(code) == "50"

@@ -15,7 +15,7 @@ from numba import njit
 
 from agsrec import kernels
 from agsrec.kernels import CPU_NOTICE, CUDA_NOTICE, CudaKernels, announced, cuda_kernels
-from agsrec.pipeline import Listener
+from agsrec.pipeline import Listener, Settings
 
 
 def loaded(file: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -129,7 +129,9 @@ def test_writable(tmp_path: Path) -> None:
 
 def test_a_run_tells_its_listener(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whoever listens to a stage, the app as well as the console, hears of kernels that it compiles."""
-    from agsrec import pipeline
+    from agsrec.pipeline import PhotoFolder
+    from agsrec.pipeline import photos as module
+    from agsrec.pipeline.desk import Desk
 
     class Heard(Listener):
         def __init__(self) -> None:
@@ -147,9 +149,9 @@ def test_a_run_tells_its_listener(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         slow.__module__ = "agsrec.render.cpu.blend"
         njit(slow)(np.ones(3))
 
-    monkeypatch.setattr("agsrec.pose_init.initialize", initialize)
-    monkeypatch.setattr("agsrec.dataset.load_unposed_views", lambda *_, **__: ())
+    monkeypatch.setattr("agsrec.pipeline.photos.initialize", initialize)
+    monkeypatch.setattr("agsrec.pipeline.photos.load_unposed_views", lambda *_, **__: ())
     heard = Heard()
     with pytest.raises(InterruptedError):
-        pipeline.pose_folder(tmp_path, "nview", heard, device="cpu")
+        module.pose_photos(Desk.at(None, Settings(device="cpu"), heard), PhotoFolder(tmp_path))
     assert heard.texts == [CPU_NOTICE]

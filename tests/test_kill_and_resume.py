@@ -38,9 +38,9 @@ def finish(root: Path, output: str, *options: str) -> dict[str, bytes]:
     return {name: (root / output / "blob" / name).read_bytes() for name in RESULTS}
 
 
-def kill_once_there_is(file: Path, process: subprocess.Popen[bytes]) -> None:
+def kill_once_there_is(folder: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + 200
-    while not file.exists():
+    while not any(folder.glob(pattern)):
         assert process.poll() is None and time.monotonic() < end, "no checkpoint was written"
         time.sleep(0.005)
     process.kill()
@@ -56,13 +56,13 @@ def test_killed_and_started_again(tmp_path: Path) -> None:
         command(tmp_path, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        kill_once_there_is(folder / "checkpoint.pt", process)
+        kill_once_there_is(folder / "stages", "fit-*.begun", process)
     finally:
         process.kill()
         process.wait()
     assert not any((folder / name).exists() for name in RESULTS)
     resumed = finish(tmp_path, "killed")
     assert resumed == finish(tmp_path, "unbroken")
-    # The finished checkpoint is still there: another seed must not pick it up.
+    # The finished fit is still there: another seed must not pick it up.
     other = finish(tmp_path, "killed", "--seed", "1")
     assert all(other[name] != resumed[name] for name in RESULTS)

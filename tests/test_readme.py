@@ -130,8 +130,8 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert getattr(picture, "shape", None) == (8, 512, 512, 3)
     written = {file.name for file in (tmp_path / "output/demo/jordan").iterdir()}
     listed = set(re.findall(r"^\| `([\w.]+)` \|", README, re.MULTILINE))
-    # Only the command line keeps a checkpoint and makes a mesh.
-    assert written == listed - {"checkpoint.pt", "mesh.glb", "mesh_comparison.png"}
+    # Only the command line keeps its stages and makes a mesh.
+    assert written == listed - {"stages", "mesh.glb", "mesh_comparison.png"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

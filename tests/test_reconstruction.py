@@ -10,22 +10,34 @@ import torch
 from agsrec.config import PRESETS, PoseConfig
 from agsrec.errors import AgsrecError, DeviceError, OptionError, ShapeError
 from agsrec.fit import FitProgress
-from agsrec.reconstruction import reconstruct
+from agsrec.pipeline import Listener, Settings, StageName
+from agsrec.pipeline.run import reconstruct
 from tests.pose_init.fakes import install, knowing
 from tests.tiny import rough, tiny_config, tiny_scene
 
 CONFIG = tiny_config(12, size=32)
 
 
+class Steps(Listener):
+    """Keeps the steps of the fit."""
+
+    def __init__(self) -> None:
+        self.seen: list[FitProgress] = []
+
+    def step(self, name: StageName, progress: FitProgress) -> None:
+        assert name == "fit"
+        self.seen.append(progress)
+
+
 def test_result_is_complete() -> None:
     views, truth = tiny_scene()
     start = rough(truth).to(dtype=torch.float64)
-    reports: list[FitProgress] = []
-    result = reconstruct(views, start, config=CONFIG, seed=3, device="cpu", progress=reports.append)
+    steps = Steps()
+    result = reconstruct(views, start, Settings(fit=CONFIG, seed=3, device="cpu"), listener=steps)
     assert result.views is views and result.initial_cameras is start
     assert result.cameras.viewmats.dtype == torch.float32 and len(result.cameras) == 6
     assert not result.cameras.viewmats.requires_grad and not result.gaussians.means.requires_grad
-    assert result.history and len(reports) == len(result.history)
+    assert result.history and len(steps.seen) == len(result.history)
     assert result.timings["fit"] > 0
     assert result.options["seed"] == 3 and result.options["device"] == "cpu"
     assert result.options["fit"]["rounds"][0]["stages"][0] == {"size": 32, "iterations": 12}
@@ -34,7 +46,7 @@ def test_result_is_complete() -> None:
 def test_cameras_are_estimated_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     views, truth = tiny_scene()
     install(monkeypatch, knowing(truth, views.names, lost=[views.names[2]]))
-    result = reconstruct(views, config=CONFIG, device="cpu")
+    result = reconstruct(views, settings=Settings(fit=CONFIG, device="cpu"))
     kept = [0, 1, 3, 4, 5]
     assert result.views.names == tuple(views.names[k] for k in kept)
     assert torch.equal(result.initial_cameras.viewmats, truth[kept].viewmats)
@@ -51,7 +63,7 @@ def test_focal_lengths_are_refined_where_they_were_estimated(
 ) -> None:
     views, truth = tiny_scene()
     config = tiny_config(3, size=32, poses=PoseConfig(refine_focal=wanted))
-    result = reconstruct(views, truth, config=config, focal_known=known)
+    result = reconstruct(views, truth, Settings(fit=config), focal_known=known)
     assert torch.equal(result.cameras.Ks, truth.Ks) is not refined
     assert result.options["fit"]["poses"]["refine_focal"] is refined
 
@@ -59,7 +71,7 @@ def test_focal_lengths_are_refined_where_they_were_estimated(
 def test_preset_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "quality", CONFIG)
     views, truth = tiny_scene()
-    result = reconstruct(views, truth, preset="quality")
+    result = reconstruct(views, truth, Settings(preset="quality"))
     assert result.history[-1]["iteration"] == 12 and result.options["preset"] == "quality"
 
 
@@ -68,28 +80,27 @@ def test_preset_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({}, True),
         ({"seed": 1}, False),
-        ({"config": replace(CONFIG, log_interval=4)}, False),
+        ({"fit": replace(CONFIG, log_interval=4)}, False),
         ({"views": "pixel"}, False),
         ({"cameras": "pose"}, False),
-        ({"guidance": lambda novel: novel.images.sum() * 0}, False),
+        ({"prior": lambda novel: novel.images.sum() * 0}, False),
     ],
 )
-def test_checkpoint_is_continued_only_for_the_same_request(
+def test_what_is_kept_is_used_only_for_the_same_request(
     tmp_path: Path, change: dict[str, Any], continued: bool
 ) -> None:
     views, truth = tiny_scene()
-    reconstruct(views, truth, config=CONFIG, checkpoint=tmp_path / "c.pt")
+    reconstruct(views, truth, Settings(fit=CONFIG), keep=tmp_path)
     if "views" in change:
         images = views.images.clone()
         images[0, 0, 0, 0] = 0.5
         views = replace(views, images=images)
     cameras = rough(truth, 0.01) if "cameras" in change else truth
-    options: dict[str, Any] = {"config": CONFIG, "seed": 0} | {
-        k: v for k, v in change.items() if k not in ("views", "cameras")
-    }
-    reports: list[FitProgress] = []
-    reconstruct(views, cameras, checkpoint=tmp_path / "c.pt", progress=reports.append, **options)
-    assert (reports == []) == continued
+    options = {k: v for k, v in change.items() if k not in ("views", "cameras")}
+    steps = Steps()
+    settings = replace(Settings(fit=CONFIG), **options)
+    reconstruct(views, cameras, settings, listener=steps, keep=tmp_path)
+    assert (steps.seen == []) == continued
 
 
 @pytest.mark.parametrize(
@@ -108,7 +119,7 @@ def test_bad_options(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     views, truth = tiny_scene()
     with pytest.raises(error, match=message):
-        reconstruct(views, truth, **options)
+        reconstruct(views, truth, Settings(**options))
 
 
 def test_inputs_that_do_not_match() -> None:

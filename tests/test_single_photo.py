@@ -12,9 +12,11 @@ import torch
 from agsrec.config import PRESETS, PoseConfig
 from agsrec.dataset import Scene
 from agsrec.errors import AgsrecError, ImageError, OptionError
+from agsrec.export.results import save_results
 from agsrec.fit.guided import NovelViews
 from agsrec.images import save_png
-from agsrec.reconstruction import reconstruct, require_enough_views
+from agsrec.pipeline import Settings
+from agsrec.pipeline.run import reconstruct
 from agsrec.single_photo import (
     find_single_photo,
     load_photo,
@@ -147,11 +149,7 @@ def test_schedule_is_the_guided_rounds_with_the_camera_held() -> None:
 def test_one_photo_needs_a_judge() -> None:
     views, truth = tiny_scene()
     with pytest.raises(OptionError, match=r"without a prior needs at least 2 views, not 1; .* --prior"):
-        reconstruct(views[[0]], truth[[0]], config=tiny_config(2))
-    with pytest.raises(OptionError, match="not 0"):
-        require_enough_views(views[[]], guided=True)
-    require_enough_views(views[[0]], guided=True)
-    require_enough_views(views[[0, 1]], guided=False)
+        reconstruct(views[[0]], truth[[0]], Settings(fit=tiny_config(2)))
 
 
 def test_one_photo_is_explained_and_judged_at_every_step() -> None:
@@ -162,7 +160,7 @@ def test_one_photo_is_explained_and_judged_at_every_step() -> None:
         judged.append(novel)
         return novel.images.mean() * 0
 
-    result = reconstruct(views[[0]], truth[[0]], config=tiny_config(40), guidance=guidance)
+    result = reconstruct(views[[0]], truth[[0]], Settings(fit=tiny_config(40), prior=guidance))
     assert len(judged) == 40 and len(result.history) == 8
     assert torch.equal(result.cameras.viewmats, truth.viewmats[[0]])
     assert torch.equal(result.cameras.Ks, truth.Ks[[0]])
@@ -176,9 +174,9 @@ def test_with_a_prior_to_the_result_folder(tmp_path: Path) -> None:
     views, _ = tiny_scene()
     scene = Scene("mug", views[[0]], photo_cameras(48, 40.0, 20.0))
     model = tiny_zero123()
-    result = reconstruct(scene.views, scene.cameras, config=tiny_config(6, size=24), prior=model)
+    result = reconstruct(scene.views, scene.cameras, Settings(fit=tiny_config(6, size=24), prior=model))
     assert all(math.isfinite(record["guidance"]) for record in result.history)
-    metrics = result.save(tmp_path, scene)
+    metrics = save_results(result, tmp_path, scene)
     assert set(metrics) >= {"input", "gaussians"} and "poses_after" not in metrics
     report = (tmp_path / "report.html").read_text()
     assert "1 photo of mug" in report and "Its camera was held as given" in report
@@ -192,10 +190,9 @@ def test_truth_of_one_view_measures_pictures_not_poses(tmp_path: Path) -> None:
     scene = Scene(
         "mug", views[[0]], truth[[0]], truth=truth[[0]], test_views=views[[1]], test_cameras=truth[[1]]
     )
-    result = reconstruct(
-        scene.views, scene.cameras, config=tiny_config(30), guidance=lambda novel: novel.images.sum() * 0
-    )
-    metrics = result.save(tmp_path, scene)
+    settings = Settings(fit=tiny_config(30), prior=lambda novel: novel.images.sum() * 0)
+    result = reconstruct(scene.views, scene.cameras, settings)
+    metrics = save_results(result, tmp_path, scene)
     assert "poses_before" not in metrics and "poses_after" not in metrics
     # A neighbouring view comes out roughly, from nothing but the inflated silhouette.
     assert metrics["novel"]["psnr"] > 10
@@ -205,7 +202,9 @@ def test_truth_of_one_view_measures_pictures_not_poses(tmp_path: Path) -> None:
 def test_no_view_at_all_is_refused() -> None:
     views, truth = tiny_scene()
     with pytest.raises(AgsrecError, match="not 0"):
-        reconstruct(views[[]], truth[[]], config=tiny_config(2), guidance=lambda novel: novel.images.sum())
+        reconstruct(
+            views[[]], truth[[]], Settings(fit=tiny_config(2), prior=lambda novel: novel.images.sum())
+        )
 
 
 def test_a_camera_that_looks_away() -> None:
@@ -217,6 +216,5 @@ def test_a_camera_that_looks_away() -> None:
         reconstruct(
             Views(views.images[:1], ("a",)),
             replace(away, viewmats=turned),
-            config=tiny_config(2),
-            guidance=lambda novel: novel.images.sum(),
+            Settings(fit=tiny_config(2), prior=lambda novel: novel.images.sum()),
         )

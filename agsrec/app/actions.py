@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from agsrec.app.course import STOPPED, Course
+from agsrec.app.events import Done, Task
+from agsrec.app.pictures import save_picture
 from agsrec.app.sessions import Photo, Session
-from agsrec.app.tasks import CutOut, Reconstruct, Task
-from agsrec.app.uploads import Limits, save_picture
-from agsrec.app.worker import Done, Job
+from agsrec.app.tasks import CutOut, Reconstruct
+from agsrec.app.uploads import Limits
+from agsrec.app.worker import Job
 from agsrec.camera_files import FORMAT_SIZE, read_cameras_json
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.embedded import EMBEDDED_PRIOR
@@ -117,10 +119,10 @@ def cut_out(session: Session, config: AppConfig) -> Iterator[Course]:
     """
     _require_photos(session)
     if session.posed or session.scene is not None:
-        course = Course(("cut out",), done=True)
+        course = Course(("cutout",), done=True)
         yield course
         return
-    course = Course(("cut out",))
+    course = Course(("cutout",))
     for _ in _followed(session, _cut_out_task(session, config), course):
         yield course
 
@@ -140,9 +142,9 @@ def reconstruct(
         raise OptionError(f"There is no preset {preset!r}; there are {', '.join(config.presets)}.")
     if not 0 <= seed <= _MAX_SEED:
         raise OptionError(f"The seed must be between 0 and {_MAX_SEED}, not {seed}.")
-    first = [] if session.scene is not None else ["cut out"]
+    first = [] if session.scene is not None else ["cutout"]
     first += [] if session.posed or len(session.kept) == 1 else ["poses"]
-    course = Course((*first, *(["outliers"] if correct else []), "fit", "results", "mesh"))
+    course = Course((*first, *(["outliers"] if correct else []), "fit", "mesh", "export"))
     session.outcome = None
     if session.scene is None:
         yield from _before(_followed(session, _cut_out_task(session, config), course), course)
@@ -156,7 +158,6 @@ def reconstruct(
         device=config.device,
         outliers=config.outliers if correct else None,
         mesh=config.mesh,
-        init={} if session.posed else {"init": "nview", "init_model": None},
     )
     task = Reconstruct(
         scene=session.scene,

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from html import escape
 
-from agsrec.app.worker import Began, Done, Event, Failed, Said, Step
+from agsrec.app.events import Began, Done, Event, Failed, Said, Step
 
 __all__ = ["STAGES", "STOPPED", "Course", "idle_panel", "notice_panel"]
 
@@ -15,12 +15,12 @@ STOPPED = "Stopped. Ready for the next run."
 """What is said of a job that somebody stopped."""
 
 STAGES = {
-    "cut out": "Cut out",
+    "cutout": "Cut out",
     "poses": "Poses",
     "outliers": "Check poses",
     "fit": "Fit",
-    "results": "Results",
     "mesh": "Mesh",
+    "export": "Results",
 }
 """Every stage there is, and what the page calls it."""
 

@@ -17,7 +17,7 @@ from agsrec.export.viewer_splat import turned_for_viewers
 from agsrec.ply import write_ply
 
 if TYPE_CHECKING:
-    from agsrec.pipeline import Finished
+    from agsrec.pipeline.run import Finished
 
 __all__ = ["DOWNLOADS", "publish"]
 

@@ -15,8 +15,9 @@ from agsrec.app import html
 from agsrec.app.actions import AppConfig, choose_example, cut_out, examples, reconstruct, toggle
 from agsrec.app.api import HEAVY, LIGHT, explained, programming_interface, session_of
 from agsrec.app.course import STOPPED, Course, idle_panel, notice_panel
+from agsrec.app.pictures import dimmed, save_picture
 from agsrec.app.sessions import Photo, Session, Sessions
-from agsrec.app.uploads import dimmed, save_picture, take_in
+from agsrec.app.uploads import take_in
 from agsrec.errors import AgsrecError
 from agsrec.images import load_image
 

@@ -5,25 +5,22 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agsrec.app.uploads import save_picture
-from agsrec.app.worker import Began, Event, Said, Step
-from agsrec.pipeline import Listener, Settings, StageName, pose_folder, reconstruct_into
+from agsrec.app.events import Began, Said, Send, Step
+from agsrec.app.pictures import save_picture
+from agsrec.pipeline import Listener, PhotoFolder, Settings, StageName
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
+    from agsrec.dataset import Scene
     from agsrec.fit import FitProgress
     from agsrec.gaussians import Gaussians
-    from agsrec.pipeline import Finished, Posed
 
-__all__ = ["CutOut", "Reconstruct", "Task"]
-
-Send = Callable[[Event], None]
+__all__ = ["CutOut", "Reconstruct"]
 
 _PREVIEW_SECONDS = 1.5
 _PREVIEW_SIZE = 256  # pixels
@@ -51,10 +48,10 @@ class CutOut:
         from agsrec.images import load_image
         from agsrec.preprocess import process
 
-        send(Began("cut out", "Cutting the object out"))
+        send(Began("cutout", "Cutting the object out"))
 
         def progress(done: int, total: int) -> None:
-            send(Began("cut out", f"Cutting the object out: {done} of {total} photos"))
+            send(Began("cutout", f"Cutting the object out: {done} of {total} photos"))
 
         done = process(self.folder, model=self.background_model, progress=progress)
         pictures = {}
@@ -106,31 +103,29 @@ class Reconstruct:
     def run(self, send: Send) -> dict[str, Any]:
         """Do it; returns everything that the page shows."""
         from agsrec.app.outcome import publish
-        from agsrec.dataset import load_scene, posed_scene
+        from agsrec.pipeline.run import run
+
+        folder = self.work / "result"
+        finished = run(self._what(), folder, self.settings, _Sender(send))
+        send(Began("export", "Packing everything"))
+        return publish(finished, folder, self.served, self.title)
+
+    def _what(self) -> Scene | PhotoFolder:
+        """The photos, with cameras where there are some or nothing to estimate them from."""
+        from agsrec.dataset import load_scene
         from agsrec.single_photo import photo_scene
 
-        listener = _Sender(send)
-        posed: Posed | None = None
         if self.posed:
             scene = load_scene(self.scene.parent, self.scene.name, views=self.views)
         elif len(self.views) == 1:
             scene = photo_scene(self.scene / "processed" / f"{self.views[0]}_rgba.png")
         else:
-            seed, device = self.settings.seed, self.settings.device
-            posed = pose_folder(self.scene, "nview", listener, views=self.views, seed=seed, device=device)
-            scene = posed_scene(self.scene, posed.views, posed.estimate.cameras)
-        scene = replace(scene, name=self.title)
-        folder = self.work / "result"
-        finished: Finished = reconstruct_into(folder, scene, self.settings, listener, posed)
-        send(Began("mesh", "Packing everything"))
-        return publish(finished, folder, self.served, self.title)
+            return PhotoFolder(self.scene, views=self.views, name=self.title)
+        return replace(scene, name=self.title)
 
     def public_message(self, error: Exception) -> str:
         """The error without paths of the machine."""
         return _public_message(error, self.scene, self.labels)
-
-
-Task = CutOut | Reconstruct
 
 
 def _public_message(error: Exception, folder: Path, labels: dict[str, str]) -> str:
@@ -152,46 +147,29 @@ class _Sender(Listener):
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._stage = "poses"
         self._azimuth = 0.0
         self._next = 0.0
 
     def stage(self, name: StageName, text: str) -> AbstractContextManager[object]:
-        """Tell that a stage begins."""
-
-        @contextmanager
-        def running() -> Iterator[None]:
-            if name != "fit":  # which tells of itself, and may look for outliers first
-                self._begin(name, text[:1].upper() + text[1:])
-            yield
-
-        return running()
+        """Tell that a stage begins; what is slow tells of itself."""
+        self._begin(name, text[:1].upper() + text[1:])
+        return nullcontext()
 
     def say(self, text: str) -> None:
         """Pass a sentence on."""
         self._send(Said(text))
 
-    def outliers(self, text: str) -> None:
-        """The outlier rounds are a stage of their own on the page."""
-        self._begin("outliers", f"Checking the poses: {text}")
+    def doing(self, name: StageName, text: str) -> None:
+        """What the search for badly posed photos does next."""
+        self._begin(name, f"Checking the poses: {text}")
 
-    def watch(self, progress: FitProgress) -> None:
-        """Only its pictures: the steps are of many short fits."""
+    def step(self, name: StageName, progress: FitProgress) -> None:
+        """Pass a step on; of the short fits that judge poses only their pictures."""
         preview = self._preview(progress)
-        if preview is not None:
-            self._send(self._step("outliers", progress, preview))
-
-    def step(self, progress: FitProgress) -> None:
-        """Pass a step on."""
-        if self._stage != "fit":
-            self._begin("fit", "Fitting the 3D model")
-        self._send(self._step("fit", progress, self._preview(progress)))
-
-    def saved(self, metrics: dict[str, Any]) -> None:
-        """The mesh comes next."""
+        if name == "fit" or preview is not None:
+            self._send(self._step(name, progress, preview))
 
     def _begin(self, stage: str, text: str) -> None:
-        self._stage = stage
         self._send(Began(stage, text))
 
     @staticmethod

@@ -16,16 +16,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from agsrec.app.pictures import QUALITY, small_picture
 from agsrec.app.sessions import Photo, Session
 from agsrec.errors import ImageError, OptionError
 from agsrec.images import load_image, open_image
 
-__all__ = ["Limits", "dimmed", "label_of", "save_picture", "take_in"]
+__all__ = ["Limits", "label_of", "take_in"]
 
-_PICTURE = 320  # pixels, longer side of the small pictures on the page
-_QUALITY = 88
 _LABEL = 32  # characters
-_PAPER = 255
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def take_in(session: Session, files: Sequence[str | Path], limits: Limits) -> li
             name = f"{1 + max((int(p.name) for p in session.photos), default=0):02d}"
             copy, picture = folder / f"{name}{suffix}", pictures / f"{name}.jpg"
             shutil.copyfile(file, copy)
-            small.save(picture, "JPEG", quality=_QUALITY)
+            small.save(picture, "JPEG", quality=QUALITY)
             session.photos.append(Photo(name, label_of(file), picture, copy))
         session.title, session.scene = "your object", None  # the cut-outs are of fewer photos now
     return refused
@@ -85,7 +83,7 @@ def _looked_at(
         except ImageError as error:
             refused.append(str(error))
         else:
-            usable.append((file, _small(rgba), suffix))
+            usable.append((file, small_picture(rgba), suffix))
     return usable, refused
 
 
@@ -116,26 +114,3 @@ def label_of(file: str | Path) -> str:
     """The stem of a file's name, as far as it is harmless to show."""
     plain = re.sub(r"[^\w .()+-]", "", Path(file).stem).strip(" .")[:_LABEL].strip()
     return plain or "photo"
-
-
-def save_picture(path: Path, rgba: np.ndarray) -> None:
-    """A small JPEG of RGBA [H, W, 4] uint8 on white."""
-    _small(rgba).save(path, "JPEG", quality=_QUALITY)
-
-
-def _small(rgba: np.ndarray) -> Image.Image:
-    image = Image.fromarray(rgba)
-    image.thumbnail((_PICTURE, _PICTURE))
-    paper = Image.new("RGB", image.size, (_PAPER, _PAPER, _PAPER))
-    paper.paste(image, mask=image.getchannel("A"))
-    return paper
-
-
-def dimmed(picture: Path) -> Path:
-    """The small picture as it looks when it is left out, beside it."""
-    path = picture.with_name(f"{picture.stem}_out.jpg")
-    if not path.exists():
-        with Image.open(picture) as image:
-            grey = image.convert("L").convert("RGB")
-            Image.blend(grey, Image.new("RGB", grey.size, (_PAPER, _PAPER, _PAPER)), 0.7).save(path, "JPEG")
-    return path

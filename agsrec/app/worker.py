@@ -11,26 +11,24 @@ import multiprocessing
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from agsrec.app.events import Done, Failed, Said
 from agsrec.errors import AgsrecError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext, SpawnContext
 
-    from agsrec.app.tasks import Task
+    from agsrec.app.events import Event, Task
 
-__all__ = ["Began", "Done", "Event", "Failed", "Job", "Said", "Step", "prepare"]
+__all__ = ["Job", "prepare"]
 
 _TICK = 0.25  # seconds
 _PATIENCE = 5.0  # seconds a killed process may take to vanish
 _PRELOADED = [
     "agsrec.app.tasks",
-    "agsrec.reconstruction",
-    "agsrec.export.mesh_results",
-    "agsrec.export.results",
+    "agsrec.pipeline.run",
     "agsrec.preprocess",
     "agsrec.prior.zero123",
     "diffusers.models.unets.unet_2d_condition",
@@ -39,63 +37,6 @@ _PRELOADED = [
 ]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Began:
-    """A stage begins."""
-
-    stage: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """A fit goes on.
-
-    Attributes:
-        stage: Where the fit belongs.
-        iteration: Steps done.
-        total: Of so many.
-        size: Image size in pixels.
-        loss: Latest loss.
-        psnr: Latest agreement with the photos, dB.
-        gaussians: Gaussians at the moment.
-        preview: JPEG of the scene as it stands, now and then.
-    """
-
-    stage: str
-    iteration: int
-    total: int
-    size: int
-    loss: float
-    psnr: float
-    gaussians: int
-    preview: bytes | None = None
-
-
-@dataclass(frozen=True)
-class Said:
-    """A sentence that the user should read."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """The work is done; what came of it, as plain values."""
-
-    outcome: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The work has ended without a result, for a reason in one sentence."""
-
-    text: str
-
-
-Event = Began | Step | Said | Done | Failed
 
 
 def _context() -> ForkServerContext | SpawnContext:

@@ -6,7 +6,12 @@ view, the field and the remedy. The conventions themselves are converted in `ags
 
 from agsrec.camera_files.colmap import read_colmap, write_colmap
 from agsrec.camera_files.course import CameraCourse, read_camera_course, write_camera_course
-from agsrec.camera_files.finding import find_photo_cameras, is_of_photos, read_photo_cameras
+from agsrec.camera_files.finding import (
+    camera_file_digest,
+    find_photo_cameras,
+    is_of_photos,
+    read_photo_cameras,
+)
 from agsrec.camera_files.nerfstudio import read_transforms_json, write_transforms_json
 from agsrec.camera_files.parsing import CameraFile, view_name
 from agsrec.camera_files.sparseags import FORMAT_SIZE, read_cameras_json, write_cameras_json
@@ -15,6 +20,7 @@ __all__ = [
     "FORMAT_SIZE",
     "CameraCourse",
     "CameraFile",
+    "camera_file_digest",
     "find_photo_cameras",
     "is_of_photos",
     "read_camera_course",

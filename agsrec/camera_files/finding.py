@@ -9,8 +9,9 @@ from agsrec.camera_files.colmap import read_colmap
 from agsrec.camera_files.nerfstudio import read_transforms_json
 from agsrec.camera_files.parsing import CameraFile, load_json_object
 from agsrec.errors import OptionError
+from agsrec.files import contents_digest, folder_entries
 
-__all__ = ["find_photo_cameras", "is_of_photos", "read_photo_cameras"]
+__all__ = ["camera_file_digest", "find_photo_cameras", "is_of_photos", "read_photo_cameras"]
 
 _MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", ".")
 _COLMAP = (".txt", ".bin")
@@ -59,6 +60,18 @@ def is_of_photos(file: str | Path) -> bool:
     if os.path.isdir(file) or file.suffix.lower() in _COLMAP:
         return True
     return isinstance(load_json_object(file, f"a cameras.json or {_KINDS}").get("frames"), list)
+
+
+def camera_file_digest(file: str | Path) -> str:
+    """Digest of a camera file, or of the one that is in a folder."""
+    file = Path(file)
+    if not os.path.isdir(file):
+        return contents_digest(file)
+    place = find_photo_cameras(file) or file
+    if not os.path.isdir(place):
+        return contents_digest(place)
+    parts = [f for f in folder_entries(place) if f.suffix in _COLMAP]
+    return " ".join(f"{part.name}={contents_digest(part)}" for part in parts)
 
 
 def _is_model(folder: Path) -> bool:

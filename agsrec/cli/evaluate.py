@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
 from agsrec.names import DeviceName, MethodName
+from agsrec.pipeline import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,9 +96,7 @@ class Eval:
 
         result = evaluate_folders(
             self.folders,
-            preset=self.preset,
-            config=self.fit,
-            prior=prior_or_none(self.prior),
+            self._settings(),
             noise_deg=self.noise,
             init=self.init,
             init_model=self.init_model,
@@ -106,7 +105,6 @@ class Eval:
             seeds=self.seeds,
             oracle=self.oracle,
             outliers=self.outliers,
-            device=self.device,
             on_run=lambda run: print_run(console, run),
         )
         return {"rows": result.rows, "runs": result.runs}
@@ -120,12 +118,10 @@ class Eval:
             path = folder.absolute()
             scene = load_scene(path.parent, path.name, num_views=self.num_views)
             for seed in self.seeds:
-                rows += leave_one_out(
-                    scene,
-                    preset=self.preset,
-                    config=self.fit,
-                    prior=prior_or_none(self.prior),
-                    seed=seed,
-                    device=self.device,
-                )
+                rows += leave_one_out(scene, replace(self._settings(), seed=seed))
         return {"rows": rows}
+
+    def _settings(self) -> Settings:
+        """How to reconstruct."""
+        prior = prior_or_none(self.prior)
+        return Settings(preset=self.preset, fit=self.fit, prior=prior, device=self.device)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agsrec.cli.mesh import mesh_sentence
-from agsrec.cli.printing import FitBar, print_metrics, say
+from agsrec.cli.printing import FitBar, say
 from agsrec.pipeline import Listener, StageName
 
 if TYPE_CHECKING:
@@ -16,6 +14,8 @@ if TYPE_CHECKING:
     from agsrec.fit import FitProgress
 
 __all__ = ["ConsoleListener"]
+
+_NAMES = {"cutout": "cut-outs", "poses": "poses", "outliers": "checked poses", "fit": "fit", "mesh": "mesh"}
 
 
 class ConsoleListener(Listener):
@@ -35,24 +35,22 @@ class ConsoleListener(Listener):
         """A bar for the fit, a spinner for everything else."""
         return self._bar if name == "fit" else self._console.status(text)
 
+    def reused(self, name: StageName) -> None:
+        """Name what is not computed again."""
+        if name in _NAMES:
+            self.say(f"The {_NAMES[name]} of an earlier run can be used (--explain tells why)")
+
+    def doing(self, name: StageName, text: str) -> None:
+        """Print what is being done."""
+        say(self._console, text)
+
+    def step(self, name: StageName, progress: FitProgress) -> None:
+        """Move the bar."""
+        if name == "fit":
+            self._bar.advance(progress)
+
     def say(self, text: str) -> None:
         """Print a sentence, once."""
         if text not in self._said:
             self._said.add(text)
             say(self._console, text)
-
-    def outliers(self, text: str) -> None:
-        """Print what is being done."""
-        say(self._console, text)
-
-    def step(self, progress: FitProgress) -> None:
-        """Move the bar."""
-        self._bar.advance(progress)
-
-    def saved(self, metrics: dict[str, Any]) -> None:
-        """Print the figures."""
-        print_metrics(self._console, metrics)
-
-    def meshed(self, file: Path, figures: dict[str, Any]) -> None:
-        """Print what the mesh is like."""
-        say(self._console, mesh_sentence(file, figures))

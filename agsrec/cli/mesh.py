@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 import tyro
 
 from agsrec.cli.options import prior_or_none
-from agsrec.cli.printing import say
+from agsrec.cli.printing import mesh_sentence, say
 from agsrec.mesh.config import MeshConfig
 from agsrec.names import DeviceName, MeshFormat
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from rich.console import Console
 
 
-__all__ = ["Mesh", "mesh_sentence"]
+__all__ = ["Mesh"]
 
 
 @dataclass(frozen=True)
@@ -44,29 +42,14 @@ class Mesh:
         """Make it, write it, and say how good it is."""
         from agsrec.export.mesh_results import save_mesh
         from agsrec.export.results import prepare_folder
+        from agsrec.mesh import make_mesh
         from agsrec.result_files import load_fitted
 
         gaussians, views, cameras = load_fitted(self.result)
         folder = self.result if self.output is None else self.output
         prepare_folder(folder)
+        prior = prior_or_none(self.prior)
         with console.status("making the mesh"):
-            file, figures = save_mesh(
-                folder,
-                gaussians,
-                views,
-                cameras,
-                self.mesh,
-                kind=self.mesh_format,
-                prior=prior_or_none(self.prior),
-                device=self.device,
-            )
+            made = make_mesh(gaussians, views, cameras, self.mesh, prior=prior, device=self.device)
+            file, figures = save_mesh(folder, made, gaussians, views, cameras, kind=self.mesh_format)
         say(console, mesh_sentence(file, figures))
-
-
-def mesh_sentence(file: Path, figures: dict[str, Any]) -> str:
-    """What to tell about a mesh."""
-    closed = "closed" if figures["watertight"] else "not closed"
-    return (
-        f"Mesh: {file}, {figures['faces']} triangles, {closed}; PSNR at the photos {figures['psnr']:.1f} dB, "
-        f"silhouettes agree to {figures['silhouette_iou']:.0%}"
-    )

@@ -14,7 +14,7 @@ from agsrec.cli.posing import scene_folder
 from agsrec.cli.printing import say
 from agsrec.errors import OptionError
 from agsrec.names import DeviceName, MethodName
-from agsrec.pipeline import cut_out_if_needed, pose_extras, pose_folder
+from agsrec.pipeline import PhotoFolder, Posing, Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +63,8 @@ class Poses:
         from agsrec.export.camera_figure import cameras_figure
         from agsrec.export.results import prepare_folder
         from agsrec.images import save_png
+        from agsrec.pipeline.desk import Desk
+        from agsrec.pipeline.run import pose
 
         resolve_device(self.device)
         folder = scene_folder(self.folder)
@@ -73,21 +75,16 @@ class Poses:
         file = self.file
         if file is None and self.method in (None, "file"):
             file = find_photo_cameras(folder)
-        cut_out_if_needed(folder, self.background_model, listener, self.file)
-        posed = pose_folder(
-            folder,
-            self.method or ("nview" if file is None else "file"),
-            listener,
-            num_views=self.num_views,
-            views=self.views,
-            model=self.model,
-            device=self.device,
-            focal=self.focal,
-            file=file,
+        method = self.method or ("nview" if file is None else "file")
+        settings = Settings(
             seed=self.seed,
+            device=self.device,
+            posing=Posing(method, self.model, file, self.focal),
+            background_model=self.background_model,
         )
+        posed = pose(Desk.at(None, settings, listener), PhotoFolder(folder, self.num_views, self.views))
         names, cameras = posed.views.names, posed.estimate.cameras
-        write_cameras_json(output, cameras, names, extras=pose_extras(posed))
+        write_cameras_json(output, cameras, names, extras=posed.extras())
         photos = posed.views.composited(torch.ones(3)).permute(0, 3, 1, 2)
         small = torch.nn.functional.interpolate(photos, (_THUMBNAIL, _THUMBNAIL), mode="area")
         figure = cameras_figure(None, cameras, names=names, thumbnails=small.permute(0, 2, 3, 1))

@@ -5,12 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from agsrec.fit import FitProgress
+    from agsrec.pipeline.run import Finished
     from agsrec.training.loop import Record
 
-__all__ = ["FitBar", "TrainingBar", "print_metrics", "print_run", "say", "training_status"]
+__all__ = [
+    "FitBar",
+    "TrainingBar",
+    "mesh_sentence",
+    "print_finished",
+    "print_run",
+    "say",
+    "training_status",
+]
 
 
 def say(console: Console, text: str) -> None:
@@ -87,7 +98,27 @@ def training_status(record: Record) -> str:
     return f"loss {record['loss']:.4f}  {record['images_per_second']:.1f} images/s  {time} left"
 
 
-def print_metrics(console: Console, metrics: dict[str, Any]) -> None:
+def print_finished(console: Console, done: Finished) -> None:
+    """The figures of a run, its mesh, and what was decided about its poses."""
+    from agsrec.export.decisions import decision_sentences
+
+    _print_metrics(console, done.metrics)
+    if done.mesh is not None:
+        say(console, mesh_sentence(done.mesh, done.metrics["mesh"]))
+    if done.result.correction is not None:
+        say(console, " ".join(decision_sentences(done.result.correction)))
+
+
+def mesh_sentence(file: Path, figures: dict[str, Any]) -> str:
+    """What to tell about a mesh."""
+    closed = "closed" if figures["watertight"] else "not closed"
+    return (
+        f"Mesh: {file}, {figures['faces']} triangles, {closed}; PSNR at the photos {figures['psnr']:.1f} dB, "
+        f"silhouettes agree to {figures['silhouette_iou']:.0%}"
+    )
+
+
+def _print_metrics(console: Console, metrics: dict[str, Any]) -> None:
     """The figures of one reconstruction, as a table."""
     from agsrec.export.tables import rich_table
 

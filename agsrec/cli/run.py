@@ -12,21 +12,13 @@ import tyro
 from agsrec.cli.listening import ConsoleListener
 from agsrec.cli.options import prior_or_none, refuse_to_overwrite
 from agsrec.cli.posing import scene_folder
-from agsrec.cli.printing import say
+from agsrec.cli.printing import print_finished, say
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
 from agsrec.mesh.config import MeshConfig
 from agsrec.names import DeviceName, MeshFormat, MethodName
-from agsrec.pipeline import (
-    Listener,
-    Posed,
-    Settings,
-    cut_out_if_needed,
-    has_photos,
-    pose_folder,
-    reconstruct_into,
-)
+from agsrec.pipeline import PhotoFolder, Posing, Settings, StageName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,6 +79,11 @@ class Run:
     """Where to compute; auto takes CUDA where there is one."""
     seed: int = 0
     """Seed of everything random."""
+    again: tuple[StageName, ...] = ()
+    """Stages to compute in any case, though the result folder has them: cutout, poses, outliers, fit, mesh or
+    export. What depends on them follows where they come out otherwise."""
+    explain: bool = False
+    """Only list which stages the result folder has, and why they would be used or computed again."""
     fit: FitConfig = field(default_factory=lambda: PRESETS["fast"])
     """Every detail of the schedule, from the preset unless given."""
 
@@ -103,34 +100,45 @@ class Run:
     def main(self, console: Console) -> None:
         """Reconstruct, save, and print what was measured."""
         from agsrec.device import resolve_device
-        from agsrec.export.decisions import decision_sentences
+        from agsrec.pipeline.run import run
 
         settings = self._settings()
-        listener = ConsoleListener(console, settings.fit.iterations)
         resolve_device(self.device)
-        scene, source, posed = self._scene(listener)
-        folder = self.output / scene.name
+        what, source, name = self._what()
+        folder = self.output / name
         refuse_to_overwrite(source, folder)
-        done = reconstruct_into(folder, scene, settings, listener, posed)
-        if done.result.correction is not None:
-            say(console, " ".join(decision_sentences(done.result.correction)))
+        if self.explain:
+            self._explain(console, what, folder, settings)
+            return
+        listener = ConsoleListener(console, self.config().iterations)
+        done = run(what, folder, settings, listener, again=self.again)
+        print_finished(console, done)
         say(console, f"Results are in {folder}; open report.html")
+
+    def _explain(self, console: Console, what: Scene | PhotoFolder, folder: Path, settings: Settings) -> None:
+        """Print what there is of every stage, and why it would be used or not."""
+        from agsrec.pipeline.run import explain
+
+        words = {"finished": "is there", "begun": "was begun", "missing": "to be computed"}
+        for kept in explain(what, folder, settings, again=self.again):
+            say(console, f"{kept.stage:9} {words[kept.state]:15} {kept.why}")
 
     def _settings(self) -> Settings:
         """How to reconstruct, as asked for."""
         from agsrec.outliers import OutlierConfig
 
-        mesh = MeshConfig(faces=self.faces)
+        posing = Posing(self._method(), self.init_model, self._camera_file(), self.init_focal)
         return Settings(
             preset=self.preset,
             fit=self.config(),
             prior=prior_or_none(self.prior),
             seed=self.seed,
             device=self.device,
+            posing=posing,
+            background_model=self.background_model,
             outliers=OutlierConfig() if self.enable_loop else None,
-            mesh=None if self.mesh_format == "none" else mesh,
+            mesh=None if self.mesh_format == "none" else MeshConfig(faces=self.faces),
             mesh_format="glb" if self.mesh_format == "none" else self.mesh_format,
-            init={"init": self._method(), "init_model": self.init_model},
         )
 
     def _method(self) -> MethodName:
@@ -162,55 +170,47 @@ class Run:
         folder = scene_folder(self.photos)
         return folder.parent, folder.name
 
-    def _scene(self, listener: Listener) -> tuple[Scene, Path, Posed | None]:
-        """The scene, the folder its files are in, and the initialiser's answer where one was asked."""
-        from agsrec.dataset import load_scene, posed_scene
-        from agsrec.single_photo import find_single_photo, photo_scene
+    def _what(self) -> tuple[Scene | PhotoFolder, Path, str]:
+        """What to reconstruct, the folder its files are in, and its name."""
+        from agsrec.dataset import load_scene
+        from agsrec.single_photo import find_single_photo
 
         data, category = self._place()
         photo = find_single_photo(data, category, num_views=self.num_views, views=self.views)
         if photo is not None:
-            self._refuse(
-                "init", "init_model", "init_file", "init_focal", why="one photo has no other to relate it to"
-            )
-            camera = {"fov_deg": self.fov, "elevation_deg": self.elevation}
-            given = {name: value for name, value in camera.items() if value is not None}
-            scene = photo_scene(photo, background_model=self.background_model, **given)
-            if photo == Path(category):
-                return scene, photo.parent, None
-            return replace(scene, name=category), data / category, None
+            return self._photo(photo, data, category)
         self._refuse("fov", "elevation", why="for one photo without cameras.json")
         folder = data / category
-        if not self._needs_poses(folder, category):
-            why = "there is a cameras.json, and without --init METHOD its cameras are used"
-            self._refuse("init_model", "init_focal", why=why)
-            scene = load_scene(data, category, num_views=self.num_views, views=self.views)
-            return scene, folder, None
-        refuse_to_overwrite(folder, self.output / folder.name)
-        cut_out_if_needed(folder, self.background_model, listener, self.init_file)
-        posed = pose_folder(
-            folder,
-            self._method(),
-            listener,
-            num_views=self.num_views,
-            views=self.views,
-            model=self.init_model,
-            device=self.device,
-            focal=self.init_focal,
-            file=self._camera_file(),
-            seed=self.seed,
-        )
-        return posed_scene(folder, posed.views, posed.estimate.cameras), folder, posed
+        if self._needs_poses(folder, category):
+            return PhotoFolder(folder, self.num_views, self.views), folder, folder.name
+        why = "there is a cameras.json, and without --init METHOD its cameras are used"
+        self._refuse("init_model", "init_focal", why=why)
+        scene = load_scene(data, category, num_views=self.num_views, views=self.views)
+        return scene, folder, scene.name
+
+    def _photo(self, photo: Path, data: Path, category: str) -> tuple[Scene, Path, str]:
+        """The same for one photo."""
+        from agsrec.single_photo import photo_scene
+
+        why = "one photo has no other to relate it to"
+        self._refuse("init", "init_model", "init_file", "init_focal", why=why)
+        camera = {"fov_deg": self.fov, "elevation_deg": self.elevation}
+        given = {name: value for name, value in camera.items() if value is not None}
+        scene = photo_scene(photo, background_model=self.background_model, **given)
+        if photo == Path(category):
+            return scene, photo.parent, scene.name
+        return replace(scene, name=category), data / category, category
 
     def _needs_poses(self, folder: Path, category: str) -> bool:
         """Whether the initialiser is asked: there are photos, and no cameras or the wish for others."""
         if Path(category).name != category or category in ("", "..") or not os.path.isdir(folder):
             return False  # loading the scene says what is wrong
-
         if self.init is not None or self.init_file is not None:
             return True
         if os.path.exists(folder / "cameras.json"):
             return False
+        from agsrec.images import has_photos
+
         return os.path.isdir(folder / "processed") or has_photos(folder)
 
     def _refuse(self, *names: str, why: str) -> None:

@@ -9,8 +9,8 @@ from agsrec.files import atomic_path
 
 __all__ = ["write_archive"]
 
-_LEFT_OUT = ("checkpoint*.pt", ".*", "rounds")
-"""The state of interrupted runs, and the fits that decisions rest on."""
+_LEFT_OUT = ("stages", "checkpoint*.pt", ".*", "rounds")
+"""What runs keep, of older versions too, and the fits that decisions rest on."""
 
 _PACKED = (".png", ".jpg", ".mp4", ".glb")
 """Compressed already."""

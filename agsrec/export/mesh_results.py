@@ -1,4 +1,4 @@
-"""The mesh of a result: made from its scene, cameras and photos, and written beside them."""
+"""The mesh of a result, written beside its scene, cameras and photos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from agsrec.export.report import Picture, Section, Table, Text, Video, put_secti
 from agsrec.export.turntable import save_turntable
 from agsrec.files import atomic_write
 from agsrec.images import save_png
-from agsrec.mesh import MeshConfig, make_mesh
 from agsrec.mesh.files import write_mesh
 from agsrec.mesh.textured import render_mesh
 from agsrec.names import MeshFormat
@@ -22,25 +21,22 @@ from agsrec.names import MeshFormat
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.gaussians import Gaussians
-    from agsrec.prior.zero123 import Zero123
+    from agsrec.mesh import MeshResult
     from agsrec.views import Views
 
-__all__ = ["save_mesh"]
+__all__ = ["add_mesh", "save_mesh"]
 
 
 def save_mesh(
     folder: Path,
+    made: MeshResult,
     gaussians: Gaussians,
     views: Views,
     cameras: Cameras,
-    config: MeshConfig,
     *,
     kind: MeshFormat = "glb",
-    prior: Zero123 | str | Path | None = None,
-    device: str = "auto",
-    seed: int = 0,
 ) -> tuple[Path, dict[str, Any]]:
-    """Make a mesh, write it, and put it into the video, the report and the figures of the result there.
+    """Write a mesh, and put it into the video, the report and the figures of the result in a folder.
 
     Files: `mesh.glb` (or `mesh.obj`, `mesh.mtl` and `mesh.png`), `mesh_comparison.png`, `turntable.mp4` with
     splat and mesh side by side, and the figures as `mesh` in `metrics.json`. A `report.html` gets the same.
@@ -49,16 +45,21 @@ def save_mesh(
         The mesh's file and the figures: those of `agsrec.mesh.MeshResult`, `file` and `bytes`.
 
     Raises:
-        SceneError: The scene has no surface.
         OutputError: A file cannot be written.
     """
-    made = make_mesh(gaussians, views, cameras, config, prior=prior, device=device, seed=seed)
+    save_turntable(folder / "turntable.mp4", gaussians, cameras, made.mesh)
+    return add_mesh(folder, made, views, cameras, kind=kind)
+
+
+def add_mesh(
+    folder: Path, made: MeshResult, views: Views, cameras: Cameras, *, kind: MeshFormat = "glb"
+) -> tuple[Path, dict[str, Any]]:
+    """Everything that `save_mesh` does but the video, which shows the mesh already."""
     file = write_mesh(folder, made.mesh, kind=kind)
     rgba = render_mesh(made.mesh, cameras)
     renders = rgba[..., :3] + 1 - rgba[..., 3:]
     comparison = comparison_figure(views.names, views.composited(torch.ones(3)), renders)
     save_png(folder / "mesh_comparison.png", comparison)
-    save_turntable(folder / "turntable.mp4", gaussians, cameras, made.mesh)
     parts = [file, *(f for f in (folder / "mesh.mtl", folder / "mesh.png") if kind == "obj")]
     figures = made.metrics | {"file": file.name, "bytes": sum(part.stat().st_size for part in parts)}
     _add_to_metrics(folder / "metrics.json", figures)

@@ -16,6 +16,7 @@ from agsrec.export.camera_export import save_camera_exports
 from agsrec.export.camera_figure import cameras_figure
 from agsrec.export.decisions import decision_record
 from agsrec.export.figures import comparison_figure
+from agsrec.export.mesh_results import add_mesh
 from agsrec.export.overview import Outcome, reconstruction_report
 from agsrec.export.report import write_report
 from agsrec.export.turntable import save_turntable
@@ -26,6 +27,8 @@ from agsrec.ply import write_ply
 
 if TYPE_CHECKING:
     from agsrec.dataset import Scene
+    from agsrec.mesh import MeshResult
+    from agsrec.names import MeshFormat
     from agsrec.outliers import Correction
     from agsrec.reconstruction import Reconstruction
     from agsrec.views import Views
@@ -47,10 +50,22 @@ def prepare_folder(folder: Path) -> None:
         raise OutputError(f"cannot write in {folder} ({error.strerror}); name another folder") from error
 
 
-def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> dict[str, Any]:
+def save_results(
+    result: Reconstruction,
+    folder: str | Path,
+    scene: Scene | None = None,
+    mesh: MeshResult | None = None,
+    *,
+    mesh_format: MeshFormat = "glb",
+) -> dict[str, Any]:
     """Write cameras (for other programs too), splat, video, pictures, metrics, options and the report.
 
-    With a scene that has ground truth, pose errors and novel-view quality are measured too.
+    Args:
+        result: The reconstruction.
+        folder: Folder to write into; it is made if need be.
+        scene: What it was made from: with ground truth, pose errors and novel-view quality are measured too.
+        mesh: Its mesh, if there is one; see `agsrec.export.mesh_results.save_mesh` for its files.
+        mesh_format: Format of the mesh's file.
 
     Returns:
         The metrics, as stored.
@@ -58,6 +73,7 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
     Raises:
         OutputError: A file cannot be written.
     """
+    folder = Path(folder)
     prepare_folder(folder)
     clock = time.perf_counter()
     names = result.views.names
@@ -77,7 +93,8 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
         folder / "cameras.png",
         cameras_figure(result.initial_cameras, result.cameras, truth, names=names, thumbnails=inputs),
     )
-    _write_turntable(result, folder / "turntable.mp4")
+    shown = None if mesh is None else mesh.mesh
+    save_turntable(folder / "turntable.mp4", result.gaussians, result.cameras, shown)
     metrics: dict[str, Any] = {"views": list(names), "gaussians": len(result.gaussians)}
     metrics["fitted_size"] = result.fitted_size
     evaluation = None
@@ -119,6 +136,8 @@ def save_results(result: Reconstruction, folder: Path, scene: Scene | None) -> d
         all_truth=all_truth,
     )
     write_report(folder / "report.html", reconstruction_report(outcome))
+    if mesh is not None:
+        _, metrics["mesh"] = add_mesh(folder, mesh, result.views, result.cameras, kind=mesh_format)
     return metrics
 
 
@@ -183,10 +202,6 @@ def _write_views(views: Views, folder: Path) -> list[str]:
     for file, image in zip(files, pixels, strict=True):
         save_png(folder / file, image)
     return files
-
-
-def _write_turntable(result: Reconstruction, path: Path) -> None:
-    save_turntable(path, result.gaussians, result.cameras)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agsrec.config import GuidanceConfig
     from agsrec.gaussians import Gaussians
 
-__all__ = ["Guidance", "NovelViews", "guidance_loss"]
+__all__ = ["Guidance", "NovelViews", "StatefulGuidance", "guidance_loss"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,23 @@ class NovelViews:
 
 Guidance = Callable[[NovelViews], Tensor]
 """Judge of novel views: returns a scalar loss."""
+
+
+@runtime_checkable
+class StatefulGuidance(Protocol):
+    """A guidance that remembers something; it is kept with the state of an unfinished fit."""
+
+    def __call__(self, novel: NovelViews, /) -> Tensor:
+        """Judge; see `Guidance`."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers, as plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Remember that instead."""
+        ...
 
 
 def guidance_loss(

@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agsrec.fit.checkpoint import load_checkpoint, save_checkpoint
 from agsrec.fit.densify import densify_and_prune
 from agsrec.fit.gaussian_optimizer import GaussianOptimizer
-from agsrec.fit.guided import Guidance, guidance_loss
+from agsrec.fit.guided import Guidance, StatefulGuidance, guidance_loss
 from agsrec.fit.hull import gaussians_from_hull, object_sphere, visual_hull
 from agsrec.fit.poses import PoseOptimizer, PoseParameters, moved
 from agsrec.fit.seeds import MIN_SEEDS, gaussians_from_points
@@ -27,9 +25,10 @@ if TYPE_CHECKING:
     from agsrec.config import FitConfig, LossConfig, Round
     from agsrec.gaussians import Gaussians
     from agsrec.point_map import PointMap
+    from agsrec.store import Checkpointing
     from agsrec.views import Views
 
-__all__ = ["Checkpointing", "FitProgress", "FitResult", "Guidance", "fit"]
+__all__ = ["FitProgress", "FitResult", "Guidance", "fit"]
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,6 @@ class FitProgress:
     psnr: float
     gaussians: int
     snapshot: Callable[[], tuple[Gaussians, Cameras]] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Checkpointing:
-    """Where a fit keeps its state, and the key that says which inputs and options it belongs to."""
-
-    path: Path
-    key: str
 
 
 @dataclass(frozen=True)
@@ -133,7 +124,7 @@ def fit(
         seed: Seed of everything random; equal seeds give equal results on one machine.
         points: Surface points in the world of the cameras, for the first scene; without them, or with few, it
             is the visual hull.
-        guidance: Judge of novel views in guided rounds, such as a diffusion prior.
+        guidance: Judge of novel views in guided rounds, such as a diffusion prior; see `StatefulGuidance`.
         progress: Called at every record of the history; an exception from it ends the fit.
         checkpointing: Where to keep the state; a matching state found there is continued.
 
@@ -142,9 +133,11 @@ def fit(
     """
     state = _State(cameras, cameras, torch.Generator().manual_seed(seed))
     if checkpointing is not None:
-        stored = load_checkpoint(checkpointing.path, checkpointing.key)
+        stored = checkpointing.load()
         if stored is not None:
             _restore(state, views, config, stored)
+            if isinstance(guidance, StatefulGuidance):
+                guidance.load_state_dict(stored["judge"])
     while state.round < len(config.rounds):
         _run_round(state, views, config, points, guidance, progress, checkpointing)
     assert state.optimizer is not None
@@ -206,10 +199,10 @@ def _run_round(
                     progress(_progress(state, config, record))
             at_checkpoint = state.iteration % config.checkpoint_interval == 0
             if checkpointing is not None and at_checkpoint and state.iteration < plan.iterations:
-                save_checkpoint(checkpointing.path, checkpointing.key, _snapshot(state))
+                checkpointing.save(_snapshot(state, guidance))
     state.round, state.iteration = state.round + 1, 0
     if checkpointing is not None:
-        save_checkpoint(checkpointing.path, checkpointing.key, _snapshot(state))
+        checkpointing.save(_snapshot(state, guidance))
 
 
 def _progress(state: _State, config: FitConfig, record: dict[str, Any]) -> FitProgress:
@@ -319,7 +312,7 @@ def _record(
 # -------------------------------------------------------------------- checkpoints
 
 
-def _snapshot(state: _State) -> dict[str, Any]:
+def _snapshot(state: _State, guidance: Guidance | None) -> dict[str, Any]:
     assert state.optimizer is not None and state.poses is not None and state.center is not None
     return {
         "round": state.round,
@@ -333,6 +326,7 @@ def _snapshot(state: _State) -> dict[str, Any]:
         "generator": state.generator.get_state(),
         "history": state.history,
         "seconds": state.seconds,
+        "judge": guidance.state_dict() if isinstance(guidance, StatefulGuidance) else {},
     }
 
 

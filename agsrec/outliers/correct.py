@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,22 +12,22 @@ import torch
 from agsrec.cameras import Cameras
 from agsrec.errors import CameraError, SceneError
 from agsrec.fit import FitResult, fit
-from agsrec.fit.checkpoint import fit_key
 from agsrec.metrics.poses import align_cameras
 from agsrec.outliers.detect import Detection, Pair, detect
 from agsrec.outliers.repose import Searched, repose
 from agsrec.outliers.residuals import view_errors
-from agsrec.outliers.rounds import Rounds, fit_from_plain, plain_fit
+from agsrec.outliers.rounds import Rounds
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from agsrec.fit import Checkpointing, FitProgress
+    from agsrec.fit import FitProgress
     from agsrec.metrics.images import PerceptualModel
     from agsrec.outliers.config import OutlierConfig
+    from agsrec.store import Checkpointing
     from agsrec.views import Views
 
-__all__ = ["Branch", "Contest", "Correction", "Verdict", "correct_outliers", "correction_key"]
+__all__ = ["Branch", "Contest", "Correction", "Verdict", "correct_outliers"]
 
 Verdict = Literal["trusted", "confirmed", "corrected", "kept", "unusable"]
 """Never suspected; suspected, but no better pose was found; posed anew; a new pose was found but lost against
@@ -181,11 +181,6 @@ def _search_record(search: Searched, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def correction_key(views: Views, cameras: Cameras, config: OutlierConfig, seed: int, **more: Any) -> str:
-    """Digest of everything the decisions depend on; see `fit_key`."""
-    return fit_key(views, cameras, config.scene, seed, outliers=asdict(config), **more)
-
-
 def correct_outliers(
     views: Views,
     cameras: Cameras,
@@ -209,7 +204,8 @@ def correct_outliers(
         report: Told what is being done.
         watch: Progress of every fit.
     """
-    return _Loop(views, cameras, config, seed, lpips, Rounds(checkpointing), report, watch).run()
+    rounds = Rounds(views.images.device, checkpointing)
+    return _Loop(views, cameras, config, seed, lpips, rounds, report, watch).run()
 
 
 @dataclass
@@ -275,11 +271,11 @@ class _Loop:
         self._say(f"fitting {len(chosen)} views ({name})")
         photos = self.views[chosen]
 
-        def fitted() -> dict[str, Any]:
-            return plain_fit(fit(photos, cameras, config, seed=self.seed, progress=self.watch))
+        def fitted() -> FitResult:
+            result = fit(photos, cameras, config, seed=self.seed, progress=self.watch)
+            return replace(result, history=[])  # nobody asks, and it is long
 
-        plain = self.rounds.once(name, fitted)
-        return fit_from_plain(plain, photos.images.device)
+        return self.rounds.once(name, fitted)
 
     def _errors(self, chosen: Sequence[int], result: FitResult) -> Tensor:
         size = self.config.contest_size
@@ -333,15 +329,14 @@ class _Loop:
         self._say(f"searching for the pose of view {self.views.names[view]}")
         there = align_cameras(first.cameras, scene.cameras[range(len(first.cameras))])
 
-        def search() -> dict[str, Any]:
+        def search() -> Searched:
             photos, photo = self.views[chosen], self.views[[view]]
             camera = there.cameras(given[[view]]).to(dtype=torch.float32)
             found = repose(scene, photos, photo, camera, self.config, seed=self.seed)
             candidates = there.inverse().cameras(found.candidates).to(dtype=torch.float32)
-            return replace(found, view=view, candidates=candidates).plain()
+            return replace(found, view=view, candidates=candidates)
 
-        known = self.rounds.once(f"search {view} beside {chosen}", search)
-        return Searched.from_plain(known, self.views.images.device)
+        return self.rounds.once(f"search {view} beside {chosen}", search)
 
     def _compete(
         self,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from agsrec.cameras import Cameras
 from agsrec.metrics.poses import rotation_angles
@@ -65,20 +63,6 @@ class Searched:
     def found(self) -> Cameras:
         """The best pose, as a batch of one."""
         return self.candidates[0]
-
-    def plain(self) -> dict[str, Any]:
-        """Tensors and numbers alone."""
-        cameras = self.candidates
-        camera = {"viewmats": cameras.viewmats.cpu(), "Ks": cameras.Ks.cpu()}
-        return vars(self) | {"candidates": camera | {"size": [cameras.width, cameras.height]}}
-
-    @staticmethod
-    def from_plain(plain: dict[str, Any], device: torch.device) -> Searched:
-        """What `plain` stored."""
-        stored = plain["candidates"]
-        candidates = Cameras(stored["viewmats"], stored["Ks"], *stored["size"]).to(device)
-        values: dict[str, Any] = plain | {"candidates": candidates}
-        return Searched(**values)
 
 
 def repose(

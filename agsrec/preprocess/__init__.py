@@ -3,9 +3,9 @@
 from agsrec.preprocess.crops import read_crops, read_focals, read_lenses
 from agsrec.preprocess.grabcut import grabcut_alpha
 from agsrec.preprocess.network import EMBEDDED
-from agsrec.preprocess.pipeline import Processed, process
+from agsrec.preprocess.pipeline import CutOuts, Processed, cut_out, find_photos, is_unfinished, process
 from agsrec.preprocess.recenter import Crop, carry_intrinsics, object_box, square_crop
-from agsrec.preprocess.remover import AUTO, BACKGROUND_MODELS, GRABCUT, MODELS, make_remover
+from agsrec.preprocess.remover import AUTO, BACKGROUND_MODELS, GRABCUT, MODELS, default_model, make_remover
 
 __all__ = [
     "AUTO",
@@ -14,9 +14,14 @@ __all__ = [
     "GRABCUT",
     "MODELS",
     "Crop",
+    "CutOuts",
     "Processed",
     "carry_intrinsics",
+    "cut_out",
+    "default_model",
+    "find_photos",
     "grabcut_alpha",
+    "is_unfinished",
     "make_remover",
     "object_box",
     "process",

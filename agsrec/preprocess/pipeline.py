@@ -23,7 +23,9 @@ from agsrec.preprocess.matting import foreground_colors
 from agsrec.preprocess.recenter import Crop, crop_rgba, object_box, square_crop
 from agsrec.preprocess.remover import AUTO, require_model
 
-__all__ = ["Processed", "process"]
+__all__ = ["CutOuts", "Processed", "cut_out", "find_photos", "is_unfinished", "process"]
+
+_UNFINISHED = ".unfinished"  # in `processed/` while files are being written there
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,44 @@ class Processed:
             f"The cut-out of {name} is doubtful: {reason}; look at it"
             for name, reason in self.doubtful.items()
         ]
+
+
+@dataclass(frozen=True)
+class CutOuts:
+    """What is to be written of cut-out photos.
+
+    Attributes:
+        folder: Folder that gets `processed/`, and `source/` where `with_source`.
+        contents: PNG files by path.
+        processed: What `process` says of them.
+        with_source: Whether the crops with their background are among them.
+    """
+
+    folder: Path
+    contents: Mapping[Path, bytes]
+    processed: Processed
+    with_source: bool
+
+    def write(self) -> Processed:
+        """Write everything; `is_unfinished` tells until all of it is there.
+
+        Raises:
+            OutputError: A file cannot be written.
+        """
+        done, place = self.processed, self.folder / "processed"
+        atomic_write(place / _UNFINISHED, b"")
+        for file, data in self.contents.items():
+            atomic_write(file, data)
+        for name in done.skipped:
+            _forget(self.folder, name, source=self.with_source)
+        write_crops(place / "crops.json", done.crops, done.focals, done.lenses, without=done.skipped)
+        (place / _UNFINISHED).unlink(missing_ok=True)
+        return done
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether the writing of cut-out photos into a folder's `processed/` was interrupted."""
+    return os.path.exists(folder / "processed" / _UNFINISHED)
 
 
 def process(
@@ -91,8 +131,30 @@ def process(
         ImageError: A photo cannot be read, none shows an object, or two photos share a name.
         OutputError: The results cannot be written.
     """
+    return cut_out(
+        path,
+        size=size,
+        model=model,
+        border_ratio=border_ratio,
+        recenter=recenter,
+        cameras=cameras,
+        progress=progress,
+    ).write()
+
+
+def cut_out(
+    path: str | Path,
+    *,
+    size: int = 512,
+    model: str = AUTO,
+    border_ratio: float = 0.2,
+    recenter: bool = True,
+    cameras: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CutOuts:
+    """What `process` would write; arguments and errors are its own."""
     _check_options(size, model, border_ratio)
-    folder, photos, write_source = _find_photos(Path(path))
+    folder, photos, write_source = find_photos(Path(path))
     known = known_photos(folder, cameras) if write_source or cameras is not None else {}
     cuts = prepare_cuts(photos, known, model, progress)
     results: dict[Path, bytes] = {}
@@ -107,7 +169,7 @@ def process(
         reason = unusable_cut(alpha, by_hand=photo.cut_out)
         if reason is None:
             looks[name] = look_at(photo.rgba, alpha)
-            cut, source, crops[name] = _cut_out(photo, alpha, size, border_ratio, recenter)
+            cut, source, crops[name] = _pictures(photo, alpha, size, border_ratio, recenter)
             focal = exif_focal(file, crops[name].width, crops[name].height)
             if photo.lens is not None:
                 lenses[name], focal = photo.lens, float(photo.lens.pinhole[[0, 1], [0, 1]].mean())
@@ -122,13 +184,11 @@ def process(
             progress(done, len(photos))
     if not crops:
         raise ImageError(_nothing_found(photos, skipped))
-    for file, data in results.items():
-        atomic_write(file, data)
-    for name in skipped:
-        _forget(folder, name, source=write_source)
-    write_crops(folder / "processed" / "crops.json", crops, focals, lenses, without=skipped)
     files = tuple(folder / "processed" / f"{name}_rgba.png" for name in crops)
-    return Processed(files, crops, focals, lenses, doubtful_cuts(looks, cuts.masks), skipped)
+    doubtful = doubtful_cuts(looks, cuts.masks)
+    return CutOuts(
+        folder, results, Processed(files, crops, focals, lenses, doubtful, skipped), with_source=write_source
+    )
 
 
 def _nothing_found(photos: Mapping[str, Path], skipped: Mapping[str, str]) -> str:
@@ -154,7 +214,7 @@ def _forget(folder: Path, name: str, *, source: bool) -> None:
             ) from error
 
 
-def _cut_out(
+def _pictures(
     photo: Photo, alpha: np.ndarray, size: int, border_ratio: float, recenter: bool
 ) -> tuple[np.ndarray, np.ndarray, Crop]:
     """The object [size, size, 4], black where transparent, the same with its background, and the crop."""
@@ -182,8 +242,13 @@ def _check_options(size: int, model: str, border_ratio: float) -> None:
     require_model(model)
 
 
-def _find_photos(path: Path) -> tuple[Path, dict[str, Path], bool]:
-    """Folder for the results, photos by view name, and whether `source/` is to be written."""
+def find_photos(path: Path) -> tuple[Path, dict[str, Path], bool]:
+    """Folder for the results, photos by view name, and whether `source/` is to be written.
+
+    Raises:
+        OptionError: There is no such file or folder, or there are no photos in it.
+        ImageError: Two photos share a name.
+    """
     if os.path.isfile(path):
         return path.parent, _by_name([path]), True
     if not os.path.isdir(path):

@@ -8,13 +8,14 @@ section 3.2); by default only the photos nearest to the judged view are shown, w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from agsrec.cameras import CAMERA_DISTANCE, OBJECT_FILL, Cameras
 from agsrec.prior.framing import object_framing
+from agsrec.store import plain, rebuilt
 
 if TYPE_CHECKING:
     from agsrec.config import GuidanceConfig
@@ -175,6 +176,14 @@ class ScoreDistillation:
         if len(self.glimpses) < _GLIMPSES and novel.progress * _GLIMPSES >= len(self.glimpses):
             self._keep_glimpse(novel, noisy[:1], predicted[:1], t[:1])
         return distillation_loss(latents, gradient)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The glimpses so far, for the checkpoint of a fit."""
+        return {"glimpses": plain(self.glimpses)}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Go on from these glimpses."""
+        self.glimpses = rebuilt(state["glimpses"])
 
     def _keep_glimpse(self, novel: NovelViews, noisy: Tensor, predicted: Tensor, t: Tensor) -> None:
         model = self._model

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from agsrec import PRESETS, FitConfig, Scene, reconstruct
+from agsrec import PRESETS, FitConfig, Scene, Settings, reconstruct
 from agsrec.config import Stage
 from agsrec.prior.zero123 import Zero123
 from agsrec.training.config import load_config
@@ -61,7 +61,7 @@ def _fit(scene: Scene, model: Zero123, nearest: int, iterations: int) -> float:
     torch.cuda.synchronize()
     start = time.perf_counter()
     config = _plan(nearest, iterations)
-    reconstruct(scene.views, scene.cameras, config=config, prior=model, device="cuda")
+    reconstruct(scene.views, scene.cameras, Settings(fit=config, prior=model, device="cuda"))
     torch.cuda.synchronize()
     return time.perf_counter() - start
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from prior import guided_fits
 
-from agsrec import PRESETS, load_scene, reconstruct
+from agsrec import PRESETS, Settings, load_scene, reconstruct
 from agsrec.config import FitConfig, Stage
 from agsrec.files import atomic_write
 
@@ -56,7 +56,8 @@ def fits(scene_name: str, repeats: int) -> list[Row]:
     for points in POINTS:
         plans[f"published schedule, {points:,} points"] = _with_points(PRESETS["paper"], points)
     scene = load_scene(ROOT / "data/demo", scene_name)
-    reconstruct(scene.views, scene.cameras, config=_shortened(plans["fast"]), device="cuda")
+    warming = Settings(fit=_shortened(plans["fast"]), device="cuda")
+    reconstruct(scene.views, scene.cameras, warming)
     rows = []
     for name, config in plans.items():
         seconds, score, peak = [], 0.0, 0.0
@@ -64,7 +65,8 @@ def fits(scene_name: str, repeats: int) -> list[Row]:
             torch.cuda.reset_peak_memory_stats()
             torch.cuda.synchronize()
             start = time.perf_counter()
-            result = reconstruct(scene.views, scene.cameras, config=config, seed=seed, device="cuda")
+            settings = Settings(fit=config, seed=seed, device="cuda")
+            result = reconstruct(scene.views, scene.cameras, settings)
             torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
             score = result.history[-1]["psnr"]

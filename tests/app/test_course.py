@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from agsrec.app.course import Course, notice_panel
+from agsrec.app.events import Began, Done, Failed, Said, Step
 from agsrec.app.html import cards, links, summary
-from agsrec.app.worker import Began, Done, Failed, Said, Step
 
 
 def step(iteration: int, preview: bytes | None = None, stage: str = "fit") -> Step:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agsrec.app.events import Event, Said
 from agsrec.app.tasks import CutOut
-from agsrec.app.worker import Event, Said
 
 
 def cut_out_picture(x0: int, x1: int, color: tuple[int, int, int] = (200, 60, 40)) -> Image.Image:

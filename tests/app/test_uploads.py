@@ -10,8 +10,9 @@ import pillow_heif
 import pytest
 from PIL import Image
 
+from agsrec.app.pictures import dimmed
 from agsrec.app.sessions import Session, Sessions
-from agsrec.app.uploads import Limits, dimmed, label_of, take_in
+from agsrec.app.uploads import Limits, label_of, take_in
 from agsrec.errors import OptionError
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from agsrec.app.events import Done, Event, Failed, Said
 from agsrec.app.tasks import CutOut
-from agsrec.app.worker import Done, Event, Failed, Job, Said
+from agsrec.app.worker import Job
 from agsrec.errors import ImageError
 
 # One process for them, and for the tests of the app: they share what processes are forked from.

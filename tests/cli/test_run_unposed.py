@@ -107,11 +107,11 @@ def test_a_folder_of_photos(
 def test_a_relative_folder_and_a_cut_out_one(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[Path] = []
 
-    def save(_: Any, folder: Path, scene: Any) -> dict[str, Any]:
+    def save(_: Any, folder: Path, *__: Any, **___: Any) -> dict[str, Any]:
         saved.append(folder)
         return {"input": {"psnr": 0.0}, "seconds": 0.0}
 
-    monkeypatch.setattr("agsrec.export.results.save_results", save)
+    monkeypatch.setattr("agsrec.pipeline.finishing.save_results", save)
     install(monkeypatch, knowing(TRUE, NAMES))
     monkeypatch.chdir(data / "blob")
     main(["run", ".", "--output", "../../a", *SPLAT])

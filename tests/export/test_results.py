@@ -16,10 +16,12 @@ from agsrec.dataset import Scene, load_scene
 from agsrec.errors import OutputError
 from agsrec.export import results as module
 from agsrec.export import turntable
-from agsrec.export.results import prepare_folder
+from agsrec.export.results import prepare_folder, save_results
 from agsrec.gaussians import Gaussians
+from agsrec.pipeline import Settings
+from agsrec.pipeline.run import reconstruct
 from agsrec.ply import read_ply
-from agsrec.reconstruction import Reconstruction, reconstruct
+from agsrec.reconstruction import Reconstruction
 from tests.tiny import NAMES, tiny_config, write_scene
 
 FILES = {
@@ -34,8 +36,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Scene, Recons
     root = tmp_path_factory.mktemp("data")
     write_scene(root / "blob")
     scene = load_scene(root, "blob")
-    result = reconstruct(scene.views, scene.cameras, config=tiny_config(15, size=32, sh_degree=1))
-    return root, scene, result, result.save(root / "out", scene)
+    result = reconstruct(scene.views, scene.cameras, Settings(fit=tiny_config(15, size=32, sh_degree=1)))
+    return root, scene, result, save_results(result, root / "out", scene)
 
 
 Saved = tuple[Path, Scene, Reconstruction, dict[str, Any]]
@@ -128,8 +130,8 @@ def test_report_names_the_object(saved: Saved) -> None:
 def test_nothing_but_photos_and_no_steps(saved: Saved, tmp_path: Path) -> None:
     """A result without a scene around it and without a history can be saved too."""
     _, scene, _, _ = saved
-    bare = reconstruct(scene.views[[0, 1]], scene.cameras[[0, 1]], config=tiny_config(0))
-    metrics = bare.save(str(tmp_path / "deep" / "out"))
+    bare = reconstruct(scene.views[[0, 1]], scene.cameras[[0, 1]], Settings(fit=tiny_config(0)))
+    metrics = save_results(bare, str(tmp_path / "deep" / "out"))
     assert {f.name for f in (tmp_path / "deep" / "out").iterdir()} == FILES
     assert "input" not in metrics and "poses_after" not in metrics
 
@@ -154,7 +156,7 @@ def test_objects_away_from_the_origin_stay_in_the_turntable(
 
     draw = turntable.rendered_on_white
     monkeypatch.setattr(turntable, "rendered_on_white", watch)
-    moved.save(tmp_path / "out", replace(scene, truth=None))
+    save_results(moved, tmp_path / "out", replace(scene, truth=None))
     assert len(covered) > 1 and min(covered) > 0.03
 
 
@@ -168,7 +170,7 @@ def test_unwritable_output_before_any_work(
             prepare_folder(folder)
     monkeypatch.setattr(module, "rendered_on_white", lambda *_: pytest.fail("work was done"))
     with pytest.raises(OutputError):
-        result.save(tmp_path / "file", scene)
+        save_results(result, tmp_path / "file", scene)
     assert (tmp_path / "file").read_text() == "in the way"
 
 

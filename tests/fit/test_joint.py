@@ -11,11 +11,12 @@ import torch
 from agsrec.cameras import Cameras
 from agsrec.config import FitConfig, GuidanceConfig, LossConfig, PoseConfig
 from agsrec.errors import OutputError
-from agsrec.fit import Checkpointing, FitProgress, FitResult, fit
+from agsrec.fit import FitProgress, FitResult, fit
 from agsrec.fit.guided import NovelViews
 from agsrec.fit.poses import PoseParameters, moved
 from agsrec.metrics import pose_accuracy
 from agsrec.render import render_scene
+from agsrec.store import Checkpointing
 from agsrec.views import Views
 from tests.tiny import rough, tiny_config, tiny_scene
 

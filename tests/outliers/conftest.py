@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agsrec.fit import Checkpointing
 from agsrec.outliers import Correction, correct_outliers
+from agsrec.store import Checkpointing
 from tests.outliers.quick import quick_loop, spoiled
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from agsrec.cameras import Cameras
 from agsrec.export.decisions import decision_section, decision_sentences
 from agsrec.export.report import Picture, Table
-from agsrec.fit import Checkpointing, FitResult
+from agsrec.fit import FitResult
 from agsrec.gaussians import Gaussians
 from agsrec.metrics.poses import rotation_angles, rotation_errors_after_alignment
 from agsrec.outliers import (
@@ -27,6 +27,7 @@ from agsrec.outliers import (
 )
 from agsrec.outliers.repose import rank
 from agsrec.render import render_scene
+from agsrec.store import Checkpointing
 from agsrec.synthetic import make_scene
 from agsrec.views import Views
 from tests.outliers.quick import WRONG, photos, quick_loop, spoiled, turned

@@ -1,0 +1,92 @@
+"""The last stages, from a scene to files: mesh, and export."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agsrec.camera_files import write_cameras_json
+from agsrec.errors import SceneError
+from agsrec.export.results import save_results
+from agsrec.files import contents_digest
+from agsrec.mesh import MeshResult, make_mesh
+from agsrec.pipeline.desk import STORE_FOLDER, Desk
+
+if TYPE_CHECKING:
+    from agsrec.dataset import Scene
+    from agsrec.pipeline.photos import Posed
+    from agsrec.reconstruction import Reconstruction
+
+__all__ = ["Exported", "export_result", "make_textured_mesh"]
+
+_CLOCKS = 10**9  # nanoseconds by which the clocks of files and of programs may differ
+
+
+def make_textured_mesh(desk: Desk, result: Reconstruction) -> MeshResult | None:
+    """The mesh, where one is wanted and the scene has a surface."""
+    config = desk.settings.mesh
+    if config is None:
+        return None
+    gaussians, views, cameras = result.gaussians, result.views, result.cameras
+    inputs = {"scene": gaussians, "photos": views, "cameras": cameras}
+    request = desk.request("mesh", inputs, mesh=config)
+    try:
+        return desk.once(request, "making the mesh", lambda _: make_mesh(gaussians, views, cameras, config))
+    except SceneError as error:
+        desk.listener.say(f"No mesh: {error}")
+        return None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written of a result.
+
+    Attributes:
+        metrics: Its figures, as stored.
+        files: Digests of the files by name.
+        mesh: Name of the mesh's file, if there is one.
+    """
+
+    metrics: dict[str, Any]
+    files: Mapping[str, str]
+    mesh: str | None
+
+
+def export_result(
+    desk: Desk,
+    result: Reconstruction,
+    folder: Path,
+    scene: Scene,
+    posed: Posed | None,
+    mesh: MeshResult | None,
+) -> Exported:
+    """Write all files of a result, unless exactly these are there already."""
+    extras = {} if posed is None else posed.extras()
+    inputs = {"result": result, "scene": scene, "mesh": mesh, "what is known of the cameras": extras}
+    request = desk.request("export", inputs, mesh_format=desk.settings.mesh_format)
+    before = desk.store.latest("export")
+    if before is not None and any(contents_digest(folder / f) != known for f, known in before.files.items()):
+        desk.store.distrust("export", "files of the result were changed or removed")
+
+    def written(_: object) -> Exported:
+        begun = time.time_ns() - _CLOCKS
+        if posed is not None:
+            file = folder / "cameras_initial.json"
+            write_cameras_json(file, posed.estimate.cameras, posed.views.names, extras=extras)
+        metrics = save_results(result, folder, scene, mesh, mesh_format=desk.settings.mesh_format)
+        return Exported(metrics, _files(folder, begun), metrics.get("mesh", {}).get("file"))
+
+    return desk.once(request, "writing the results", written)
+
+
+def _files(folder: Path, since: int) -> dict[str, str]:
+    """Digests of the files in a result folder that were written since a moment, nanoseconds."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        if name.parts[0] != STORE_FOLDER and file.is_file() and file.stat().st_mtime_ns >= since:
+            found[name.as_posix()] = contents_digest(file)
+    return found

@@ -1,0 +1,206 @@
+"""The first two stages, from a folder of photos to cameras: cut out, and pose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agsrec.camera_files import camera_file_digest, find_photo_cameras, is_of_photos
+from agsrec.checkpoints import fingerprint
+from agsrec.dataset import load_unposed_views
+from agsrec.files import contents_digest, folder_entries
+from agsrec.fit.support import unsupported_shares
+from agsrec.images import has_photos
+from agsrec.pipeline.desk import Desk
+from agsrec.pipeline.settings import PhotoFolder
+from agsrec.pose_init import METHODS, initialize
+
+if TYPE_CHECKING:
+    from agsrec.pose_init import PoseEstimate
+    from agsrec.store import Request
+    from agsrec.views import Views
+
+__all__ = ["Posed", "cut_out_photos", "pose_photos", "pose_views"]
+
+_MOST_UNSUPPORTED = 0.2  # of a mask: double what good masks reach with poses that are 8 degrees off
+
+
+@dataclass(frozen=True)
+class Posed:
+    """Outcome of an initialiser.
+
+    Attributes:
+        everyone: The V views it was shown.
+        estimate: Cameras of the P views that could be placed, and more.
+        seconds: Time it took.
+    """
+
+    everyone: Views
+    estimate: PoseEstimate
+    seconds: float
+
+    @property
+    def views(self) -> Views:
+        """The P views that could be placed."""
+        return self.everyone[self.estimate.indices]
+
+    def extras(self) -> dict[str, dict[str, Any]]:
+        """What `cameras.json` stores of each placed view besides its camera."""
+        values = self.estimate.confidence[self.estimate.placed].tolist()
+        focal = {} if self.estimate.focal_known else {"focal_estimated": True}
+        return {
+            name: {"confidence": round(v, 4), **focal}
+            for name, v in zip(self.views.names, values, strict=True)
+        }
+
+
+# -------------------------------------------------------------------- cut out
+
+
+@dataclass(frozen=True)
+class CutOutRecord:
+    """What was written when photos were cut out.
+
+    Attributes:
+        files: Digests of the cut-out photos by name.
+        said: Sentences that the user should read.
+    """
+
+    files: Mapping[str, str]
+    said: tuple[str, ...]
+
+
+def cut_out_photos(desk: Desk, folder: Path) -> None:
+    """Cut the photos of a folder out into its `processed/`, as `agsrec process` does.
+
+    Cut-outs that are there are used as they are, unless an earlier run into the same result made them from
+    other photos or otherwise, and nobody has touched them since.
+    """
+    from agsrec.preprocess import is_unfinished
+
+    if not has_photos(folder) or _cut_outs(folder):
+        return  # whoever needs photos says so
+    there = {} if is_unfinished(folder) else _digests(folder)
+    ours = desk.store.latest("cutout")
+    if there and desk.store.is_used("cutout") and (ours is None or ours.files != there):
+        return
+    if not there:
+        desk.store.distrust("cutout", "the cut-out photos are not there")
+    request = _cut_out_request(desk, folder)
+    record = desk.once(request, "cutting the object out of the photos", lambda _: _cut_out(desk, folder))
+    for sentence in record.said:
+        desk.listener.say(sentence)
+
+
+def _cut_outs(folder: Path) -> list[Path]:
+    return [f for f in folder_entries(folder) if f.name.endswith("_rgba.png")]
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {f.name: contents_digest(f) for f in _cut_outs(folder / "processed")}
+
+
+def _photo_cameras(desk: Desk, folder: Path) -> Path | None:
+    """The camera file by which photos are undistorted, where it is not the one that is with them."""
+    file = desk.settings.posing.file
+    if file is None or file == find_photo_cameras(folder) or not is_of_photos(file):
+        return None  # others are for the cut-out views
+    return file
+
+
+def _cut_out_request(desk: Desk, folder: Path) -> Request:
+    from agsrec.embedded import embedded_folder
+    from agsrec.preprocess import AUTO, EMBEDDED, default_model, find_photos
+
+    model = desk.settings.background_model
+    model = default_model() if model == AUTO else model
+    cameras = _photo_cameras(desk, folder) or find_photo_cameras(folder)
+    weights = embedded_folder(EMBEDDED) if model == EMBEDDED else None
+    inputs = {
+        "photos": {name: contents_digest(file) for name, file in find_photos(folder)[1].items()},
+        "masks": contents_digest(folder / "masks"),
+        "camera file": "none" if cameras is None else camera_file_digest(cameras),
+        "weights": "none" if weights is None else fingerprint(weights),
+    }
+    return desk.request("cutout", inputs, background_model=model)
+
+
+def _cut_out(desk: Desk, folder: Path) -> CutOutRecord:
+    from agsrec.preprocess import process
+
+    done = process(folder, model=desk.settings.background_model, cameras=_photo_cameras(desk, folder))
+    undistorted = ", undistorted" if done.lenses else ""
+    said = f"Cut {len(done.files)} photos out{undistorted} into {folder / 'processed'}"
+    return CutOutRecord(_digests(folder), (said, *done.remarks()))
+
+
+# -------------------------------------------------------------------- pose
+
+
+def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
+    """Estimate the cameras of a folder's cut-out photos; says what was placed and what was not."""
+    folder, posing = photos.folder, desk.settings.posing
+    loaded = load_unposed_views(folder, num_views=photos.num_views, views=photos.views)
+    posed = pose_views(desk, loaded, folder)
+    estimate = posed.estimate
+    focal = float(estimate.cameras.focal_lengths.mean())
+    source = f"{posing.method} ({posing.file})" if posing.file else posing.method
+    desk.listener.say(
+        f"{source} placed {len(estimate.cameras)} of {len(loaded)} views in {posed.seconds:.1f} s, "
+        f"focal length {focal:.0f} pixels of {loaded.width}"
+    )
+    lost = [name for name, placed in zip(loaded.names, estimate.placed.tolist(), strict=True) if not placed]
+    if lost:
+        desk.listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
+    _say_what_does_not_fit(desk, posed)
+    return posed
+
+
+def pose_views(desk: Desk, views: Views, folder: Path | None = None) -> Posed:
+    """Estimate the cameras of cut-out photos, which processing may have written into a folder."""
+    settings = desk.settings
+    posing = settings.posing
+    usual = METHODS[posing.method].model if posing.method in METHODS else None
+    model = usual if posing.model is None else posing.model
+    inputs = {
+        "photos": views,
+        "crops.json": "none" if folder is None else contents_digest(folder / "processed" / "crops.json"),
+        "camera file": "none" if posing.file is None else camera_file_digest(posing.file),
+        "weights": "none" if model is None else fingerprint(model),
+    }
+    if posing.method == "colmap" and folder is not None:
+        inputs["photos with their background"] = contents_digest(folder / "source")
+    options = {"init": posing.method, "init_focal": posing.focal}
+    request = desk.request("poses", inputs, **options, seed=settings.seed, device=desk.device.type)
+
+    def estimated(_: object) -> Posed:
+        clock = time.perf_counter()
+        estimate = initialize(
+            views,
+            posing.method,
+            model=posing.model,
+            device=settings.device,
+            focal=posing.focal,
+            file=posing.file,
+            folder=folder,
+            seed=settings.seed,
+        )
+        return Posed(views, estimate, time.perf_counter() - clock)
+
+    return desk.once(request, f"estimating the cameras of {len(views)} views", estimated)
+
+
+def _say_what_does_not_fit(desk: Desk, posed: Posed) -> None:
+    """Name the photos whose masks the other photos contradict, now that their poses are known."""
+    views = posed.views
+    for name, share in zip(
+        views.names, unsupported_shares(views, posed.estimate.cameras).tolist(), strict=True
+    ):
+        if share > _MOST_UNSUPPORTED:
+            desk.listener.say(
+                f"The cut-out of {name} is doubtful: {share:.0%} of it lies where the other photos show "
+                "nothing of the object, or its pose is wrong; look at it"
+            )

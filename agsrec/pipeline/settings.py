@@ -1,0 +1,103 @@
+"""What to reconstruct, and how: the values that a run is asked with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agsrec.config import PRESETS, FitConfig, PresetName
+from agsrec.errors import OptionError
+from agsrec.mesh.config import MeshConfig
+from agsrec.names import DeviceName, MeshFormat, MethodName
+
+if TYPE_CHECKING:
+    from agsrec.fit import Guidance
+    from agsrec.outliers import OutlierConfig
+    from agsrec.prior.zero123 import Zero123
+
+__all__ = ["PhotoFolder", "Posing", "Settings"]
+
+_SEEDS = 2**63
+
+
+@dataclass(frozen=True)
+class PhotoFolder:
+    """Photos of one object whose cameras are to be estimated.
+
+    Attributes:
+        folder: Folder with cut-out photos in it or in its `processed/`, or of photos that are cut out first.
+        num_views: Use the first so many; all by default.
+        views: Use exactly these, by name.
+        name: Name of the object; the folder's by default.
+    """
+
+    folder: Path
+    num_views: int | None = None
+    views: tuple[str, ...] | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Posing:
+    """How cameras are estimated.
+
+    Attributes:
+        method: Initialiser; see `agsrec.initialize`.
+        model: Its checkpoint: a folder, a name in `checkpoints/`, or a hub id; its usual one by default.
+        file: Camera file, for the method `file`.
+        focal: Focal length in pixels of the cut-out photos, if known.
+    """
+
+    method: MethodName = "nview"
+    model: str | None = None
+    file: Path | None = None
+    focal: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reconstruct.
+
+    Attributes:
+        preset: Name of the schedule.
+        fit: Schedule to use instead of the preset's.
+        prior: What judges views nobody photographed: a diffusion model, its folder, the name of one in
+            `checkpoints/` such as "zero123-6dof-mini" or a hub id; or any other `agsrec.fit.Guidance`.
+        seed: Seed of everything random.
+        device: Where to compute: "auto", "cpu" or "cuda".
+        posing: How cameras are estimated, where there are none.
+        background_model: What cuts objects out of photos; see `agsrec.preprocess.process`.
+        outliers: Look for badly posed views so, and pose them again or leave them out; None does not.
+        mesh: Size and effort of the mesh; None makes none.
+        mesh_format: Its file's format.
+
+    Raises:
+        OptionError: There is no such preset, or the seed is out of range.
+    """
+
+    preset: PresetName = "fast"
+    fit: FitConfig | None = None
+    prior: Zero123 | Guidance | str | Path | None = None
+    seed: int = 0
+    device: DeviceName = "auto"
+    posing: Posing = field(default_factory=Posing)
+    background_model: str = "auto"
+    outliers: OutlierConfig | None = None
+    mesh: MeshConfig | None = field(default_factory=MeshConfig)
+    mesh_format: MeshFormat = "glb"
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise OptionError(f"unknown preset {self.preset!r}; there are {', '.join(PRESETS)}")
+        if not 0 <= self.seed < _SEEDS:
+            raise OptionError(f"--seed must be between 0 and 2**63 - 1, not {self.seed}")
+
+    def schedule(self, *, views: int, focal_known: bool) -> FitConfig:
+        """The schedule for so many views, whose focal lengths are refined where they were estimated."""
+        from agsrec.single_photo import single_photo_schedule
+
+        config = PRESETS[self.preset] if self.fit is None else self.fit
+        if config.poses.refine_focal is None:
+            config = replace(config, poses=replace(config.poses, refine_focal=not focal_known))
+        return single_photo_schedule(config) if views == 1 else config
