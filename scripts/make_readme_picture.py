@@ -16,8 +16,8 @@ from PIL import Image
 
 from agsrec import Cameras, Gaussians, Scene, load_scene, read_ply
 from agsrec.camera_files import read_cameras_json
-from agsrec.export.camera_figure import cameras_figure
-from agsrec.export.canvas import FINAL, INITIAL, draw_text, new_figure, rasterized
+from agsrec.figures.cameras import cameras_figure
+from agsrec.figures.canvas import FINAL, INITIAL, draw_text, new_figure, rasterized
 from agsrec.files import atomic_write
 from agsrec.metrics.evaluation import rendered_on_white
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agsrec.export.archive import write_archive
-from agsrec.export.camera_plot import camera_plot
 from agsrec.export.decisions import decision_sentences
 from agsrec.export.view_cards import view_cards
 from agsrec.export.viewer_splat import turned_for_viewers
+from agsrec.figures.camera_plot import camera_plot
 from agsrec.ply import write_ply
 
 if TYPE_CHECKING:

@@ -190,7 +190,7 @@ def _preview(gaussians: Gaussians, cameras: Cameras, turn_deg: float) -> bytes:
     """JPEG of a scene from somewhere around it."""
     from PIL import Image
 
-    from agsrec.export.video import orbit_cameras
+    from agsrec.figures.video import orbit_cameras
     from agsrec.metrics.evaluation import rendered_on_white
 
     frames = 360

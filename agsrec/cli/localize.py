@@ -232,7 +232,7 @@ def _overlay(gaussians: Gaussians, cameras: Cameras, image: Tensor, found: Found
     """The photo, both in one picture, and the scene from the best and the next pose, uint8 [h, w, 3]."""
     import torch
 
-    from agsrec.export.figures import tiles_figure
+    from agsrec.figures.panels import tiles_figure
     from agsrec.metrics.evaluation import rendered_on_white
 
     photo = image[..., :3] * image[..., 3:] + 1 - image[..., 3:]

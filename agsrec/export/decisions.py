@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from agsrec.cameras import Cameras
-from agsrec.export.figures import tiles_figure
 from agsrec.export.report import Part, Picture, Section, Table, Text
+from agsrec.figures.panels import tiles_figure
 from agsrec.metrics.evaluation import rendered_on_white
 from agsrec.metrics.poses import align_cameras, rotation_angles
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from agsrec.export.figures import comparison_figure
 from agsrec.export.report import Picture, Section, Table, Text, Video, put_section
-from agsrec.export.turntable import save_turntable
+from agsrec.figures.panels import comparison_figure
+from agsrec.figures.turntable import save_turntable
 from agsrec.files import atomic_write
 from agsrec.images import save_png
 from agsrec.mesh.files import write_mesh

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from agsrec.cameras import Cameras
-from agsrec.export.camera_figure import cameras_figure
 from agsrec.export.decisions import decision_section, decision_sentences
-from agsrec.export.figures import comparison_figure, curves_figure, glimpses_figure
 from agsrec.export.report import Picture, Report, Section, Table, Text, Video
+from agsrec.figures.cameras import cameras_figure
+from agsrec.figures.panels import comparison_figure, curves_figure, glimpses_figure
 from agsrec.metrics.images import ImageQuality, image_quality
 from agsrec.metrics.poses import PoseAccuracy, pose_accuracy, rotation_errors_after_alignment
 
@@ -39,7 +39,7 @@ class Outcome:
         initial: Cameras the fit started from.
         final: Cameras after the fit.
         truth: True cameras, where known.
-        history: As for `agsrec.export.figures.curves_figure`; may be empty.
+        history: As for `agsrec.figures.panels.curves_figure`; may be empty.
         timings: Seconds by stage.
         config: The resolved configuration, possibly nested.
         novel: Similarity of renders to photos that the fit never saw, where there are any.

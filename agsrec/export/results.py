@@ -13,13 +13,13 @@ import torch
 from agsrec.camera_files import CameraCourse, write_camera_course, write_cameras_json
 from agsrec.errors import OutputError
 from agsrec.export.camera_export import save_camera_exports
-from agsrec.export.camera_figure import cameras_figure
 from agsrec.export.decisions import decision_record
-from agsrec.export.figures import comparison_figure
 from agsrec.export.mesh_results import add_mesh
 from agsrec.export.overview import Outcome, reconstruction_report
 from agsrec.export.report import write_report
-from agsrec.export.turntable import save_turntable
+from agsrec.figures.cameras import cameras_figure
+from agsrec.figures.panels import comparison_figure
+from agsrec.figures.turntable import save_turntable
 from agsrec.files import atomic_write
 from agsrec.images import save_png
 from agsrec.metrics.evaluation import evaluate, rendered_on_white

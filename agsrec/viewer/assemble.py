@@ -15,8 +15,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from agsrec.cameras import Cameras
-from agsrec.export.canvas import FINAL
 from agsrec.export.decisions import verdict_sentence
+from agsrec.figures.canvas import FINAL
 from agsrec.metrics.poses import Similarity, align_cameras, rotation_angles
 
 if TYPE_CHECKING:

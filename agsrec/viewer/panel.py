@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from agsrec.export.canvas import INITIAL, TRUTH
+from agsrec.figures.canvas import INITIAL, TRUTH
 from agsrec.viewer.assemble import VERDICT_COLORS
 
 if TYPE_CHECKING:

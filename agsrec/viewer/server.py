@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agsrec.errors import OptionError, require
-from agsrec.export.canvas import INITIAL, TRUTH
+from agsrec.figures.canvas import INITIAL, TRUTH
 from agsrec.viewer.assemble import display, frustum_lines, image_planes, rgb
 from agsrec.viewer.panel import legend_html, moment_html, stories_html
 

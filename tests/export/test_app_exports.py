@@ -13,9 +13,9 @@ from PIL import Image
 
 from agsrec.cameras import Cameras
 from agsrec.export.archive import write_archive
-from agsrec.export.camera_plot import camera_plot
 from agsrec.export.view_cards import view_cards
 from agsrec.export.viewer_splat import turned_for_viewers
+from agsrec.figures.camera_plot import camera_plot
 from agsrec.gaussians import Gaussians
 from agsrec.reconstruction import Reconstruction
 from agsrec.render import render_scene

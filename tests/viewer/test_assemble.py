@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from agsrec.cameras import Cameras
 from agsrec.errors import CameraError, ImageError, OptionError, SceneError
-from agsrec.export.canvas import FINAL
+from agsrec.figures.canvas import FINAL
 from agsrec.gaussians import Gaussians
 from agsrec.metrics.poses import Similarity
 from agsrec.viewer.assemble import (

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import trimesh
 
-from agsrec.export.turntable import save_turntable, side_by_side
+from agsrec.figures.turntable import save_turntable, side_by_side
 from agsrec.gaussians import Gaussians
 from agsrec.mesh import TexturedMesh
 from agsrec.metrics.evaluation import rendered_on_white

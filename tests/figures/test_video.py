@@ -12,7 +12,7 @@ import torch
 
 from agsrec.cameras import Cameras
 from agsrec.errors import OptionError, OutputError, ShapeError
-from agsrec.export.video import orbit_cameras, write_turntable, write_video
+from agsrec.figures.video import orbit_cameras, write_turntable, write_video
 from tests.export.made_up import ring
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agsrec.cameras import Cameras
-from agsrec.export.canvas import FINAL, INITIAL
+from agsrec.figures.canvas import FINAL, INITIAL
 from agsrec.metrics.poses import align_cameras
 
 if TYPE_CHECKING:

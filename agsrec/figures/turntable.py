@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from agsrec.export.canvas import MUTED, draw_text, new_figure, rasterized
-from agsrec.export.video import framed, orbit_cameras, write_turntable
+from agsrec.figures.canvas import MUTED, draw_text, new_figure, rasterized
+from agsrec.figures.video import framed, orbit_cameras, write_turntable
 from agsrec.metrics.evaluation import rendered_on_white
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
 from agsrec.errors import ShapeError
-from agsrec.export.canvas import FAINT, FINAL, INK, MUTED, draw_text, new_figure, rasterized, shortened
+from agsrec.figures.canvas import FAINT, FINAL, INK, MUTED, draw_text, new_figure, rasterized, shortened
 from agsrec.metrics.images import psnr
 
 if TYPE_CHECKING:

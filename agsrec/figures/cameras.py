@@ -23,7 +23,7 @@ from torch import Tensor
 
 from agsrec.cameras import Cameras
 from agsrec.errors import ShapeError
-from agsrec.export.canvas import (
+from agsrec.figures.canvas import (
     FAINT,
     FINAL,
     INITIAL,

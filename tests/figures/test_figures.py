@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from agsrec.errors import ShapeError
-from agsrec.export.camera_figure import cameras_figure
-from agsrec.export.canvas import shortened
-from agsrec.export.figures import comparison_figure, curves_figure
+from agsrec.figures.cameras import cameras_figure
+from agsrec.figures.canvas import shortened
+from agsrec.figures.panels import comparison_figure, curves_figure
 from tests.export.made_up import discs, ring
 
 
