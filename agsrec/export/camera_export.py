@@ -5,6 +5,8 @@ It lies beside `views/`, whose pictures its files name.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,36 +14,60 @@ from agsrec.camera_files import write_colmap, write_transforms_json
 from agsrec.files import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from agsrec.cameras import Cameras
     from agsrec.gaussians import Gaussians
 
-__all__ = ["save_camera_exports"]
+__all__ = ["EXPORTERS", "Exported", "save_camera_exports"]
 
 _SOLID = 0.3  # opacity of a Gaussian that counts as a point of the object
 
 
-def save_camera_exports(folder: Path, cameras: Cameras, files: Sequence[str], gaussians: Gaussians) -> None:
-    """Write cameras for nerfstudio, COLMAP and Blender into a folder.
+@dataclass(frozen=True)
+class Exported:
+    """What an exporter is given.
 
-    Files: `transforms.json` (nerfstudio, instant-ngp), `sparse/0/*.txt` (a COLMAP model, with the centres of
-    solid Gaussians as its points), and `blender.py`, which sets up cameras, photos and mesh in Blender.
-
-    Args:
-        folder: Such as `export`, beside `views`.
+    Attributes:
         cameras: V refined cameras.
-        files: Names of the pictures in `views`.
+        files: Names of their pictures in `views`, which lies beside the folder that is written to.
         gaussians: The scene.
+    """
+
+    cameras: Cameras
+    files: Sequence[str]
+    gaussians: Gaussians
+
+
+def save_camera_exports(folder: Path, exported: Exported) -> None:
+    """Write cameras for other programs into a folder, such as `export`; see `EXPORTERS`.
 
     Raises:
         OutputError: A file cannot be written.
     """
-    write_transforms_json(folder / "transforms.json", cameras, [f"../views/{file}" for file in files])
-    solid = gaussians.opacities > _SOLID
-    points, colors = gaussians.means[solid], gaussians.base_colors[solid]
-    write_colmap(folder / "sparse" / "0", cameras, files, points=points, colors=colors)
-    atomic_write(folder / "blender.py", _BLENDER)
+    for name, write in EXPORTERS.items():
+        write(folder / name, exported)
+
+
+def _nerfstudio(path: Path, exported: Exported) -> None:
+    write_transforms_json(path, exported.cameras, [f"../views/{file}" for file in exported.files])
+
+
+def _colmap(path: Path, exported: Exported) -> None:
+    g = exported.gaussians
+    solid = g.opacities > _SOLID
+    write_colmap(path, exported.cameras, exported.files, points=g.means[solid], colors=g.base_colors[solid])
+
+
+def _blender(path: Path, exported: Exported) -> None:
+    atomic_write(path, _BLENDER)
+
+
+EXPORTERS: dict[str, Callable[[Path, Exported], None]] = {
+    "transforms.json": _nerfstudio,
+    "sparse/0": _colmap,
+    "blender.py": _blender,
+}
+"""By file or folder: nerfstudio and instant-ngp; a COLMAP model with the centres of solid Gaussians as its
+points; a script that sets up cameras, photos and mesh in Blender."""
 
 
 # Blender's glTF importer turns +y up into +z up; the cameras must do the same. Shifts are in widths, since

@@ -12,7 +12,7 @@ import torch
 
 from agsrec.camera_files import CameraCourse, write_camera_course, write_cameras_json
 from agsrec.errors import OutputError
-from agsrec.export.camera_export import save_camera_exports
+from agsrec.export.camera_export import Exported, save_camera_exports
 from agsrec.export.decisions import decision_record
 from agsrec.export.mesh_results import add_mesh
 from agsrec.export.overview import Outcome, reconstruction_report
@@ -84,7 +84,7 @@ def save_results(
     write_camera_course(folder / "cameras_rounds.json", course)
     write_ply(folder / "splat.ply", result.gaussians)
     files = _write_views(result.views, folder / "views")
-    save_camera_exports(folder / "export", result.cameras, files, result.gaussians)
+    save_camera_exports(folder / "export", Exported(result.cameras, files, result.gaussians))
     inputs = result.views.composited(torch.ones(3))
     renders = rendered_on_white(result.gaussians, result.cameras)
     truth = None if scene is None else scene.truth

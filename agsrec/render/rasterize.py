@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from agsrec.errors import DeviceError, OptionError, ShapeError
 
-__all__ = ["EPS2D", "Backend", "RasterizeMode", "Render", "RenderMode", "rasterize"]
+__all__ = ["BACKENDS", "EPS2D", "RasterizeMode", "RasterizerBackend", "Render", "RenderMode", "rasterize"]
 
-Backend = Literal["auto", "cpu", "gsplat"]
 RenderMode = Literal["RGB", "RGB+ED"]
 RasterizeMode = Literal["classic", "antialiased"]
+
+
+@dataclass(frozen=True)
+class RasterizerBackend:
+    """Where a backend is, imported on first use. Arguments and results are those of `rasterize_gsplat`.
+
+    Attributes:
+        module: Module in `agsrec.render`.
+        function: Name of the function in it.
+        device: Type of the devices whose tensors it takes, and for which it is the default.
+    """
+
+    module: str
+    function: str
+    device: Literal["cpu", "cuda"]
+
+
+BACKENDS = {
+    "cpu": RasterizerBackend("cpu.rasterize", "rasterize_cpu", "cpu"),
+    "gsplat": RasterizerBackend("gsplat_backend", "rasterize_gsplat", "cuda"),
+}
+"""All backends by name; the first for a device is its default."""
 
 EPS2D = 0.3
 """Blur added to every projected Gaussian by default, pixels^2."""
@@ -55,7 +78,7 @@ def rasterize(
     eps2d: float = EPS2D,
     render_mode: RenderMode = "RGB+ED",
     rasterize_mode: RasterizeMode = "classic",
-    backend: Backend = "auto",
+    backend: str = "auto",
 ) -> Render:
     """Render N Gaussians from V cameras; differentiable in every tensor argument.
 
@@ -84,7 +107,7 @@ def rasterize(
         eps2d: Blur added to every projected Gaussian, pixels^2.
         render_mode: "RGB+ED" renders expected depth too.
         rasterize_mode: Whether opacities make up for the blur.
-        backend: "auto" takes gsplat for CUDA tensors and the CPU kernels otherwise.
+        backend: One of `BACKENDS`; "auto" takes gsplat for CUDA tensors and the CPU kernels otherwise.
 
     Raises:
         ShapeError: An argument has the wrong shape.
@@ -98,22 +121,7 @@ def rasterize(
     if rasterize_mode not in ("classic", "antialiased"):
         raise OptionError(f"rasterize_mode must be 'classic' or 'antialiased', not {rasterize_mode!r}")
     backgrounds = _backgrounds(backgrounds, viewmats)
-    on_cuda = means.is_cuda
-    if backend == "auto":
-        backend = "gsplat" if on_cuda else "cpu"
-    if backend == "cpu" and on_cuda:
-        raise DeviceError(
-            "backend 'cpu' needs tensors on the CPU; move them with .to('cpu') or use backend='auto'"
-        )
-    if backend == "gsplat" and not on_cuda:
-        raise DeviceError("backend 'gsplat' needs tensors on a CUDA device; use backend='auto'")
-    if backend == "cpu":
-        from agsrec.render.cpu.rasterize import rasterize_cpu as implementation
-    elif backend == "gsplat":
-        from agsrec.render.gsplat_backend import rasterize_gsplat as implementation
-    else:
-        raise OptionError(f"backend must be 'auto', 'cpu' or 'gsplat', not {backend!r}")
-    rgb, alpha, depth, radii = implementation(
+    rgb, alpha, depth, radii = _implementation(backend, means.device)(
         means,
         quats,
         scales,
@@ -132,6 +140,24 @@ def rasterize(
         with_depth=render_mode == "RGB+ED",
     )
     return Render(rgb, alpha, depth, radii)
+
+
+def _implementation(name: str, device: torch.device) -> Callable[..., Any]:
+    """The function of a backend, or of the one for a device.
+
+    Raises:
+        OptionError: There is no such backend.
+        DeviceError: It cannot run there.
+    """
+    if name == "auto":
+        name = next((n for n, b in BACKENDS.items() if b.device == device.type), "cpu")
+    if name not in BACKENDS:
+        raise OptionError(f"backend must be 'auto', {' or '.join(map(repr, BACKENDS))}, not {name!r}")
+    backend = BACKENDS[name]
+    if backend.device != device.type:
+        where = {"cpu": "the CPU; move them with .to('cpu') or", "cuda": "a CUDA device;"}
+        raise DeviceError(f"backend {name!r} needs tensors on {where[backend.device]} use backend='auto'")
+    return getattr(importlib.import_module(f"agsrec.render.{backend.module}"), backend.function)
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
