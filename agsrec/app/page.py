@@ -26,6 +26,12 @@ __all__ = ["build"]
 _READY = "Choose an example, or upload photos of your own object."
 # The buttons stand below the fold of a laptop, and below everything on a phone.
 _SHOW_PROGRESS = "() => document.getElementById('ags-progress').scrollIntoView({block: 'center'})"
+# Two frames after a click on its tab, Gradio has told the viewer all that it has to say. A viewer that has
+# drawn keeps its model, and how it was turned; another one is emptied, to be filled anew.
+_EMPTY_UNLESS_DRAWN = """async () => {
+    for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+    return document.querySelector('#ags-splat canvas')?.width ? [true, undefined] : [false, null];
+}"""
 _log = logging.getLogger(__name__)
 
 Updates = dict[Any, Any]
@@ -33,7 +39,7 @@ Updates = dict[Any, Any]
 
 @dataclass(frozen=True)
 class _Parts:
-    """The components that change."""
+    """The components that change, and the tab whose selection is an event."""
 
     upload: gr.File
     photos: gr.Gallery
@@ -48,7 +54,9 @@ class _Parts:
     results: gr.Column
     summary: gr.HTML
     mesh: gr.Model3D
+    splat_tab: gr.Tab
     splat: gr.Model3D
+    drawn: gr.Checkbox
     cards: gr.HTML
     cameras: gr.Plot
     video: gr.Video
@@ -56,8 +64,8 @@ class _Parts:
     files: gr.HTML
 
     def all(self) -> list[Any]:
-        """Everything, as outputs of an event."""
-        return list(vars(self).values())
+        """Everything that events change, as their outputs."""
+        return [part for part in vars(self).values() if part is not self.splat_tab]
 
 
 def build(config: AppConfig, sessions: Sessions) -> gr.Blocks:
@@ -181,10 +189,11 @@ def _outputs() -> dict[str, Any]:
             parts["mesh"] = gr.Model3D(
                 label="Mesh", clear_color=(1.0, 1.0, 1.0, 1.0), elem_id="ags-mesh", **view
             )
-        with gr.Tab("Splat"):
+        with gr.Tab("Splat") as parts["splat_tab"]:
             parts["splat"] = gr.Model3D(
                 label="Splat", clear_color=(1.0, 1.0, 1.0, 1.0), elem_id="ags-splat", **view
             )
+            parts["drawn"] = gr.Checkbox(visible=False)
         with gr.Tab("Photos and model"):
             parts["cards"] = gr.HTML(padding=False, elem_id="ags-views")
         with gr.Tab("Cameras"):
@@ -285,7 +294,8 @@ def _wire(
 
     def wait(request: gr.Request) -> Updates:
         session_of(sessions, request)
-        return _busy(parts, "Waiting for a free place.") | {parts.results: gr.Column(visible=False)}
+        hidden = {parts.results: gr.Column(visible=False), parts.splat: None}
+        return _busy(parts, "Waiting for a free place.") | hidden
 
     def preprocess(request: gr.Request) -> Iterator[Updates]:
         session = session_of(sessions, request)
@@ -296,9 +306,13 @@ def _wire(
         options = {"preset": preset, "correct": correct, "seed": int(seed or 0)}
         yield from _followed(parts, session, lambda: reconstruct(session, config, **options))
 
-    def models(request: gr.Request) -> tuple[str | None, str | None]:
+    def mesh(request: gr.Request) -> str | None:
         outcome = session_of(sessions, request).outcome
-        return (None, None) if outcome is None else (outcome["files"].get("mesh.glb"), outcome["splat"])
+        return None if outcome is None else outcome["files"].get("mesh.glb")
+
+    def splat(drawn: bool, request: gr.Request) -> str | Updates:
+        outcome = session_of(sessions, request).outcome
+        return gr.skip() if drawn or outcome is None else outcome["splat"]
 
     def stop(request: gr.Request) -> Updates:
         session = session_of(sessions, request)
@@ -328,9 +342,13 @@ def _wire(
     waiting = [button.click(wait, None, everything, **at_once) for button in (parts.cut, parts.run)]
     cutting = waiting[0].success(preprocess, None, everything, **heavy)
     running = waiting[1].success(run, options, everything, **heavy)
-    # By an event of its own: Gradio's viewer stays empty when it is told of one file twice, as the last
-    # values of a generator are.
-    running.success(models, None, [parts.mesh, parts.splat], **at_once)
+    # By events of their own: Gradio's viewer stays empty when it is told of one file twice before it has
+    # loaded, as the last values of a generator are, and those given to a tab before it is first opened. Nor
+    # does it draw when it loads after its tab was left.
+    running.success(mesh, None, parts.mesh, **at_once)
+    check: dict[str, Any] = {"js": _EMPTY_UNLESS_DRAWN, **private}
+    opened = parts.splat_tab.select(None, None, [parts.drawn, parts.splat], **check)
+    opened.then(splat, parts.drawn, parts.splat, **at_once)
     parts.stop.click(stop, None, everything, cancels=[cutting, running], **at_once)
     app.unload(leave)
 

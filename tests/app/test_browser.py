@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,18 @@ def wait_until_drawn(page: Page, selector: str, least: float = 8.0) -> None:
     raise AssertionError(f"{selector} stays blank")
 
 
+def slow(page: Page, script: str) -> None:
+    """From now on, a page that draws few frames, behind a slow line as far as a script goes."""
+
+    def later(route: Route) -> None:
+        time.sleep(1)
+        route.fallback()
+
+    page.route(f"**/{script}-*.js", later)
+    page.evaluate("() => { frame = requestAnimationFrame; }")
+    page.evaluate("() => { requestAnimationFrame = later => setTimeout(() => frame(later), 300); }")
+
+
 def test_from_example_to_archive(page: Page, tmp_path: Path) -> None:
     assert page.locator("#ags-run").is_disabled() and page.locator("#ags-stop").is_disabled()
     page.locator("#ags-examples button.thumbnail-item").first.click()
@@ -102,8 +115,14 @@ def test_from_example_to_archive(page: Page, tmp_path: Path) -> None:
     assert "Done in" in panel(page)
     assert "5 photos of thing became a model" in page.locator("#ags-results").inner_text()
     wait_until_drawn(page, "#ags-mesh canvas")
+    # The viewer's file comes before the frame does, and the viewer itself after it.
+    slow(page, "Canvas3DGS")
     page.get_by_role("tab", name="Splat").click()
     wait_until_drawn(page, "#ags-splat canvas")
+    page.get_by_role("tab", name="Mesh").click()
+    page.get_by_role("tab", name="Splat").click()
+    assert spread(page, "#ags-splat canvas") > 8, "what was drawn does not stay"
+    page.evaluate("() => { requestAnimationFrame = frame; }")
     page.get_by_role("tab", name="Photos and model").click()
     cards = page.locator(".ags-card")
     cards.first.wait_for()
