@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from typing_extensions import override
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from agsrec.cameras import Cameras
 
-_TESTS = Path(__file__).parent
 _MOST_WORKERS = 4
+
+
+def _group(nodeid: str) -> str:
+    """Folder of a test, or its file if that lies in none."""
+    return nodeid.split("::", 1)[0].removeprefix("tests/").split("/", 1)[0]
+
+
+class _ByFolder(LoadScopeScheduling):
+    """Tests of one folder run in one process: they share what takes long to make, and the running app."""
+
+    @override
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByFolder:
+    return _ByFolder(config, log)
 
 
 def _cores() -> int:
@@ -34,12 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one folder run in one process: they share fixtures that take long to make."""
-    for item in items:
-        place = item.path.relative_to(_TESTS)
-        item.add_marker(pytest.mark.xdist_group(place.parts[0]))
+    """The longest folders come first, so that no process waits for another one at the end."""
+    groups = {item: _group(item.nodeid) for item in items}
+    slow = Counter(groups[item] for item in items if item.get_closest_marker("slow"))
+    every = Counter(groups.values())
+    items.sort(key=lambda item: (-slow[groups[item]], -every[groups[item]], groups[item]))
 
 
 @pytest.fixture(scope="session")

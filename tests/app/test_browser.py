@@ -20,9 +20,6 @@ from agsrec.app.entry import Server
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
-# One process for all tests of the running app, so that there is one app.
-pytestmark = pytest.mark.xdist_group("app")
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # WebGL without a graphics card.
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

@@ -27,9 +27,6 @@ from agsrec.app.sessions import Session
 from agsrec.camera_files import read_cameras_json
 from tests.tiny import NAMES, tiny_scene
 
-# One process for all tests of the running app, so that there is one app.
-pytestmark = pytest.mark.xdist_group("app")
-
 
 @pytest.fixture
 def client(server: Server, tmp_path: Path) -> Client:

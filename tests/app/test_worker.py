@@ -18,7 +18,7 @@ from agsrec.app.worker import Job
 from agsrec.errors import ImageError
 
 # One process for them, and for the tests of the app: they share what processes are forked from.
-pytestmark = [pytest.mark.xdist_group("app"), pytest.mark.usefixtures("prepared")]
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 @dataclass(frozen=True)
