@@ -155,7 +155,8 @@ def test_bad_uploads_and_then_a_good_one(page: Page, tmp_path: Path) -> None:
         (many, "30 photos are too many: use at most 12"),
     ):
         upload.set_input_files(files)
-        page.wait_for_selector(f"text={said}")
+        # The notice that pops up comes earlier, before the place to drop photos is empty again.
+        page.wait_for_selector(f"#ags-progress >> text={said}")
         assert page.locator("#ags-run").is_disabled()
     upload.set_input_files(many[0])
     page.wait_for_selector("#ags-cut:enabled")
