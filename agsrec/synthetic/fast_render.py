@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -12,12 +13,28 @@ from agsrec.cameras import Cameras
 from agsrec.render.zbuffer import project_points, rasterize_view
 from agsrec.synthetic.paint_kernels import paint_at
 from agsrec.synthetic.random_objects import RandomObject
-from agsrec.synthetic.rendering import RenderedViews
 
-__all__ = ["render_views"]
+__all__ = ["RenderedViews", "render_views"]
 
 _NEAR = 1e-2  # world units
 _DEPTH_STEP = 0.03  # world units a surface may plausibly fall or rise within half a pixel
+
+
+@dataclass(frozen=True)
+class RenderedViews:
+    """Images of an object with per-pixel geometry."""
+
+    images: NDArray[np.float32]
+    """[V, H, W, 4], sRGB with straight alpha in [0, 1]; RGB is zero where alpha is."""
+    depths: NDArray[np.float32]
+    """[V, H, W], camera z at the pixel centre, 0 where the centre misses the object."""
+    points: NDArray[np.float32]
+    """[V, H, W, 3], world point at the pixel centre, 0 where the centre misses the object."""
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """[V, H, W], whether the pixel centre sees the object."""
+        return self.depths > 0
 
 
 def render_views(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from agsrec.synthetic import meshes, sdf
-from agsrec.synthetic.meshes import Mesh
+from scripts.demo import meshes, sdf
+from scripts.demo.meshes import Mesh
 
 
 def volume(mesh: Mesh) -> float:

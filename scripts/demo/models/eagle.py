@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agsrec.synthetic import meshes, sdf
-from agsrec.synthetic.meshes import Mesh, rotation, translation
-from agsrec.synthetic.noise import fbm, hash_unit
-from agsrec.synthetic.rendering import Model, Part, Texture, build_model
-from agsrec.synthetic.textures import band, grain, mix, stripes
+from scripts.demo import meshes, sdf
+from scripts.demo.meshes import Mesh, rotation, translation
+from scripts.demo.noise import fbm, hash_unit
+from scripts.demo.rendering import Model, Part, Texture, build_model
+from scripts.demo.textures import band, grain, mix, stripes
 
 Array = NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Regenerate the demo scenes in data/demo, bit for bit but for the poses that are estimated.
 
-python scripts/make_demo.py [NAME ...] [--output data/demo]
+python -m scripts.demo [NAME ...] [--output data/demo]
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 from agsrec.camera_files import write_cameras_json
 from agsrec.dataset import load_unposed_views
 from agsrec.pose_init import initialize
-from agsrec.synthetic.demo import DEMO_SCENES, write_demo_scene
+from scripts.demo.scenes import DEMO_SCENES, write_demo_scene
 
 # Those whose photos the embedded network poses well enough to begin with.
 ESTIMATED = ("jordan", "robot")
-DATA = Path(__file__).resolve().parent.parent / "data" / "demo"
+DATA = Path(__file__).resolve().parents[2] / "data" / "demo"
 
 
 def estimate_cameras(folder: Path) -> None:
@@ -31,7 +31,9 @@ def estimate_cameras(folder: Path) -> None:
 
 def main() -> None:
     """Parse the command line and write the scenes asked for."""
-    parser = argparse.ArgumentParser(description="Regenerate the demo scenes in data/demo.")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.demo", description="Regenerate the demo scenes in data/demo."
+    )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"scenes, all by default: {', '.join(DEMO_SCENES)}"
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agsrec.synthetic import noise, textures
+from scripts.demo import noise, textures
 
 POINTS = np.random.default_rng(0).uniform(-50.0, 50.0, (4000, 3))
 

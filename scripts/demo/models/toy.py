@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agsrec.synthetic import meshes, sdf
-from agsrec.synthetic.meshes import Mesh
-from agsrec.synthetic.rendering import Model, Part, Texture, build_model
-from agsrec.synthetic.textures import band, grain, label_image, mix, stamp, wood
+from scripts.demo import meshes, sdf
+from scripts.demo.meshes import Mesh
+from scripts.demo.rendering import Model, Part, Texture, build_model
+from scripts.demo.textures import band, grain, label_image, mix, stamp, wood
 
 Array = NDArray[np.float64]
 

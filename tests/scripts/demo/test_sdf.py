@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agsrec.synthetic import sdf
+from scripts.demo import sdf
 
 ORIGIN = np.zeros((1, 3))
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agsrec.synthetic import meshes, sdf
-from agsrec.synthetic.meshes import Mesh
-from agsrec.synthetic.noise import fbm
-from agsrec.synthetic.rendering import Model, Part, build_model
-from agsrec.synthetic.sdf import Sdf
-from agsrec.synthetic.textures import (
+from scripts.demo import meshes, sdf
+from scripts.demo.meshes import Mesh
+from scripts.demo.noise import fbm
+from scripts.demo.rendering import Model, Part, build_model
+from scripts.demo.sdf import Sdf
+from scripts.demo.textures import (
     band,
     checks,
     color,

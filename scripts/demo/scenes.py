@@ -18,8 +18,8 @@ from PIL import Image
 from agsrec.camera_files import write_cameras_json
 from agsrec.cameras import CAMERA_DISTANCE, Cameras
 from agsrec.lie import se3_exp, so3_exp
-from agsrec.synthetic.models import butter, eagle, jordan, robot, toy
-from agsrec.synthetic.rendering import Model, render_model
+from scripts.demo.models import butter, eagle, jordan, robot, toy
+from scripts.demo.rendering import Model, render_model
 
 __all__ = [
     "DEMO_SCENES",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from agsrec.synthetic.noise import cell_noise, fbm
+from scripts.demo.noise import cell_noise, fbm
 
 Array = NDArray[np.float64]
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
-from agsrec.synthetic import meshes, sdf
-from agsrec.synthetic.meshes import Mesh, rotation, translation
-from agsrec.synthetic.noise import hash_unit
-from agsrec.synthetic.rendering import Model, Part, Texture, build_model
-from agsrec.synthetic.textures import (
+from scripts.demo import meshes, sdf
+from scripts.demo.meshes import Mesh, rotation, translation
+from scripts.demo.noise import hash_unit
+from scripts.demo.rendering import Model, Part, Texture, build_model
+from scripts.demo.textures import (
     band,
     checks,
     grain,

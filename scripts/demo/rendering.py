@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from agsrec.cameras import Cameras
 from agsrec.render.zbuffer import Fragments, interpolate, rasterize_mesh
-from agsrec.synthetic.lighting import Lighting, ShadowMaps, irradiance, shadow_maps, studio
-from agsrec.synthetic.meshes import Mesh, join
+from agsrec.synthetic import RenderedViews
+from scripts.demo.lighting import Lighting, ShadowMaps, irradiance, shadow_maps, studio
+from scripts.demo.meshes import Mesh, join
 
 Array = NDArray[np.float64]
 Texture = Callable[[Array], Array]
 """Texture coordinates [M, 3] -> linear RGB albedo [M, 3]."""
 
-__all__ = ["Model", "Part", "RenderedViews", "Texture", "build_model", "linear_to_srgb", "render_model"]
+__all__ = ["Model", "Part", "Texture", "build_model", "linear_to_srgb", "render_model"]
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,6 @@ class Model:
     part_ids: NDArray[np.int32]
     """[F], index into `textures` per face."""
     textures: tuple[Texture, ...]
-
-
-@dataclass(frozen=True)
-class RenderedViews:
-    """Images of a model with per-pixel geometry."""
-
-    images: NDArray[np.float32]
-    """[V, H, W, 4], sRGB with straight alpha in [0, 1]; RGB is zero where alpha is."""
-    depths: NDArray[np.float32]
-    """[V, H, W], camera z at the pixel centre, 0 where the centre misses the object."""
-    points: NDArray[np.float32]
-    """[V, H, W, 3], world point at the pixel centre, 0 where the centre misses the object."""
-
-    @property
-    def masks(self) -> NDArray[np.bool_]:
-        """[V, H, W], whether the pixel centre sees the object."""
-        return self.depths > 0
 
 
 def build_model(parts: Sequence[Part], *, radius: float = 0.57) -> Model:

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from agsrec.cameras import Cameras
-from agsrec.synthetic import meshes, sdf
-from agsrec.synthetic.lighting import irradiance, shadow_maps, studio
-from agsrec.synthetic.rendering import Model, Part, RenderedViews, build_model, linear_to_srgb, render_model
-from agsrec.synthetic.textures import checks, mix, solid
+from scripts.demo import meshes, sdf
+from scripts.demo.lighting import irradiance, shadow_maps, studio
+from scripts.demo.rendering import Model, Part, RenderedViews, build_model, linear_to_srgb, render_model
+from scripts.demo.textures import checks, mix, solid
 
 
 def two_part_model() -> Model:

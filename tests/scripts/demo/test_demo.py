@@ -14,16 +14,16 @@ from agsrec.camera_files import read_cameras_json
 from agsrec.cameras import Cameras
 from agsrec.lie import so3_log
 from agsrec.metrics.poses import pairwise_rotation_errors
-from agsrec.synthetic.demo import (
+from scripts.demo.models import toy
+from scripts.demo.scenes import (
     DEMO_SCENES,
     disturb_cameras,
     input_cameras,
     novel_cameras,
     write_demo_scene,
 )
-from agsrec.synthetic.models import toy
 
-DATA = Path(__file__).parents[2] / "data" / "demo"
+DATA = Path(__file__).parents[3] / "data" / "demo"
 VIEWS = {"jordan": 8, "butter": 6, "toy": 4, "robot": 8, "eagle": 8}
 ESTIMATED = {"jordan", "robot"}
 

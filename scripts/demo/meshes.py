@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skimage.measure import marching_cubes
 
-from agsrec.synthetic import sdf
-from agsrec.synthetic.sdf import Sdf
+from scripts.demo import sdf
+from scripts.demo.sdf import Sdf
 
 Array = NDArray[np.float64]
 

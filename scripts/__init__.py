@@ -1,0 +1,1 @@
+"""What keeps the repository: demo scenes, checkpoints, pictures and checks; not installed."""

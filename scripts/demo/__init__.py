@@ -1,0 +1,1 @@
+"""Modelling and drawing of the demo objects in `data/demo`."""
