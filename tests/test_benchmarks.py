@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +14,50 @@ import pytest
 import torch
 from PIL import Image
 
+from agsrec.config import PRESETS
 from agsrec.pose_init.dust3r.config import DUSt3RConfig
 from agsrec.pose_init.dust3r.model import DUSt3R
+from tests.tiny import tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent
 ABOUT = {"date", "processor", "threads", "versions", "commit"}
 
 
-def run(script: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """A benchmark as a user starts it."""
-    command = [sys.executable, str(ROOT / "benchmarks" / script), *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A benchmark run with some options, in this process: another one would load everything anew."""
+
+    def run(script: str, *options: str) -> Done:
+        file = ROOT / "benchmarks" / script
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", [str(file), *options])
+        monkeypatch.setattr(sys, "path", [str(file.parent), *sys.path])
+        loaded = set(sys.modules)
+        code: str | int | None = None
+        try:
+            runpy.run_path(str(file), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        for name in set(sys.modules) - loaded:  # there are several of the name `prior`
+            if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(ROOT / "benchmarks"):
+                del sys.modules[name]
+        printed = capsys.readouterr()
+        return Done(options, int(code or 0), printed.out, printed.err)
+
+    return run
 
 
 @pytest.mark.slow
 def test_rasterize(tmp_path: Path) -> None:
+    """As a user starts it: in a process of its own."""
     file = tmp_path / "figures.json"
     options = ["--seconds", "0", "--gaussians", "5000", "--skip-compilation", "--json", str(file)]
-    done = run("rasterize.py", *options)
+    command = [sys.executable, str(ROOT / "benchmarks" / "rasterize.py"), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     content = json.loads(file.read_text(encoding="utf-8"))
     assert ABOUT <= content.keys()
@@ -45,7 +73,7 @@ def test_rasterize(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_guided_step(tmp_path: Path) -> None:
+def test_guided_step(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     options = ["--steps", "3", "--sizes", "32", "--views", "3", "--seconds", "0", "--device", "cpu"]
     done = run("guided_step.py", *options, "--json", str(file))
@@ -60,7 +88,7 @@ def test_guided_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_dust3r_cost(tmp_path: Path) -> None:
+def test_dust3r_cost(run: Run, tmp_path: Path) -> None:
     file, network = tmp_path / "figures.json", tmp_path / "config.json"
     config = DUSt3RConfig(
         image_size=(32, 32), square_images=True, enc_width=32, enc_depth=1, enc_heads=2, dec_width=32,
@@ -79,7 +107,8 @@ def test_dust3r_cost(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pose_search(tmp_path: Path) -> None:
+def test_pose_search(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "fast", tiny_config(60))
     file = tmp_path / "figures.json"
     done = run("pose_search.py", "--random", "1", "--views", "3", "--limit", "1", "--json", str(file))
     assert done.returncode == 0, done.stderr
@@ -99,14 +128,14 @@ def test_pose_search(tmp_path: Path) -> None:
         ("pose_search.py", [], "error: name a folder with ground truth, or use --random"),
     ],
 )
-def test_a_mistake_is_one_sentence(script: str, options: list[str], message: str) -> None:
+def test_a_mistake_is_one_sentence(run: Run, script: str, options: list[str], message: str) -> None:
     done = run(script, *options)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_gpu_without_cuda(tmp_path: Path) -> None:
+def test_gpu_without_cuda(run: Run, tmp_path: Path) -> None:
     done = run("gpu/run.py", "--output", str(tmp_path / "out"))
     assert done.returncode == 2
     assert done.stderr == "error: this needs a CUDA device, and PyTorch sees none here\n"
@@ -114,7 +143,7 @@ def test_gpu_without_cuda(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_cutouts(tmp_path: Path) -> None:
+def test_cutouts(run: Run, tmp_path: Path) -> None:
     for k in range(3):
         mask = np.zeros((120, 160), dtype=np.uint8)
         mask[30:90, 50 + 5 * k : 110] = 255

@@ -16,7 +16,8 @@ RESULTS = ("cameras.json", "splat.ply")
 
 
 def command(root: Path, output: str, *options: str) -> list[str]:
-    every = ["--prior", "none", "--fit.checkpoint-interval", "5", *quick_options(12, size=32), *options]
+    every = ["--prior", "none", "--mesh_format", "none", "--fit.checkpoint-interval", "5"]
+    every += [*quick_options(12, size=32), *options]
     return [
         sys.executable,
         str(RUN),
