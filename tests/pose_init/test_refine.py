@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from agsrec.cameras import Cameras
+from agsrec.config import Stage
+from agsrec.fit.coarse import coarse_schedule
 from agsrec.metrics.poses import pairwise_rotation_errors
-from agsrec.pose_init import Alternative, PointMap, PoseEstimate
+from agsrec.pose_init import Alternative, PointMap, PoseEstimate, refine
 from agsrec.pose_init.refine import refine_estimate
 from agsrec.synthetic import make_scene
 from agsrec.views import Views
@@ -19,6 +21,13 @@ from agsrec.views import Views
 def scene() -> tuple[Views, Cameras]:
     images, cameras, _ = make_scene(5, 6, 48)
     return Views(images, tuple(f"{v:03d}" for v in range(6))), cameras
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits long enough to choose by, too short to better poses much."""
+    monkeypatch.setattr(refine, "_TRIAL", coarse_schedule(Stage(24, 50), warmup=20))
+    monkeypatch.setattr(refine, "_FINAL", coarse_schedule(Stage(32, 60), warmup=20))
 
 
 def rough(cameras: Cameras) -> Cameras:
@@ -47,6 +56,7 @@ def median(found: PoseEstimate, truth: Cameras) -> float:
 def test_poses_get_better_and_a_view_from_behind_is_turned(scene: tuple[Views, Cameras]) -> None:
     views, truth = scene
     wrong = estimate(from_behind(rough(truth), 2))
+    assert median(estimate(rough(truth)), truth) > 8
     found = refine_estimate(views, wrong)
     errors = pairwise_rotation_errors(found.cameras, truth)
     assert float(errors.median()) < 7 and float(errors.max()) < 16
@@ -54,13 +64,15 @@ def test_poses_get_better_and_a_view_from_behind_is_turned(scene: tuple[Views, C
     assert torch.equal(found.placed, wrong.placed) and torch.equal(found.confidence, wrong.confidence)
 
 
+@pytest.mark.usefixtures("short")
 def test_the_guess_that_explains_the_photos_wins(scene: tuple[Views, Cameras]) -> None:
     views, truth = scene
     swapped = rough(truth)[[1, 0, 3, 2, 5, 4]]
-    assert median(estimate(rough(truth)), truth) > 8
-    assert median(refine_estimate(views, estimate(swapped, rough(truth))), truth) < 7
+    assert median(estimate(swapped), truth) > 60
+    assert median(refine_estimate(views, estimate(swapped, rough(truth))), truth) < 20
 
 
+@pytest.mark.usefixtures("short")
 def test_what_the_initialiser_rules_out_is_not_chosen(scene: tuple[Views, Cameras]) -> None:
     views, truth = scene
     wrong = from_behind(rough(truth), 2)
@@ -72,6 +84,7 @@ def test_what_the_initialiser_rules_out_is_not_chosen(scene: tuple[Views, Camera
     assert float(pairwise_rotation_errors(found.cameras, truth).max()) > 90
 
 
+@pytest.mark.usefixtures("short")
 def test_equal_seeds_equal_poses(scene: tuple[Views, Cameras]) -> None:
     views, truth = scene
     one, two = (refine_estimate(views[[0, 1, 3]], estimate(rough(truth)[[0, 1, 3]])) for _ in range(2))
