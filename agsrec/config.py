@@ -6,11 +6,10 @@ A field's docstring gives its unit and its effect and becomes its help text. Pre
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from agsrec.errors import OptionError
+from agsrec.bounds import Bounded, Count, Filled, NonNegative, Positive, Range, Share, ShareBelow, Whole
 
 __all__ = [
     "PRESETS",
@@ -27,72 +26,44 @@ __all__ = [
 
 PresetName = Literal["fast", "quality", "paper"]
 
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise OptionError(message)
-
-
-def _check_numbers(config: Any, low: float, high: float, *names: str) -> None:
-    """Every named field must be a finite number within [low, high]."""
-    for name in names:
-        value = getattr(config, name)
-        bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-        _require(math.isfinite(value) and low <= value <= high, f"{name} must be {bounds}, not {value}")
-
-
-def _check_positive(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        _require(math.isfinite(value) and value > 0, f"{name} must be positive, not {value}")
+_Pixels = Annotated[int, Range(8)]
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Bounded, called="stage {}"):
     """Iterations at one image size."""
 
-    size: int
+    size: _Pixels
     """Longer image side in pixels; photos that are smaller keep their size."""
-    iterations: int
+    iterations: Whole
     """Optimisation steps; every step renders all views."""
-
-    def __post_init__(self) -> None:
-        _require(self.size >= 8, f"stage size must be at least 8 pixels, not {self.size}")
-        _require(self.iterations >= 0, f"stage iterations must not be negative, not {self.iterations}")
 
 
 @dataclass(frozen=True)
-class Round:
+class Round(Bounded):
     """One fit from a fresh visual hull of the current cameras.
 
     Starting over forgets geometry that was bent to wrong cameras, while the cameras keep what was learnt.
     """
 
-    num_points: int
+    num_points: Count
     """Gaussians to start with."""
-    max_points: int
+    max_points: Count
     """Gaussians to grow to."""
-    hull_blur: float
+    hull_blur: NonNegative
     """Softness of the visual hull, as a fraction of the image width; about the cameras' expected error."""
-    stages: tuple[Stage, ...]
+    stages: Annotated[tuple[Stage, ...], Filled("stage")]
     """Coarse-to-fine schedule."""
-    rate_rotation: float
+    rate_rotation: NonNegative
     """Learning rate of camera rotations about the object, radians."""
-    rate_translation: float
+    rate_translation: NonNegative
     """Learning rate of camera translations, object radii."""
-    rate_decay: float = 0.05
+    rate_decay: Positive = 0.05
     """Camera learning rates at the end of the round, relative to its start."""
     guided: bool = False
     """Let the prior judge novel views in this round, where there is a prior."""
-    sh_degree: int = 0
+    sh_degree: Annotated[int, Range(0, 3)] = 0
     """Spherical harmonics degree of the last stage; each stage before has one less."""
-
-    def __post_init__(self) -> None:
-        _check_numbers(self, 1, math.inf, "num_points", "max_points")
-        _check_numbers(self, 0, math.inf, "hull_blur", "rate_rotation", "rate_translation")
-        _check_positive(self, "rate_decay")
-        _require(self.sh_degree in (0, 1, 2, 3), f"sh_degree must be 0 to 3, not {self.sh_degree}")
-        _require(len(self.stages) > 0, "a round needs at least one stage")
 
     @property
     def iterations(self) -> int:
@@ -105,162 +76,129 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Rates:
+class Rates(Bounded):
     """Adam learning rates of the Gaussians."""
 
-    means: float = 3e-3
+    means: NonNegative = 3e-3
     """Positions, object radii."""
-    means_decay: float = 0.1
+    means_decay: Positive = 0.1
     """Position rate at the end of a round, relative to its start."""
-    quats: float = 3e-3
+    quats: NonNegative = 3e-3
     """Quaternion components."""
-    log_scales: float = 1e-2
+    log_scales: NonNegative = 1e-2
     """Logarithms of the standard deviations."""
-    opacity_logits: float = 3e-2
+    opacity_logits: NonNegative = 3e-2
     """Logits of the opacities."""
-    sh: float = 2e-2
+    sh: NonNegative = 2e-2
     """Constant colour coefficient."""
-    sh_rest: float = 1e-3
+    sh_rest: NonNegative = 1e-3
     """View-dependent colour coefficients."""
-
-    def __post_init__(self) -> None:
-        _check_numbers(self, 0, math.inf, "means", "quats", "log_scales", "opacity_logits", "sh", "sh_rest")
-        _check_positive(self, "means_decay")
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Bounded):
     """Weights of the loss terms, each a mean over pixels and views."""
 
-    l1_ssim: float = 1.0
+    l1_ssim: NonNegative = 1.0
     """Weight of (1 - ssim) L1 + ssim (1 - SSIM)."""
-    ssim: float = 0.4
+    ssim: Share = 0.4
     """Share of SSIM in that term."""
-    mse: float = 0.0
+    mse: NonNegative = 0.0
     """Weight of the squared colour error."""
-    mask: float = 2.0
+    mask: NonNegative = 2.0
     """Weight of the squared difference between opacity and mask."""
     ramp: bool = False
     """Scale all these linearly from 0 to 1 over the fit, as published."""
     background: Literal["black", "white", "random"] = "random"
     """What transparent pixels are filled with, in photos and renders alike."""
 
-    def __post_init__(self) -> None:
-        _check_numbers(self, 0, math.inf, "l1_ssim", "mse", "mask")
-        _check_numbers(self, 0, 1, "ssim")
-
 
 @dataclass(frozen=True)
-class DensifyConfig:
+class DensifyConfig(Bounded):
     """Growing and pruning of Gaussians."""
 
-    interval: int = 50
+    interval: Count = 50
     """Steps between two rounds of growing and pruning."""
-    start: float = 0.1
+    start: Share = 0.1
     """Share of a round's steps before the first."""
-    stop: float = 0.7
+    stop: Share = 0.7
     """Share of a round's steps after the last."""
-    growth: float = 1.3
+    growth: Annotated[float, Range(1)] = 1.3
     """Largest factor by which the number of Gaussians grows at once."""
-    split_scale: float = 0.02
+    split_scale: NonNegative = 0.02
     """Larger Gaussians are split, smaller ones cloned; object radii."""
-    min_opacity: float = 0.02
+    min_opacity: Share = 0.02
     """Fainter Gaussians are removed."""
-    max_scale: float = 0.25
+    max_scale: Positive = 0.25
     """Upper limit of standard deviations, object radii."""
-
-    def __post_init__(self) -> None:
-        _check_numbers(self, 1, math.inf, "interval", "growth")
-        _check_numbers(self, 0, 1, "start", "stop", "min_opacity")
-        _check_numbers(self, 0, math.inf, "split_scale")
-        _check_positive(self, "max_scale")
 
 
 @dataclass(frozen=True)
-class PoseConfig:
+class PoseConfig(Bounded):
     """Camera optimisation."""
 
     optimize: bool = True
     """Refine camera poses; off keeps them as they are."""
     refine_focal: bool | None = None
     """Refine the focal length too, by one factor for all views; by default where it was estimated."""
-    rate_focal: float = 2e-3
+    rate_focal: NonNegative = 2e-3
     """Learning rate of the factor's logarithm."""
-    beta1: float = 0.9
+    beta1: ShareBelow = 0.9
     """Adam's decay of the first moment."""
-    beta2: float = 0.99
+    beta2: ShareBelow = 0.99
     """Adam's decay of the second moment."""
-    warmup: int = 10
+    warmup: Whole = 10
     """Steps over which a round's camera learning rates rise from zero."""
-
-    def __post_init__(self) -> None:
-        _check_numbers(self, 0, math.inf, "rate_focal", "warmup")
-        for name in ("beta1", "beta2"):
-            value = getattr(self, name)
-            _require(0 <= value < 1, f"{name} must be at least 0 and below 1, not {value}")
 
 
 @dataclass(frozen=True)
-class GuidanceConfig:
+class GuidanceConfig(Bounded):
     """What the prior does for views nobody photographed, in guided rounds."""
 
-    weight: float = 1.0
+    weight: NonNegative = 1.0
     """Weight of its loss, which is a mean over latent elements."""
-    interval: int = 2
+    interval: Count = 2
     """Steps between two guided ones."""
-    stop: float = 0.6
+    stop: Annotated[float, Range(0, 1, above=True)] = 0.6
     """Share of a round after which the photos alone count, so that they have the last word where they see."""
-    views: int = 1
+    views: Count = 1
     """Novel views per guided step."""
-    size: int = 128
+    size: _Pixels = 128
     """Size of their renders in pixels; the prior resamples them to its own."""
-    nearest: int = 2
+    nearest: Whole = 2
     """Photos shown to the prior per novel view, the nearest by angle; 0 shows all, with equal weight."""
-    angle_scale: float = 20.0
+    angle_scale: Positive = 20.0
     """Of the photos shown, one this much farther in degrees counts 1/e of another."""
-    full_angle: float = 60.0
+    full_angle: NonNegative = 60.0
     """Views at least so many degrees from the nearest photo count fully, nearer ones by the square of their
     share of it; 0 counts all fully."""
-    scale: float = 3.0
+    scale: NonNegative = 3.0
     """Strength of classifier-free guidance; 1 is without."""
-    noise_start: float = 0.98
+    noise_start: Share = 0.98
     """Share of the diffusion steps that noise is drawn from at the start of a round ..."""
-    noise_end: float = 0.02
+    noise_end: Share = 0.02
     """... and at its end; linear between the two."""
     recrop: bool = True
     """Show the photos cropped to the object's box, as the prior was trained, not as they are."""
 
-    def __post_init__(self) -> None:
-        _check_numbers(self, 0, math.inf, "weight", "nearest", "full_angle", "scale")
-        _check_numbers(self, 1, math.inf, "interval", "views")
-        _check_numbers(self, 8, math.inf, "size")
-        _check_positive(self, "angle_scale")
-        _check_numbers(self, 0, 1, "noise_start", "noise_end")
-        _require(0 < self.stop <= 1, f"stop must be above 0 and at most 1, not {self.stop}")
-
 
 @dataclass(frozen=True)
-class FitConfig:
+class FitConfig(Bounded):
     """The joint optimisation of Gaussians and cameras."""
 
-    rounds: tuple[Round, ...]
+    rounds: Annotated[tuple[Round, ...], Filled("round")]
     """Fits one after the other; the last one is the result."""
     rates: Rates = field(default_factory=Rates)
     loss: LossConfig = field(default_factory=LossConfig)
     densify: DensifyConfig = field(default_factory=DensifyConfig)
     poses: PoseConfig = field(default_factory=PoseConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
-    hull_resolution: int = 64
+    hull_resolution: _Pixels = 64
     """Voxels along an edge of the visual hull's grid."""
-    log_interval: int = 10
+    log_interval: Count = 10
     """Steps between two records of the history."""
-    checkpoint_interval: int = 100
+    checkpoint_interval: Count = 100
     """Steps between two checkpoints, where checkpoints are wanted."""
-
-    def __post_init__(self) -> None:
-        _require(len(self.rounds) > 0, "a fit needs at least one round")
-        _check_numbers(self, 1, math.inf, "log_interval", "checkpoint_interval")
-        _check_numbers(self, 8, math.inf, "hull_resolution")
 
     @property
     def iterations(self) -> int:

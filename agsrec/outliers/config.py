@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agsrec.bounds import Bounded, Positive, ShareBelow
 from agsrec.config import PRESETS, FitConfig, Round, Stage
-from agsrec.errors import OptionError
 from agsrec.fit.coarse import coarse_schedule
 from agsrec.pose_search import SearchConfig
 
@@ -44,7 +44,7 @@ def _contest() -> FitConfig:
 
 
 @dataclass(frozen=True)
-class OutlierConfig:
+class OutlierConfig(Bounded, called="{} of the outlier loop"):
     """How badly posed views are looked for, posed again and judged.
 
     Attributes:
@@ -69,24 +69,17 @@ class OutlierConfig:
 
     probe: FitConfig = field(default_factory=lambda: coarse_schedule(Stage(32, 100), warmup=40))
     probe_size: int = 32
-    suspicion: float = 0.55
+    suspicion: Positive = 0.55
     scene: FitConfig = field(default_factory=_scene)
     search: SearchConfig = field(default_factory=lambda: SearchConfig(max_roll_deg=45.0))
-    same_deg: float = 25.0
-    ambiguous: float = 0.1
+    same_deg: Positive = 25.0
+    ambiguous: ShareBelow = 0.1
     comparable: float = 2.0
     contradicted: float = 0.5
     convincing: float = 0.25
-    unexplained: float = 0.8
+    unexplained: Positive = 0.8
     unbelievable: float = 1.2
     overlap: float = 0.65
     sure_overlap: float = 0.85
     contest: FitConfig = field(default_factory=_contest)
     contest_size: int = 128
-
-    def __post_init__(self) -> None:
-        for name in ("suspicion", "same_deg", "unexplained"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name} of the outlier loop must be positive, not {getattr(self, name)}")
-        if not 0 <= self.ambiguous < 1:
-            raise OptionError(f"ambiguous must be at least 0 and below 1, not {self.ambiguous}")

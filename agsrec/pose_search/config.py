@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from agsrec.errors import OptionError
+from agsrec.bounds import Bounded, Count, Filled, Range
 
 __all__ = ["Level", "SearchConfig"]
 
@@ -24,8 +25,11 @@ class Level:
     keep: int
 
 
+_Levels = Annotated[tuple[Level, ...], Filled("level")]
+
+
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(Bounded, called="{} of the pose search"):
     """How finely and how long to search.
 
     Attributes:
@@ -44,25 +48,16 @@ class SearchConfig:
         batch: Pictures rendered at once.
     """
 
-    directions: int = 1200
-    rolls: int = 48
-    max_roll_deg: float = 180.0
-    coarse_size: int = 48
-    patch_size: int = 32
+    directions: Count = 1200
+    rolls: Count = 48
+    max_roll_deg: Annotated[float, Range(0, 180, above=True)] = 180.0
+    coarse_size: Count = 48
+    patch_size: Count = 32
     apart_deg: float = 18.0
     mode_deg: float = 12.0
-    levels: tuple[Level, ...] = (Level(32, 3, 48), Level(48, 4, 16), Level(96, 5, 4))
+    levels: _Levels = (Level(32, 3, 48), Level(48, 4, 16), Level(96, 5, 4))
     worse: float = 4.0
-    modes: int = 4
+    modes: Count = 4
     color_weight: float = 2.0
     damping: float = 1e-2
-    batch: int = 64
-
-    def __post_init__(self) -> None:
-        if not self.levels:
-            raise OptionError("the pose search needs at least one level of refinement")
-        for name in ("directions", "rolls", "coarse_size", "patch_size", "modes", "batch"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} of the pose search must be at least 1, not {getattr(self, name)}")
-        if not 0 < self.max_roll_deg <= 180:
-            raise OptionError(f"max_roll_deg must be above 0 and at most 180, not {self.max_roll_deg:g}")
+    batch: Count = 64

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from agsrec.bounds import Bounded, Positive
 from agsrec.errors import CheckpointError, OptionError
 from agsrec.metrics.poses import rotation_angles, summarize_rotations, umeyama
 from agsrec.pose_init.dust3r.config import DUSt3RConfig
@@ -38,7 +38,7 @@ _VALIDATION_BATCH = 8
 
 
 @dataclass(frozen=True)
-class DUSt3RTrainConfig:
+class DUSt3RTrainConfig(Bounded):
     """Everything that decides what a training run computes."""
 
     network: dict[str, Any]
@@ -47,18 +47,17 @@ class DUSt3RTrainConfig:
     """The objects that pairs are drawn from."""
     training: PhaseConfig
     """Schedule; a batch is so many pairs."""
-    confidence_weight: float
+    confidence_weight: Positive
     """Weight of the logarithm that keeps confidences up (alpha in equation 4)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         try:
             sizes = DUSt3RConfig.from_published(self.network)
         except CheckpointError as error:
             raise OptionError(f"network: {error}") from error
         if sizes.image_size[0] != sizes.image_size[1] or not sizes.square_images:
             raise OptionError("network: img_size must be square and square_images true")
-        if not 0 < self.confidence_weight < math.inf:
-            raise OptionError(f"confidence_weight must be above 0, not {self.confidence_weight}")
 
 
 # ---------------------------------------------------------------- objective

@@ -16,6 +16,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from agsrec.bounds import Bounded, Count
 from agsrec.errors import CheckpointError, OptionError
 from agsrec.files import atomic_path
 
@@ -44,22 +45,17 @@ _LOG = "log.jsonl"
 
 
 @dataclass(frozen=True)
-class Intervals:
+class Intervals(Bounded, called="the interval {}"):
     """Steps between records, states on disk and validations, and where a run may stop early."""
 
-    log: int = 50
+    log: Count = 50
     """Steps between records of the loss."""
-    save: int = 500
+    save: Count = 500
     """Steps between states on disk."""
-    validate: int = 2000
+    validate: Count = 2000
     """Steps between validations."""
     stop_after_seconds: float | None = None
     """Time after which the training stops where it is, with its state on disk."""
-
-    def __post_init__(self) -> None:
-        for name in ("log", "save", "validate"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"the interval {name} must be at least 1, not {getattr(self, name)}")
 
 
 def step_generator(seed: int, phase: str, rank: int, step: int) -> torch.Generator:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from agsrec.bounds import Bounded, Count
 from agsrec.errors import OptionError
 from agsrec.pose_init.nview.network import NView, NViewConfig
 from agsrec.pose_init.nview.weights import load_nview, save_nview
@@ -36,19 +37,15 @@ _VIEWS = {2: 0.1, 3: 0.1, 4: 0.2, 6: 0.1, VIEWS_PER_SET: 0.45, 12: 0.05}
 
 
 @dataclass(frozen=True)
-class NViewTrainConfig:
+class NViewTrainConfig(Bounded):
     """Everything that decides what a training run computes."""
 
     network: NViewConfig
     """Sizes of the network."""
-    pool_objects: int
+    pool_objects: Count
     """Objects kept in device memory."""
     training: PhaseConfig
     """Schedule; a batch is so many views, shared among objects."""
-
-    def __post_init__(self) -> None:
-        if self.pool_objects < 1:
-            raise OptionError("pool_objects must be at least 1")
 
 
 def train_nview(

@@ -65,7 +65,7 @@ def _built(kind: Any, content: Any, where: str) -> Any:
     values = {name: _value(hints[name], value, where + name) for name, value in content.items()}
     try:
         return kind(**values)
-    except (OptionError, ValueError) as error:
+    except OptionError as error:
         raise OptionError(f"{where.removesuffix('.')}: {error}" if where else str(error)) from error
 
 

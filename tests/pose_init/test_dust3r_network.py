@@ -252,7 +252,7 @@ def test_published_settings() -> None:
         ({"output_mode": "pts3d+desc24"}, "output_mode"),
         ({"head_type": "transformer"}, "head_type"),
         ({"enc_depth": 10**9}, "1000000000"),
-        ({"enc_depth": 257}, "more than 256 blocks"),
+        ({"enc_depth": 257}, "enc_depth must be between 1 and 256, not 257"),
         ({"enc_depth": "24"}, "'24'"),
         ({"enc_num_heads": 0}, "0"),
         ({"enc_embed_dim": 1000}, "enc_embed_dim"),

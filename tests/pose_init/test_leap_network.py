@@ -150,8 +150,10 @@ def test_volume_renderer_keeps_opacity_at_any_number_of_samples() -> None:
         ({"width": 770}, "multiple of heads"),
         ({"min_depth": 3.0}, "min_depth must be below"),
         ({"depth": 3}, "unknown setting 'depth'"),
-        ({"width": "large"}, "width cannot be 'large'"),
-        ({"width": True}, "width cannot be True"),
+        ({"width": "large"}, "config.json: width must be a whole number, not 'large'"),
+        ({"width": True}, "width must be a whole number, not True"),
+        ({"width": None}, "width must be a whole number, not None"),
+        ({"focal": 0}, "focal must be above 0 and at most 1000000, not 0"),
     ],
 )
 def test_settings_are_checked(values: dict[str, object], message: str) -> None:

@@ -6,8 +6,9 @@ import ast
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from agsrec.bounds import Bounded, NonNegative, Positive, Range
 from agsrec.errors import CheckpointError
 
 __all__ = ["DUSt3RConfig", "constructor_settings"]
@@ -15,7 +16,10 @@ __all__ = ["DUSt3RConfig", "constructor_settings"]
 HeadKind = Literal["linear", "dpt", "catmlp+dpt"]
 
 _SQUARE_SIZE = 224  # the one published size whose images are square
-_LARGEST, _DEEPEST = 2**14, 2**8  # no settings file may exhaust the memory
+
+_SIZES = Range(1, 2**14)  # no settings file may exhaust the memory
+_Size = Annotated[int, _SIZES]
+_Depth = Annotated[int, Range(1, 2**8)]
 
 # Our name for each published one.
 _NAMES = {
@@ -33,7 +37,7 @@ _OWN_NAMES = ("dpt_width", "dpt_last_width", "dpt_level_widths", "descriptor_mlp
 
 
 @dataclass(frozen=True)
-class DUSt3RConfig:
+class DUSt3RConfig(Bounded, error=CheckpointError):
     """Sizes of a network; the defaults are those of DUSt3R_ViTLarge_BaseDecoder_224_linear.
 
     Attributes:
@@ -61,30 +65,26 @@ class DUSt3RConfig:
 
     image_size: tuple[int, int] = (_SQUARE_SIZE, _SQUARE_SIZE)
     square_images: bool = True
-    patch_size: int = 16
-    enc_width: int = 1024
-    enc_depth: int = 24
-    enc_heads: int = 16
-    dec_width: int = 768
-    dec_depth: int = 12
-    dec_heads: int = 12
+    patch_size: _Size = 16
+    enc_width: _Size = 1024
+    enc_depth: _Depth = 24
+    enc_heads: _Size = 16
+    dec_width: _Size = 768
+    dec_depth: _Depth = 12
+    dec_heads: _Size = 12
     head: HeadKind = "linear"
-    rope_base: float = 100.0
-    confidence_floor: float = 1.0
-    dpt_width: int = 256
-    dpt_last_width: int = 128
+    rope_base: Positive = 100.0
+    confidence_floor: NonNegative = 1.0
+    dpt_width: _Size = 256
+    dpt_last_width: _Size = 128
     dpt_level_widths: tuple[int, ...] = (96, 192, 384, 768)
-    descriptor_width: int = 24
-    descriptor_mlp_ratio: float = 4.0
+    descriptor_width: _Size = 24
+    descriptor_mlp_ratio: Positive = 4.0
 
     def __post_init__(self) -> None:
-        positive = [*self.image_size, *self.dpt_level_widths]
-        positive += [self.patch_size, self.dpt_width, self.dpt_last_width, self.descriptor_width]
-        positive += [getattr(self, f"{part}_{what}") for part in ("enc", "dec") for what in _PART]
-        for value in positive:
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            _require(whole and 1 <= value <= _LARGEST, f"{value!r} is no usable size")
-        _require(max(self.enc_depth, self.dec_depth) <= _DEEPEST, f"more than {_DEEPEST} blocks")
+        super().__post_init__()
+        for value in (*self.image_size, *self.dpt_level_widths):
+            _require(_SIZES.demand(int, value) is None, f"{value!r} is no usable size")
         _require(len(self.image_size) == 2 and len(self.dpt_level_widths) == 4, "a list has the wrong length")
         _require(self.head in get_args(HeadKind), f"head_type {self.head!r} is not one of {_HEADS}")
         for side in self.image_size:
@@ -92,9 +92,6 @@ class DUSt3RConfig:
         for part in ("enc", "dec"):
             width, heads = getattr(self, f"{part}_width"), getattr(self, f"{part}_heads")
             _require(width % (4 * heads) == 0, f"{part}_embed_dim {width} does not suit {heads} heads")
-        for value in (self.rope_base, self.confidence_floor, self.descriptor_mlp_ratio):
-            _require(isinstance(value, int | float) and 0 <= value < math.inf, f"{value!r} is no number >= 0")
-        _require(self.rope_base > 0 and self.descriptor_mlp_ratio > 0, "a number must be above 0")
         # Four levels of tokens must be four.
         _require(self.head == "linear" or self.dec_depth >= 4, f"dec_depth {self.dec_depth} is below 4")
 
@@ -133,7 +130,6 @@ class DUSt3RConfig:
         return settings
 
 
-_PART = ("width", "depth", "heads")
 _HEADS = ", ".join(get_args(HeadKind))
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
+from agsrec.bounds import Bounded, Range
 from agsrec.errors import CheckpointError
 
 __all__ = ["LEAP_VARIANTS", "LeapConfig"]
 
+_Size = Annotated[int, Range(1, 2**16)]
+_Length = Annotated[float, Range(0, 10**6, above=True)]
+
 
 @dataclass(frozen=True)
-class LeapConfig:
+class LeapConfig(Bounded, error=CheckpointError):
     """Settings of a LEAP model; the defaults are those of the model trained on Kubric.
 
     Attributes:
@@ -41,30 +45,44 @@ class LeapConfig:
         focal: Focal length that the training views had, in picture widths.
     """
 
-    image_size: int = 224
-    render_size: int = 112
-    patch_size: int = 14
-    width: int = 768
-    backbone_layers: int = 12
-    backbone_heads: int = 12
-    max_views: int = 10
-    encoder_layers: int = 2
-    lifting_layers: int = 4
-    heads: int = 8
-    latent_size: int = 16
-    refine_width: int = 256
-    volume_width: int = 128
-    head_width: int = 32
-    density_width: int = 8
-    feature_channels: int = 16
-    color_width: int = 8
-    kernel_size: int = 5
-    num_samples: int = 64
-    volume_size: float = 1.0
-    min_depth: float = 0.5
-    max_depth: float = 2.0
-    camera_distance: float = 1.5
-    focal: float = 1.3888888  # 0.5 / tan(0.5 * 0.6911 rad), as in the public demonstration
+    image_size: _Size = 224
+    render_size: _Size = 112
+    patch_size: _Size = 14
+    width: _Size = 768
+    backbone_layers: _Size = 12
+    backbone_heads: _Size = 12
+    max_views: _Size = 10
+    encoder_layers: _Size = 2
+    lifting_layers: _Size = 4
+    heads: _Size = 8
+    latent_size: _Size = 16
+    refine_width: _Size = 256
+    volume_width: _Size = 128
+    head_width: _Size = 32
+    density_width: _Size = 8
+    feature_channels: _Size = 16
+    color_width: _Size = 8
+    kernel_size: _Size = 5
+    num_samples: _Size = 64
+    volume_size: _Length = 1.0
+    min_depth: _Length = 0.5
+    max_depth: _Length = 2.0
+    camera_distance: _Length = 1.5
+    focal: _Length = 1.3888888  # 0.5 / tan(0.5 * 0.6911 rad), as in the public demonstration
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        problem = None
+        if self.image_size % self.patch_size:
+            problem = f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+        elif self.image_size != self.render_size << self.upsampling:
+            problem = f"image_size {self.image_size} is no power of two times render_size {self.render_size}"
+        elif self.width % self.heads or self.width % self.backbone_heads:
+            problem = f"width {self.width} is not a multiple of heads and backbone_heads"
+        elif self.min_depth >= self.max_depth or self.num_samples < 2:
+            problem = "min_depth must be below max_depth, and num_samples at least 2"
+        if problem:
+            raise CheckpointError(problem)
 
     @property
     def grid_size(self) -> int:
@@ -88,32 +106,13 @@ class LeapConfig:
         Raises:
             CheckpointError: There are unknown names or values of the wrong kind; `where` is named.
         """
-        known = {f.name: type(f.default) for f in fields(LeapConfig)}
         values = {k: v for k, v in values.items() if not k.startswith("_")}
-        if unknown := sorted(values.keys() - known.keys()):
+        if unknown := sorted(values.keys() - {f.name for f in fields(LeapConfig)}):
             raise CheckpointError(f"{where}: unknown setting {unknown[0]!r}; is this a LEAP model?")
-        for name, value in values.items():
-            whole = known[name] is int
-            kinds = (int,) if whole else (int, float)
-            limit = 65536 if whole else 1e6
-            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value <= limit:
-                raise CheckpointError(f"{where}: {name} cannot be {value!r}; expected a positive number")
-        config = LeapConfig(**values)
-        problem = config._problem()
-        if problem:
-            raise CheckpointError(f"{where}: {problem}")
-        return config
-
-    def _problem(self) -> str | None:
-        if self.image_size % self.patch_size:
-            return f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
-        if self.image_size != self.render_size << self.upsampling:
-            return f"image_size {self.image_size} is not render_size {self.render_size} times a power of two"
-        if self.width % self.heads or self.width % self.backbone_heads:
-            return f"width {self.width} is not a multiple of heads and backbone_heads"
-        if self.min_depth >= self.max_depth or self.num_samples < 2:
-            return "min_depth must be below max_depth, and num_samples at least 2"
-        return None
+        try:
+            return LeapConfig(**values)
+        except CheckpointError as error:
+            raise CheckpointError(f"{where}: {error}") from error
 
 
 LEAP_VARIANTS: dict[str, LeapConfig] = {

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from agsrec.bounds import Bounded, Count, Whole
+from agsrec.errors import OptionError
+
 __all__ = ["NView", "NViewConfig", "NViewOutput"]
 
 AZIMUTH_BINS = 72
@@ -24,32 +27,32 @@ POINTS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
-class NViewConfig:
+class NViewConfig(Bounded):
     """Sizes of the network."""
 
-    image_size: int = 64
+    image_size: Count = 64
     """Side of the square crops in pixels."""
-    tokens: int = 40
+    tokens: Count = 40
     """Tokens kept per view: those that show most of the object."""
-    width: int = 256
+    width: Count = 256
     """Channels."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads."""
     blocks: str = "FFGFGFGFG"
     """One letter per block: F attends within a view, G across all views."""
-    match_after: int = 2
+    match_after: Whole = 2
     """Block after which tokens are described for matching."""
-    match_channels: int = 64
+    match_channels: Count = 64
     """Channels of those descriptions."""
 
     def __post_init__(self) -> None:
-        sizes = self.image_size, self.tokens, self.width, self.heads, self.match_channels
-        if not all(isinstance(size, int) and size > 0 for size in sizes):
-            raise ValueError("sizes must be whole numbers above 0")
-        if self.image_size % 8 or not 0 < self.tokens <= self.grid**2 or self.width % self.heads:
-            raise ValueError("image_size must be a multiple of 8, tokens at most its patches, width of heads")
-        if not self.blocks or set(self.blocks) - set("FG") or not 0 <= self.match_after < len(self.blocks):
-            raise ValueError("blocks must be letters F and G, and match_after one of them")
+        super().__post_init__()
+        if self.image_size % 8 or self.tokens > self.grid**2 or self.width % self.heads:
+            raise OptionError(
+                "image_size must be a multiple of 8, tokens at most its patches, width of heads"
+            )
+        if not self.blocks or set(self.blocks) - set("FG") or self.match_after >= len(self.blocks):
+            raise OptionError("blocks must be letters F and G, and match_after one of them")
 
     @property
     def grid(self) -> int:

@@ -15,7 +15,7 @@ from agsrec.checkpoints import (
     weights_file,
 )
 from agsrec.embedded import find_checkpoint
-from agsrec.errors import CheckpointError
+from agsrec.errors import CheckpointError, OptionError
 from agsrec.pose_init.nview.network import NView, NViewConfig
 from agsrec.weights import read_weights
 
@@ -57,5 +57,5 @@ def _config(path: Path) -> NViewConfig:
         raise CheckpointError(f"{path}: holds the settings of {kind}, not of {_KIND}; {_REMEDY}")
     try:
         return NViewConfig(**settings)
-    except (TypeError, ValueError) as error:
+    except (TypeError, OptionError) as error:
         raise CheckpointError(f"{path}: unusable settings ({error}); {_REMEDY}") from error
