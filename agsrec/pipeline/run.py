@@ -70,13 +70,15 @@ def run(
         AgsrecError: See `reconstruct`; `OutputError` where the folder cannot be written.
     """
     desk = Desk.at(folder, settings or Settings(), listener, again)
-    prepare_folder(folder)
     return _whole(desk, what, folder)
 
 
 def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
     """All stages, one after the other."""
     scene, posed = (what, None) if isinstance(what, Scene) else _posed_scene(desk, what)
+    _require_enough(scene.views, guided=desk.settings.prior is not None)
+    if not desk.store.looks:
+        prepare_folder(folder)  # before the long part
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
     mesh = make_textured_mesh(desk, result)
     exported = export_result(desk, result, folder, scene, posed, mesh)

@@ -103,6 +103,11 @@ class Store:
         self._not_used = dict.fromkeys(again, "asked for again")
         self.seen: list[Kept] = []
 
+    @property
+    def looks(self) -> bool:
+        """Whether nothing is to be computed or written."""
+        return self._look
+
     def distrust(self, stage: str, why: str) -> None:
         """Do not use the values of a stage."""
         self._not_used.setdefault(stage, why)

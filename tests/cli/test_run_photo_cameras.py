@@ -23,7 +23,7 @@ from tests.tiny import tiny_config
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "fast", tiny_config(6, size=24))
-    monkeypatch.setattr("agsrec.export.results._write_turntable", lambda _, path: path.write_bytes(b"video"))
+    monkeypatch.setattr("agsrec.export.results.save_turntable", lambda path, *_: path.write_bytes(b"video"))
     install(monkeypatch, lambda _: pytest.fail("there are cameras"))
 
 
@@ -107,4 +107,5 @@ def test_refusals(
     message = refused(capsys, "run", "capture", "--output", "out", "--prior", "none", *arguments)
     assert words in message
     made = tmp_path / "capture" / "processed"
-    assert not (tmp_path / "out").exists() and (made.exists() == (case == "no file"))
+    # Cut-outs that were made are kept, and what they were made from.
+    assert made.exists() == (tmp_path / "out").exists() == (case == "no file")

@@ -29,7 +29,7 @@ def data(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A data folder with the scene `blob`, which has no cameras.json, and a preset `fast` of seconds."""
     monkeypatch.setitem(PRESETS, "fast", tiny_config(6, size=24))
     # The video takes longer than all the rest.
-    monkeypatch.setattr("agsrec.export.results._write_turntable", lambda _, path: path.write_bytes(b"video"))
+    monkeypatch.setattr("agsrec.export.results.save_turntable", lambda path, *_: path.write_bytes(b"video"))
     shutil.copytree(original, tmp_path / "data" / "blob")
     return tmp_path / "data"
 
