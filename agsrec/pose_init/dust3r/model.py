@@ -15,6 +15,7 @@ from agsrec.pose_init.dust3r.config import DUSt3RConfig
 from agsrec.pose_init.dust3r.croco import DecoderBlock, EncoderBlock, PatchEmbed
 from agsrec.pose_init.dust3r.heads import HeadOutput, build_head
 from agsrec.pose_init.dust3r.rope import Rotation, grid_positions, patch_rotation
+from agsrec.pose_init.dust3r.weights import load_model, save_model
 
 __all__ = ["DUSt3R", "ImageFeatures", "PairPrediction"]
 
@@ -120,9 +121,7 @@ class DUSt3R(nn.Module):
         Raises:
             CheckpointError: There is no such model, it is damaged, or of another kind.
         """
-        from agsrec.pose_init.dust3r.weights import load_model
-
-        return load_model(source, device=device, dtype=dtype)
+        return load_model(DUSt3R, source, device=device, dtype=dtype)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write config.json and model.safetensors as `from_pretrained` reads them.
@@ -134,9 +133,7 @@ class DUSt3R(nn.Module):
         Raises:
             OutputError: The folder cannot be written to.
         """
-        from agsrec.pose_init.dust3r.weights import save_model
-
-        save_model(self, Path(folder), dtype)
+        save_model(self, self.config, Path(folder), dtype)
 
     def initialize(self, generator: torch.Generator) -> DUSt3R:
         """Fill the linear layers as for training from nothing (Glorot & Bengio 2010); itself."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agsrec.checkpoints import (
     SETTINGS_FILE,
@@ -24,10 +25,11 @@ from agsrec.checkpoints import (
 from agsrec.embedded import find_checkpoint
 from agsrec.errors import CheckpointError
 from agsrec.pose_init.dust3r.config import DUSt3RConfig, constructor_settings
-from agsrec.pose_init.dust3r.model import DUSt3R
 from agsrec.weights import Weights, read_weights
 
 __all__ = ["load_model", "save_model"]
+
+M = TypeVar("M", bound=nn.Module)
 
 _REMEDY = (
     f"download {SETTINGS_FILE} and {WEIGHTS_FILE} of naver/DUSt3R_ViTLarge_BaseDecoder_224_linear (or "
@@ -37,8 +39,10 @@ _REMEDY = (
 _ALIAS = re.compile(r"\bscratch\.layer_rn\.(\d)\.")
 
 
-def load_model(source: str | Path, *, device: torch.device | str, dtype: torch.dtype) -> DUSt3R:
-    """A trained model, ready to predict; see `DUSt3R.from_pretrained`.
+def load_model(
+    build: Callable[[DUSt3RConfig], M], source: str | Path, *, device: torch.device | str, dtype: torch.dtype
+) -> M:
+    """The network that `build` makes of the settings, with the weights; see `DUSt3R.from_pretrained`.
 
     Raises:
         CheckpointError: There is no such model, it is damaged, or of another kind.
@@ -50,7 +54,7 @@ def load_model(source: str | Path, *, device: torch.device | str, dtype: torch.d
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     with torch.device("meta"):
-        model = DUSt3R(config)
+        model = build(config)
     count = sum(weight.numel() for weight in model.parameters())
     require_memory(path, count, torch.device(device), dtype, remedy="or take the embedded initialiser nview")
     stored = {_canonical(name): name for name in weights.shapes}
@@ -68,14 +72,16 @@ def load_model(source: str | Path, *, device: torch.device | str, dtype: torch.d
     return model.to(device)
 
 
-def save_model(model: DUSt3R, folder: Path, dtype: torch.dtype | None = None) -> None:
+def save_model(
+    model: nn.Module, config: DUSt3RConfig, folder: Path, dtype: torch.dtype | None = None
+) -> None:
     """Write settings and weights; see `DUSt3R.save_pretrained`.
 
     Raises:
         OutputError: The folder cannot be written to.
     """
     weights = {name: weight for name, weight in model.state_dict().items() if _canonical(name) == name}
-    save_folder(folder, weights, dict(sorted(model.config.to_published().items())), dtype)
+    save_folder(folder, weights, dict(sorted(config.to_published().items())), dtype)
 
 
 # ---------------------------------------------------------------- where it is
