@@ -8,10 +8,10 @@ from .dataset import load_gt_scene as load_gt_scene
 from .dataset import load_scene as load_scene
 from .dataset import load_views as load_views
 from .errors import AgsrecError as AgsrecError
-from .export.results import save_results as save_results
 from .gaussians import Gaussians as Gaussians
 from .pipeline import Listener as Listener
 from .pipeline import Settings as Settings
+from .pipeline.finishing import save_results as save_results
 from .pipeline.run import reconstruct as reconstruct
 from .ply import read_ply as read_ply
 from .ply import write_ply as write_ply

@@ -15,7 +15,7 @@ from agsrec.errors import AgsrecError, OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["atomic_path", "atomic_write", "contents_digest", "folder_entries", "read_bytes"]
+__all__ = ["atomic_path", "atomic_write", "contents_digest", "folder_entries", "prepare_folder", "read_bytes"]
 
 
 @contextmanager
@@ -65,6 +65,20 @@ def folder_entries(folder: str | Path) -> list[Path]:
         return sorted(Path(folder).iterdir())
     except (OSError, ValueError):
         return []
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder for results and prove that it can be written, before any work is done.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    probe = folder / ".writable"
+    atomic_write(probe, b"")
+    try:
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write in {folder} ({error.strerror}); name another folder") from error
 
 
 def contents_digest(path: str | Path) -> str:

@@ -148,7 +148,7 @@ def test_interruption(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agsrec.reconstruction.reconstruct", interrupt)
+    monkeypatch.setattr("agsrec.pipeline.run.fit_scene", interrupt)
     with pytest.raises(SystemExit) as stop:
         main(["run", "--category", "blob", "--data", str(data), "--output", str(tmp_path), *SPLAT])
     assert stop.value.code == 130

@@ -62,9 +62,8 @@ class Eval:
 
     def main(self, console: Console) -> None:
         """Run everything, print one table, and write the JSON file if asked."""
-        from agsrec.export.results import prepare_folder
         from agsrec.export.tables import text_table
-        from agsrec.files import atomic_write
+        from agsrec.files import atomic_write, prepare_folder
         from agsrec.kernels import announced
 
         if not self.folders:

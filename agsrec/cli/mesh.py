@@ -41,7 +41,7 @@ class Mesh:
     def main(self, console: Console) -> None:
         """Make it, write it, and say how good it is."""
         from agsrec.export.mesh_results import save_mesh
-        from agsrec.export.results import prepare_folder
+        from agsrec.files import prepare_folder
         from agsrec.mesh import make_mesh
         from agsrec.result_files import load_fitted
 

@@ -60,8 +60,8 @@ class Poses:
 
         from agsrec.camera_files import find_photo_cameras, write_cameras_json
         from agsrec.device import resolve_device
-        from agsrec.export.results import prepare_folder
         from agsrec.figures.cameras import cameras_figure
+        from agsrec.files import prepare_folder
         from agsrec.images import save_png
         from agsrec.pipeline.desk import Desk
         from agsrec.pipeline.run import pose

@@ -55,7 +55,7 @@ class Train:
         import torch
 
         from agsrec.device import resolve_device
-        from agsrec.export.results import prepare_folder
+        from agsrec.files import prepare_folder
 
         self._check()
         device = resolve_device(self.device)

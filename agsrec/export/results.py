@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from agsrec.camera_files import CameraCourse, write_camera_course, write_cameras_json
-from agsrec.errors import OutputError
 from agsrec.export.camera_export import Exported, save_camera_exports
 from agsrec.export.decisions import decision_record
 from agsrec.export.mesh_results import add_mesh
@@ -20,7 +19,7 @@ from agsrec.export.report import write_report
 from agsrec.figures.cameras import cameras_figure
 from agsrec.figures.panels import comparison_figure
 from agsrec.figures.turntable import save_turntable
-from agsrec.files import atomic_write
+from agsrec.files import atomic_write, prepare_folder
 from agsrec.images import save_png
 from agsrec.metrics.evaluation import evaluate, rendered_on_white
 from agsrec.ply import write_ply
@@ -33,21 +32,7 @@ if TYPE_CHECKING:
     from agsrec.reconstruction import Reconstruction
     from agsrec.views import Views
 
-__all__ = ["prepare_folder", "save_results"]
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the result folder and prove that it can be written, before any work is done.
-
-    Raises:
-        OutputError: It cannot.
-    """
-    probe = folder / ".writable"
-    atomic_write(probe, b"")
-    try:
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"cannot write in {folder} ({error.strerror}); name another folder") from error
+__all__ = ["save_results"]
 
 
 def save_results(

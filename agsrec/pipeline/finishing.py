@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from agsrec.camera_files import write_cameras_json
 from agsrec.errors import SceneError
-from agsrec.export.results import save_results
 from agsrec.files import contents_digest
-from agsrec.mesh import MeshResult, make_mesh
 from agsrec.pipeline.desk import STORE_FOLDER, Desk
 
 if TYPE_CHECKING:
     from agsrec.dataset import Scene
+    from agsrec.mesh import MeshResult
     from agsrec.pipeline.photos import Posed
     from agsrec.reconstruction import Reconstruction
 
-__all__ = ["Exported", "export_result", "make_textured_mesh"]
+__all__ = ["Exported", "export_result", "make_textured_mesh", "save_results"]
 
 _CLOCKS = 10**9  # nanoseconds by which the clocks of files and of programs may differ
 
 
 def make_textured_mesh(desk: Desk, result: Reconstruction) -> MeshResult | None:
     """The mesh, where one is wanted and the scene has a surface."""
+    from agsrec.mesh import make_mesh
+
     config = desk.settings.mesh
     if config is None:
         return None
@@ -64,6 +65,8 @@ def export_result(
     mesh: MeshResult | None,
 ) -> Exported:
     """Write all files of a result, unless exactly these are there already."""
+    from agsrec.export import results
+
     extras = {} if posed is None else posed.extras()
     inputs = {"result": result, "scene": scene, "mesh": mesh, "what is known of the cameras": extras}
     request = desk.request("export", inputs, mesh_format=desk.settings.mesh_format)
@@ -76,7 +79,7 @@ def export_result(
         if posed is not None:
             file = folder / "cameras_initial.json"
             write_cameras_json(file, posed.estimate.cameras, posed.views.names, extras=extras)
-        metrics = save_results(result, folder, scene, mesh, mesh_format=desk.settings.mesh_format)
+        metrics = results.save_results(result, folder, scene, mesh, mesh_format=desk.settings.mesh_format)
         return Exported(metrics, _files(folder, begun), metrics.get("mesh", {}).get("file"))
 
     return desk.once(request, "writing the results", written)
@@ -90,3 +93,25 @@ def _files(folder: Path, since: int) -> dict[str, str]:
         if name.parts[0] != STORE_FOLDER and file.is_file() and file.stat().st_mtime_ns >= since:
             found[name.as_posix()] = contents_digest(file)
     return found
+
+
+# -------------------------------------------------------------------- for programs
+
+
+def save_results(result: Reconstruction, folder: str | Path, scene: Scene | None = None) -> dict[str, Any]:
+    """Write a reconstruction into a folder, all but the mesh.
+
+    Args:
+        result: The reconstruction.
+        folder: Folder to write into; it is made if need be.
+        scene: What it was made from: with ground truth, pose errors and novel-view quality are measured too.
+
+    Returns:
+        The metrics, as stored in `metrics.json`.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    from agsrec.export import results
+
+    return results.save_results(result, folder, scene)

@@ -17,13 +17,13 @@ from agsrec.outliers import correct_outliers
 from agsrec.pipeline.desk import Desk
 from agsrec.prior import load_prior
 from agsrec.prior.sds import Glimpse, ScoreDistillation
-from agsrec.prior.zero123 import Zero123
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.config import FitConfig
     from agsrec.fit import Guidance
     from agsrec.outliers import Correction
+    from agsrec.prior.zero123 import Zero123
     from agsrec.store import Checkpointing
     from agsrec.views import Views
 
@@ -49,8 +49,8 @@ class Judge:
         self.seconds: float | None = None
         if isinstance(named, str | Path):
             self.name = fingerprint(named)
-        elif isinstance(named, Zero123):
-            self.name, self.seconds = named.fingerprint(), 0.0
+        elif (model := _model(named)) is not None:
+            self.name, self.seconds = model.fingerprint(), 0.0
         else:
             self.name = None if named is None else _CUSTOM
 
@@ -68,10 +68,18 @@ class Judge:
     def shown(self, views: Views, config: FitConfig) -> Guidance | None:
         """The judge, once it was shown the photos."""
         self.load()
-        if isinstance(self._named, Zero123):
-            return ScoreDistillation(self._named, views, config.guidance)
         assert not isinstance(self._named, str | Path)
-        return self._named
+        model = _model(self._named)
+        return self._named if model is None else ScoreDistillation(model, views, config.guidance)
+
+
+def _model(named: Zero123 | Guidance | None) -> Zero123 | None:
+    """The prior, if it is one; its libraries are only loaded where something may be."""
+    if not isinstance(named, torch.nn.Module):
+        return None
+    from agsrec.prior.zero123 import Zero123
+
+    return named if isinstance(named, Zero123) else None
 
 
 # -------------------------------------------------------------------- outliers

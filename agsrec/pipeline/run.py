@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agsrec.dataset import Scene, posed_scene
 from agsrec.errors import OptionError, ShapeError
-from agsrec.export.results import prepare_folder
+from agsrec.files import prepare_folder
 from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.finishing import export_result, make_textured_mesh
 from agsrec.pipeline.fitting import Judge, correct_poses, fit_scene, resolved_options

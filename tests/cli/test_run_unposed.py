@@ -111,7 +111,7 @@ def test_a_relative_folder_and_a_cut_out_one(data: Path, monkeypatch: pytest.Mon
         saved.append(folder)
         return {"input": {"psnr": 0.0}, "seconds": 0.0}
 
-    monkeypatch.setattr("agsrec.pipeline.finishing.save_results", save)
+    monkeypatch.setattr("agsrec.export.results.save_results", save)
     install(monkeypatch, knowing(TRUE, NAMES))
     monkeypatch.chdir(data / "blob")
     main(["run", ".", "--output", "../../a", *SPLAT])

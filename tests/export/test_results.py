@@ -15,8 +15,9 @@ from agsrec.cameras import Cameras
 from agsrec.dataset import Scene, load_scene
 from agsrec.errors import OutputError
 from agsrec.export import results as module
-from agsrec.export.results import prepare_folder, save_results
+from agsrec.export.results import save_results
 from agsrec.figures import turntable
+from agsrec.files import prepare_folder
 from agsrec.gaussians import Gaussians
 from agsrec.pipeline import Settings
 from agsrec.pipeline.run import reconstruct
