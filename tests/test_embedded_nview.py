@@ -17,6 +17,12 @@ from agsrec.views import Views
 FOLDER = Path(__file__).parents[1] / "checkpoints" / "nview-mini"
 
 
+@pytest.fixture(scope="module")
+def objects() -> list[Views]:
+    """Photos of three objects."""
+    return [views for views, _ in unseen_view_sets(3)]
+
+
 def test_card_lists_the_files_as_they_are() -> None:
     card = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\S+) \| ([\d,]+) \| `([0-9a-f]{64})` \|$", card, re.MULTILINE)
@@ -33,23 +39,19 @@ def test_unseen_objects_are_posed_as_well_as_stated() -> None:
     assert report["unseen_median_deg"] < 22 and report["unseen_within_30"] > 0.65
 
 
-def test_by_its_name_and_the_same_each_time() -> None:
-    views, _ = unseen_view_sets(1)[0]
-    views = views[[0, 1, 2, 3]]
+def test_by_its_name_and_the_same_each_time(objects: list[Views]) -> None:
+    views = objects[0][[0, 1, 2]]
     first, second = (initialize(views, "nview", device="cpu") for _ in range(2))
     assert torch.equal(first.cameras.viewmats, second.cameras.viewmats)
-    assert first.placed.all() and first.points is not None
+    assert len(first.cameras) == 3 and first.placed.all() and first.points is not None
 
 
-def test_more_views_than_any_training_batch() -> None:
-    sets = unseen_view_sets(3)
-    images = torch.cat([v.images for v, _ in sets])
+def test_more_views_than_any_training_batch(objects: list[Views]) -> None:
+    images = torch.cat([views.images for views in objects])
     many = Views(images, tuple(str(k) for k in range(len(images))))
     found = initialize(many, "nview", device="cpu", refine=False)
     assert len(found.placed) == len(images) and bool(found.cameras.viewmats.isfinite().all())
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_few_views(count: int) -> None:
-    views, _ = unseen_view_sets(1)[0]
-    assert len(initialize(views[list(range(count))], "nview", device="cpu").cameras) == count
+def test_two_views(objects: list[Views]) -> None:
+    assert len(initialize(objects[0][[0, 1]], "nview", device="cpu").cameras) == 2
