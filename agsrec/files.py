@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import stat
 from contextlib import contextmanager, suppress
@@ -15,7 +16,17 @@ from agsrec.errors import AgsrecError, OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["atomic_path", "atomic_write", "contents_digest", "folder_entries", "prepare_folder", "read_bytes"]
+__all__ = [
+    "atomic_path",
+    "atomic_write",
+    "contents_digest",
+    "folder_entries",
+    "prepare_folder",
+    "read_bytes",
+    "remove_leftovers",
+]
+
+_TEMPORARY = re.compile(r"\.(\d+)-[0-9a-f]{16}(\.|$)")  # names that `atomic_path` makes up
 
 
 @contextmanager
@@ -34,7 +45,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {target}: it is a folder; give the name of a file")
     if "\0" in str(target):
         raise OutputError(f"cannot write {str(target)!r}: a null byte in the name; give another name")
-    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+    temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(8)}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -79,6 +90,25 @@ def prepare_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OutputError(f"cannot write in {folder} ({error.strerror}); name another folder") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of `atomic_path` in a folder and below whose processes are no more."""
+    for file in folder.rglob(".*"):
+        name = _TEMPORARY.match(file.name)
+        if name is not None and not _is_running(int(name[1])):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's, or where the system does not tell
+        return True
+    return True
 
 
 def contents_digest(path: str | Path) -> str:

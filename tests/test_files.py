@@ -57,3 +57,28 @@ def test_unreadable(tmp_path: Path, name: str) -> None:
     with pytest.raises(ImageError, match="device or pipe"):
         read_bytes("/dev/zero", error=ImageError, what="an image", limit=4)
     assert read_bytes(tmp_path / "file", error=ImageError, what="an image", limit=5) == b"12345"
+
+
+def test_what_a_killed_process_left_behind_is_removed(tmp_path: Path) -> None:
+    import multiprocessing
+    import os
+
+    from agsrec.files import remove_leftovers
+
+    def write() -> None:
+        with atomic_path(tmp_path / "deep" / "video.mp4") as temporary:
+            temporary.write_bytes(b"half")
+            os._exit(9)
+
+    killed = multiprocessing.get_context("fork").Process(target=write)
+    killed.start()
+    killed.join()
+    (left,) = (tmp_path / "deep").iterdir()
+    own = [tmp_path / name for name in (".hidden", ".12.png", "4-0123456789abcdef.png")]
+    for file in own:
+        file.touch()
+    with atomic_path(tmp_path / "mine.png") as temporary:
+        temporary.touch()
+        remove_leftovers(tmp_path)
+        assert temporary.exists() and not left.exists()
+    assert all(file.exists() for file in own)

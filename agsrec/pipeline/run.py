@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agsrec.dataset import Scene, posed_scene
 from agsrec.errors import OptionError, ShapeError
-from agsrec.files import prepare_folder
+from agsrec.files import prepare_folder, remove_leftovers
 from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.finishing import export_result, make_textured_mesh
 from agsrec.pipeline.fitting import Judge, correct_poses, fit_scene, resolved_options
@@ -79,6 +79,7 @@ def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
     _require_enough(scene.views, guided=desk.settings.prior is not None)
     if not desk.store.looks:
         prepare_folder(folder)  # before the long part
+        remove_leftovers(folder)
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
     mesh = make_textured_mesh(desk, result)
     exported = export_result(desk, result, folder, scene, posed, mesh)
@@ -102,7 +103,6 @@ def _reconstruction(
 ) -> Reconstruction:
     """The middle stages: outliers, and fit."""
     settings = desk.settings
-    _require_enough(views, guided=settings.prior is not None)
     _require_match(views, cameras)
     judge = Judge(settings.prior, desk.device)
     if posed is not None:
@@ -167,9 +167,9 @@ def reconstruct(
         CheckpointError: The prior cannot be used.
     """
     desk = Desk.at(None if keep is None else Path(keep), settings or Settings(), listener)
+    _require_enough(views, guided=desk.settings.prior is not None)
     if cameras is not None:
         return _reconstruction(desk, views, cameras, focal_known, None)
-    _require_enough(views, guided=desk.settings.prior is not None)
     posed = pose_views(desk, views)
     return _reconstruction(desk, posed.views, posed.estimate.cameras, focal_known, posed)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from agsrec.errors import ImageError, OptionError, OutputError
-from agsrec.files import atomic_write, folder_entries
+from agsrec.files import atomic_write, folder_entries, remove_leftovers
 from agsrec.images import IMAGE_SUFFIXES, encode_png
 from agsrec.lenses import Lens
 from agsrec.photos import Photo, known_photos, read_photo
@@ -23,7 +23,7 @@ from agsrec.preprocess.matting import foreground_colors
 from agsrec.preprocess.recenter import Crop, crop_rgba, object_box, square_crop
 from agsrec.preprocess.remover import AUTO, require_model
 
-__all__ = ["CutOuts", "Processed", "cut_out", "find_photos", "is_unfinished", "process"]
+__all__ = ["Processed", "find_photos", "is_unfinished", "process"]
 
 _UNFINISHED = ".unfinished"  # in `processed/` while files are being written there
 
@@ -54,39 +54,6 @@ class Processed:
             f"The cut-out of {name} is doubtful: {reason}; look at it"
             for name, reason in self.doubtful.items()
         ]
-
-
-@dataclass(frozen=True)
-class CutOuts:
-    """What is to be written of cut-out photos.
-
-    Attributes:
-        folder: Folder that gets `processed/`, and `source/` where `with_source`.
-        contents: PNG files by path.
-        processed: What `process` says of them.
-        with_source: Whether the crops with their background are among them.
-    """
-
-    folder: Path
-    contents: Mapping[Path, bytes]
-    processed: Processed
-    with_source: bool
-
-    def write(self) -> Processed:
-        """Write everything; `is_unfinished` tells until all of it is there.
-
-        Raises:
-            OutputError: A file cannot be written.
-        """
-        done, place = self.processed, self.folder / "processed"
-        atomic_write(place / _UNFINISHED, b"")
-        for file, data in self.contents.items():
-            atomic_write(file, data)
-        for name in done.skipped:
-            _forget(self.folder, name, source=self.with_source)
-        write_crops(place / "crops.json", done.crops, done.focals, done.lenses, without=done.skipped)
-        (place / _UNFINISHED).unlink(missing_ok=True)
-        return done
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -131,28 +98,6 @@ def process(
         ImageError: A photo cannot be read, none shows an object, or two photos share a name.
         OutputError: The results cannot be written.
     """
-    return cut_out(
-        path,
-        size=size,
-        model=model,
-        border_ratio=border_ratio,
-        recenter=recenter,
-        cameras=cameras,
-        progress=progress,
-    ).write()
-
-
-def cut_out(
-    path: str | Path,
-    *,
-    size: int = 512,
-    model: str = AUTO,
-    border_ratio: float = 0.2,
-    recenter: bool = True,
-    cameras: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> CutOuts:
-    """What `process` would write; arguments and errors are its own."""
     _check_options(size, model, border_ratio)
     folder, photos, write_source = find_photos(Path(path))
     known = known_photos(folder, cameras) if write_source or cameras is not None else {}
@@ -186,9 +131,22 @@ def cut_out(
         raise ImageError(_nothing_found(photos, skipped))
     files = tuple(folder / "processed" / f"{name}_rgba.png" for name in crops)
     doubtful = doubtful_cuts(looks, cuts.masks)
-    return CutOuts(
-        folder, results, Processed(files, crops, focals, lenses, doubtful, skipped), with_source=write_source
-    )
+    done = Processed(files, crops, focals, lenses, doubtful, skipped)
+    _write(folder, results, done, with_source=write_source)
+    return done
+
+
+def _write(folder: Path, contents: Mapping[Path, bytes], done: Processed, *, with_source: bool) -> None:
+    """Write everything; `is_unfinished` tells until all of it is there."""
+    place = folder / "processed"
+    atomic_write(place / _UNFINISHED, b"")
+    remove_leftovers(place)
+    for file, data in contents.items():
+        atomic_write(file, data)
+    for name in done.skipped:
+        _forget(folder, name, source=with_source)
+    write_crops(place / "crops.json", done.crops, done.focals, done.lenses, without=done.skipped)
+    (place / _UNFINISHED).unlink(missing_ok=True)
 
 
 def _nothing_found(photos: Mapping[str, Path], skipped: Mapping[str, str]) -> str:
