@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from agsrec.export.camera_export import EXPORTERS, Exported, save_camera_exports
+from agsrec.export.camera_export import EXPORTERS, ExportInput, save_camera_exports
 from agsrec.gaussians import Gaussians
 from agsrec.pipeline import STAGES
 from agsrec.pipeline.desk import VERSIONS
@@ -101,7 +101,7 @@ def test_an_exporter(additions: dict[str, Any], tmp_path: Path) -> None:
     files = [f"{k}_rgba.png" for k in range(3)]
     points = torch.rand(9, 3, generator=torch.Generator().manual_seed(0))
     scene = Gaussians.from_points(points, points, torch.full((9,), 0.01), opacity=0.9)
-    save_camera_exports(tmp_path, Exported(cameras, files, scene))
+    save_camera_exports(tmp_path, ExportInput(cameras, files, scene))
     lines = (tmp_path / "centers.txt").read_text().splitlines()
     assert [line.split()[0] for line in lines] == files
     assert float(lines[0].split()[1]) == pytest.approx(float(cameras.centers[0, 0]), abs=1e-4)

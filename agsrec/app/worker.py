@@ -29,6 +29,8 @@ _PATIENCE = 5.0  # seconds a killed process may take to vanish
 _PRELOADED = [
     "agsrec.app.tasks",
     "agsrec.pipeline.run",
+    "agsrec.export.results",
+    "agsrec.mesh.stage",
     "agsrec.preprocess",
     "agsrec.prior.zero123",
     "diffusers.models.unets.unet_2d_condition",

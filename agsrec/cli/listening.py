@@ -38,7 +38,7 @@ class ConsoleListener(Listener):
     def reused(self, name: StageName) -> None:
         """Name what is not computed again."""
         if name in _NAMES:
-            self.say(f"The {_NAMES[name]} of an earlier run can be used (--explain tells why)")
+            self.say(f"Using the {_NAMES[name]} of an earlier run (--explain tells why)")
 
     def doing(self, name: StageName, text: str) -> None:
         """Print what is being done."""

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.gaussians import Gaussians
 
-__all__ = ["EXPORTERS", "Exported", "save_camera_exports"]
+__all__ = ["EXPORTERS", "ExportInput", "save_camera_exports"]
 
 _SOLID = 0.3  # opacity of a Gaussian that counts as a point of the object
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportInput:
     """What an exporter is given.
 
     Attributes:
@@ -37,7 +37,7 @@ class Exported:
     gaussians: Gaussians
 
 
-def save_camera_exports(folder: Path, exported: Exported) -> None:
+def save_camera_exports(folder: Path, exported: ExportInput) -> None:
     """Write cameras for other programs into a folder, such as `export`; see `EXPORTERS`.
 
     Raises:
@@ -47,21 +47,21 @@ def save_camera_exports(folder: Path, exported: Exported) -> None:
         write(folder / name, exported)
 
 
-def _nerfstudio(path: Path, exported: Exported) -> None:
+def _nerfstudio(path: Path, exported: ExportInput) -> None:
     write_transforms_json(path, exported.cameras, [f"../views/{file}" for file in exported.files])
 
 
-def _colmap(path: Path, exported: Exported) -> None:
+def _colmap(path: Path, exported: ExportInput) -> None:
     g = exported.gaussians
     solid = g.opacities > _SOLID
     write_colmap(path, exported.cameras, exported.files, points=g.means[solid], colors=g.base_colors[solid])
 
 
-def _blender(path: Path, exported: Exported) -> None:
+def _blender(path: Path, exported: ExportInput) -> None:
     atomic_write(path, _BLENDER)
 
 
-EXPORTERS: dict[str, Callable[[Path, Exported], None]] = {
+EXPORTERS: dict[str, Callable[[Path, ExportInput], None]] = {
     "transforms.json": _nerfstudio,
     "sparse/0": _colmap,
     "blender.py": _blender,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from agsrec.camera_files import CameraCourse, write_camera_course, write_cameras_json
-from agsrec.export.camera_export import Exported, save_camera_exports
+from agsrec.export.camera_export import ExportInput, save_camera_exports
 from agsrec.export.decisions import decision_record
 from agsrec.export.mesh_results import add_mesh
 from agsrec.export.overview import Outcome, reconstruction_report
@@ -69,7 +69,7 @@ def save_results(
     write_camera_course(folder / "cameras_rounds.json", course)
     write_ply(folder / "splat.ply", result.gaussians)
     files = _write_views(result.views, folder / "views")
-    save_camera_exports(folder / "export", Exported(result.cameras, files, result.gaussians))
+    save_camera_exports(folder / "export", ExportInput(result.cameras, files, result.gaussians))
     inputs = result.views.composited(torch.ones(3))
     renders = rendered_on_white(result.gaussians, result.cameras)
     truth = None if scene is None else scene.truth

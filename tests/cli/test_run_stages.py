@@ -60,7 +60,7 @@ def test_nothing_twice(root: Path, computed: list[str], capsys: pytest.CaptureFi
     main(command(root))
     assert computed == []
     assert {f: f.read_bytes() for f in before} == before
-    assert "The fit of an earlier run can be used" in capsys.readouterr().out
+    assert "Using the fit of an earlier run" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

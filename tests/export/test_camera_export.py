@@ -15,7 +15,7 @@ import torch
 
 from agsrec.camera_files import read_colmap, read_transforms_json
 from agsrec.cameras import Cameras
-from agsrec.export.camera_export import Exported, save_camera_exports
+from agsrec.export.camera_export import ExportInput, save_camera_exports
 from agsrec.gaussians import Gaussians
 
 FILES = ["a_rgba.png", "b_rgba.png", "c_rgba.png"]
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "views").mkdir()
     for file in FILES[:2]:
         (tmp_path / "views" / file).write_bytes(b"")
-    save_camera_exports(tmp_path / "export", Exported(cameras(), FILES, scene()))
+    save_camera_exports(tmp_path / "export", ExportInput(cameras(), FILES, scene()))
     return tmp_path / "export"
 
 
