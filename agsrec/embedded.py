@@ -14,15 +14,27 @@ from pathlib import Path
 
 from agsrec.errors import CheckpointError
 
-__all__ = ["EMBEDDED", "EMBEDDED_PRIOR", "ListedFile", "embedded_folder", "faults", "find_checkpoint"]
+__all__ = [
+    "EMBEDDED",
+    "EMBEDDED_MATCHER",
+    "EMBEDDED_PRIOR",
+    "ListedFile",
+    "embedded_folder",
+    "faults",
+    "find_checkpoint",
+]
 
 EMBEDDED_PRIOR = "zero123-6dof-mini"
 """The prior that comes with the project."""
+
+EMBEDDED_MATCHER = "disk-lightglue"
+"""The matcher of photos that comes with the project."""
 
 EMBEDDED = {
     "u2netp": "name another background model, such as grabcut",
     EMBEDDED_PRIOR: "go without with --prior none",
     "nview-mini": "name another initialiser with --init",
+    EMBEDDED_MATCHER: "pose without matches with --init nview",
 }
 """Every model that comes with the project, and what to do without it."""
 

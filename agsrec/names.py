@@ -9,7 +9,7 @@ __all__ = ["DeviceName", "MeshFormat", "MethodName"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 """Where to compute; see `agsrec.device`."""
 
-MethodName = Literal["nview", "dust3r", "leap", "colmap", "file"]
+MethodName = Literal["auto", "nview", "dust3r", "leap", "colmap", "file"]
 """Pose initialisers; see `agsrec.pose_init`."""
 
 MeshFormat = Literal["glb", "obj"]

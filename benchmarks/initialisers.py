@@ -1,104 +1,236 @@
-"""How well an initialiser poses objects from nothing: unseen random objects, and folders with known cameras.
+"""How well initialisers pose objects from nothing: rendered, photographed, and products from a shelf.
 
-python benchmarks/initialisers.py [FOLDER...] [--method nview] [--model M] [--random 50] [--views 8 4]
-                                  [--rough]
+python benchmarks/initialisers.py [FOLDER...] [--methods nview auto] [--views 8 4] [--random 16]
+                                  [--products 20] [--plain 20] [--first 0] [--rough] [--json FILE]
 
-FOLDER holds ground truth, or a scene whose cameras.json is taken for the truth. Errors are relative rotation
-errors over pairs of views; a pair with a view that could not be placed counts as 180 degrees. With --rough,
-poses are measured as the network says, without the coarse scenes that better them.
+FOLDER holds ground truth, or a scene whose cameras.json is taken for the truth; folders with one parent are
+shown together. Errors are relative rotation errors over pairs of views; a pair with a view that could not be
+placed counts as 180 degrees. A cut-out does not tell where its photo's principal point was: true cameras are
+turned until they look through the middle of the cut-out, which changes the picture by a homography alone.
+With --rough, poses are measured without the coarse scenes that better them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from machine import description, heading
+from torch import Tensor
 
 from agsrec import Cameras, Views, load_gt_scene
 from agsrec.dataset import load_scene
 from agsrec.errors import AgsrecError, CameraError
 from agsrec.export.tables import text_table
-from agsrec.metrics.poses import pairwise_rotation_errors, summarize_rotations
+from agsrec.files import atomic_write
+from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.pose_init import PlacementError, initialize
+from agsrec.synthetic import product_object, random_cameras, render_views
 from agsrec.training.nview_validation import unseen_view_sets
 
-Photos = tuple[str, Views, Cameras]
+PRODUCT_SIZE = 256
+SURE = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01)  # bounds of the confidences that are counted together
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Views of an object with true cameras, and the set that it belongs to."""
+
+    name: str
+    group: str
+    views: Views
+    cameras: Cameras
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an initialiser made of some photos.
+
+    Attributes:
+        asked: How many views it was to get at most.
+        errors: Relative rotation errors [P] in degrees.
+        right: Whether each view is within 15 degrees of most others [V].
+        confidence: Of each view [V].
+        focal: Estimated focal length over the true one.
+        seconds: Time it took.
+    """
+
+    name: str
+    group: str
+    method: str
+    asked: int
+    views: int
+    errors: list[float]
+    right: list[bool]
+    confidence: list[float]
+    focal: float
+    seconds: float
 
 
 def given(folder: Path) -> Photos:
     """A folder's input views and true, or taken for true, cameras."""
     try:
         scene = load_gt_scene(folder)
-        return scene.name, scene.views, scene.cameras
     except CameraError:
         scene = load_scene(folder.parent, folder.name)
-        return scene.name, scene.views, scene.cameras
+    return Photos(scene.name, folder.resolve().parent.name, scene.views, scene.cameras)
 
 
-def errors(
-    photos: Photos, views: int, method: Any, model: str | None, rough: bool
-) -> tuple[torch.Tensor, float]:
-    """Relative rotation errors [P] in degrees of the first views, and seconds."""
-    _, pictures, truth = photos
-    kept = list(range(min(views, len(pictures))))
+def products(count: int, first: int, *, printed: bool) -> list[Photos]:
+    """Cans, bottles, boxes and mugs in a ring of eight views."""
+    found = []
+    for index in range(first, first + count):
+        obj, chance = product_object(index, printed=printed), np.random.default_rng((13, index))
+        cameras = random_cameras(obj.vertices, 8, PRODUCT_SIZE, chance, layout="ring")
+        images = torch.from_numpy(render_views(obj, cameras).images)
+        views = Views(images, tuple(f"{view:03d}" for view in range(8)))
+        group = "products, printed" if printed else "products, plain"
+        found.append(Photos(f"{group} {index}", group, views, cameras))
+    return found
+
+
+def looking_through_the_middle(cameras: Cameras) -> Cameras:
+    """Cameras that look through the middle of their pictures, as a cut-out's have to be taken to."""
+    middle = torch.tensor([0.5 * cameras.width, 0.5 * cameras.height]).to(cameras.Ks)
+    away = (cameras.principal_points - middle) / cameras.focal_lengths
+    forward = torch.cat([-away, torch.ones_like(away[:, :1])], 1)
+    forward = forward / forward.norm(dim=1, keepdim=True)
+    axis = torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0]).to(forward).expand_as(forward))
+    # The rotation from one unit vector to another, by Rodrigues.
+    cross = torch.zeros(len(axis), 3, 3).to(axis)
+    for (row, column), (k, sign) in {
+        (2, 1): (0, 1), (1, 2): (0, -1), (0, 2): (1, 1), (2, 0): (1, -1), (1, 0): (2, 1), (0, 1): (2, -1),
+    }.items():  # fmt: skip
+        cross[:, row, column] = sign * axis[:, k]
+    turn = torch.eye(3).to(axis) + cross + cross @ cross / (1 + forward[:, 2])[:, None, None]
+    viewmats = cameras.viewmats.clone()
+    viewmats[:, :3] = turn @ viewmats[:, :3]
+    Ks = Cameras.intrinsics(cameras.focal_lengths, cameras.width, cameras.height)
+    return Cameras(viewmats, Ks, cameras.width, cameras.height)
+
+
+def pose(photos: Photos, count: int, method: Any, *, rough: bool) -> Outcome:
+    """An initialiser's outcome for the first views."""
+    kept = list(range(min(count, len(photos.views))))
+    truth = looking_through_the_middle(photos.cameras[kept])
     clock = time.perf_counter()
-    found = torch.full((len(kept) * (len(kept) - 1) // 2,), 180.0, dtype=torch.float64)
+    errors, focal = torch.full((len(kept), len(kept)), 180.0, dtype=torch.float64), 0.0
+    confidence = torch.zeros(len(kept))
     try:
-        estimate = initialize(pictures[kept], method, model=model, refine=not rough)
+        estimate = initialize(photos.views[kept], method, refine=not rough)
     except PlacementError:
-        return found, time.perf_counter() - clock
+        pass
+    else:
+        rows = torch.tensor(estimate.indices)
+        i, j = torch.triu_indices(len(rows), len(rows), 1)
+        found = pairwise_rotation_errors(estimate.cameras, truth[estimate.indices]).double()
+        errors[rows[i], rows[j]] = errors[rows[j], rows[i]] = found
+        confidence = estimate.confidence
+        ratio = estimate.cameras.focal_lengths.mean(1) / truth[estimate.indices].focal_lengths.mean(1)
+        focal = float(ratio.median())
     seconds = time.perf_counter() - clock
-    i, j = torch.triu_indices(len(kept), len(kept), 1)
-    placed = estimate.placed[i] & estimate.placed[j]
-    found[placed] = pairwise_rotation_errors(estimate.cameras, truth[estimate.indices]).double()
-    return found, seconds
+    return Outcome(
+        name=photos.name,
+        group=photos.group,
+        method=method,
+        asked=count,
+        views=len(kept),
+        errors=_pairs(errors).tolist(),
+        right=_right(errors).tolist(),
+        confidence=confidence.tolist(),
+        focal=focal,
+        seconds=seconds,
+    )
 
 
-def row(
-    name: str, members: Iterable[Photos], views: int, method: str, model: str | None, rough: bool
-) -> dict[str, Any]:
+def _pairs(errors: Tensor) -> Tensor:
+    i, j = torch.triu_indices(len(errors), len(errors), 1)
+    return errors[i, j]
+
+
+def _right(errors: Tensor) -> Tensor:
+    """Views [V] that are within 15 degrees of at least half of the others."""
+    others = ~torch.eye(len(errors), dtype=torch.bool)
+    near = (errors < 15) & others
+    return near.sum(1) >= 0.5 * (len(errors) - 1)
+
+
+def row(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """One line of the table."""
-    measured = [errors(photos, views, method, model, rough) for photos in members]
-    summary = summarize_rotations(torch.cat([e for e, _ in measured]))
+    errors = torch.tensor([e for o in outcomes for e in o.errors])
+    focal = (torch.tensor([o.focal for o in outcomes]) - 1).abs()
+    within = {limit: 100 * float((errors < limit).float().mean()) for limit in (5, 15, 30)}
     return {
-        "Photos": f"{len(measured)} {name}",
-        "Views": views,
-        "Median (°)": f"{summary.median_deg:.1f}",
-        "Within 15° (%)": f"{100 * summary.within_15:.0f}",
-        "Within 30° (%)": f"{100 * summary.within_30:.0f}",
-        "Seconds": f"{sum(s for _, s in measured) / len(measured):.1f}",
+        "Photos": name,
+        "Views": max(o.views for o in outcomes),
+        "Method": outcomes[0].method,
+        "Median (°)": f"{errors.median():.1f}",
+        "< 5° (%)": f"{within[5]:.0f}",
+        "< 15° (%)": f"{within[15]:.0f}",
+        "< 30° (%)": f"{within[30]:.0f}",
+        "Focal off (%)": f"{100 * focal.median():.0f}, worst {100 * focal.max():.0f}",
+        "Seconds": f"{sum(o.seconds for o in outcomes) / len(outcomes):.1f}",
     }
 
 
+def calibration(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+    """Of views whose poses are said to be right with some confidence, how many are."""
+    said = [(c, r) for o in outcomes for c, r in zip(o.confidence, o.right, strict=True)]
+    rows = []
+    for low, high in pairwise(SURE):
+        chosen = [r for c, r in said if low <= c < high]
+        if chosen:
+            share = f"{100 * sum(chosen) / len(chosen):.0f}"
+            rows.append({"Confidence": f"{low:.2f} on", "Views": len(chosen), "Within 15° (%)": share})
+    return rows
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print the table."""
+    """Measure, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path)
-    parser.add_argument("--method", default="nview")
-    parser.add_argument("--model")
-    parser.add_argument("--random", type=int, default=50, help="number of random objects")
+    parser.add_argument("--methods", nargs="+", default=["nview", "auto"])
+    parser.add_argument("--random", type=int, default=0, help="number of random objects")
+    parser.add_argument("--products", type=int, default=0, help="number of products with a printed label")
+    parser.add_argument("--plain", type=int, default=0, help="number of products without print")
+    parser.add_argument("--first", type=int, default=0, help="first of the random objects and products")
     parser.add_argument("--views", type=int, nargs="+", default=[8, 4])
-    parser.add_argument("--rough", action="store_true", help="the network's answer as it is")
+    parser.add_argument("--rough", action="store_true", help="without coarse scenes")
+    parser.add_argument("--json", type=Path, help="file for all outcomes")
     options = parser.parse_args(argv)
     print(heading(description()), flush=True)
-    rows: list[dict[str, Any]] = []
+    outcomes: list[Outcome] = []
     try:
         scenes = [given(folder) for folder in options.folders]
-        unseen = [(str(k), *pair) for k, pair in enumerate(unseen_view_sets(options.random))]
-        sets = {"given": scenes, "random, ring": unseen[::2], "random, scattered": unseen[1::2]}
-        for views in options.views:
-            for name, members in sets.items():
-                if members:
-                    rows.append(row(name, members, views, options.method, options.model, options.rough))
-            rows.extend(row(s[0], [s], views, options.method, options.model, options.rough) for s in scenes)
+        unseen = unseen_view_sets(options.random, options.first)
+        scenes += [Photos(f"random {k}", "random", *pair) for k, pair in enumerate(unseen, options.first)]
+        scenes += products(options.products, options.first, printed=True)
+        scenes += products(options.plain, options.first, printed=False)
+        for count in options.views:
+            for photos in scenes:
+                for method in options.methods:
+                    outcomes.append(pose(photos, count, method, rough=options.rough))
+                    print(text_table([row(photos.name, outcomes[-1:])]).splitlines()[-1], flush=True)
+                    if options.json is not None:
+                        atomic_write(options.json, json.dumps([asdict(o) for o in outcomes]) + "\n")
     except AgsrecError as error:
         parser.error(str(error))
-    print(text_table(rows))
+    for count in options.views:
+        sets: dict[tuple[str, str], list[Outcome]] = {}
+        for outcome in (o for o in outcomes if o.asked == count):
+            sets.setdefault((outcome.group, outcome.method), []).append(outcome)
+        rows = [row(f"{len(members)} {group}", members) for (group, _), members in sets.items()]
+        print(f"\nFirst {count} views\n{text_table(rows)}")
+    for method in options.methods:
+        print(f"\n{method}\n{text_table(calibration(o for o in outcomes if o.method == method))}")
 
 
 if __name__ == "__main__":

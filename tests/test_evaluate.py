@@ -75,8 +75,8 @@ def blob(tmp_path: Path) -> Path:
 def test_from_an_initialiser(blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = load_gt_scene(blob).cameras
     install(monkeypatch, knowing(rough(truth, 10), NAMES, lost=["003"]))
-    result = evaluate_folders([blob], Settings(fit=tiny_config(30, size=32)), init="nview")
-    assert [(r["start"], r["placed"], r["views"]) for r in result.runs] == [("oracle", 6, 6), ("nview", 5, 6)]
+    result = evaluate_folders([blob], Settings(fit=tiny_config(30, size=32)), init="auto")
+    assert [(r["start"], r["placed"], r["views"]) for r in result.runs] == [("oracle", 6, 6), ("auto", 5, 6)]
     run, row = result.runs[1], result.rows[1]
     before, after = run["pair_errors_before_deg"], run["pair_errors_deg"]
     assert len(before) == len(after) == 15 and "noise_deg" not in run
@@ -98,8 +98,8 @@ def test_an_initialiser_alone(blob: Path, monkeypatch: pytest.MonkeyPatch) -> No
     truth = load_gt_scene(blob).cameras
     monkeypatch.setattr("agsrec.evaluate.reconstruct", lambda *_, **__: pytest.fail("a fit was done"))
     install(monkeypatch, knowing(truth, NAMES))
-    result = evaluate_folders([blob], init="nview", init_only=True, num_views=4, seeds=(0, 1))
-    assert [(r["start"], r["placed"]) for r in result.runs] == [("nview", 4)] * 2
+    result = evaluate_folders([blob], init="auto", init_only=True, num_views=4, seeds=(0, 1))
+    assert [(r["start"], r["placed"]) for r in result.runs] == [("auto", 4)] * 2
     assert result.rows[0]["Init < 15° (%)"] == 100 and "PSNR (dB)" not in result.rows[0]
     assert result.rows[0]["Init error (°)"] < 0.1
 
@@ -109,7 +109,7 @@ def test_an_initialiser_that_finds_nothing_is_a_figure_too(
 ) -> None:
     truth = load_gt_scene(blob).cameras
     install(monkeypatch, knowing(truth, NAMES, lost=NAMES))
-    result = evaluate_folders([blob], init="nview", oracle=False)
+    result = evaluate_folders([blob], init="auto", oracle=False)
     (run,) = result.runs
     assert run["placed"] == 0 and run["pair_errors_before_deg"] == [180.0] * 15 and "novel" not in run
     assert result.rows[0]["Placed (%)"] == 0 and result.rows[0]["Init < 30° (%)"] == 0

@@ -31,8 +31,8 @@ class Poses:
     folder: tyro.conf.Positional[Path]
     """Folder of photos; they are cut out first unless it has cut-out ones."""
     method: MethodName | None = None
-    """nview (embedded), dust3r, leap, colmap, or file to convert another program's cameras. By default file
-    where a transforms.json or a COLMAP model is with the photos, else nview."""
+    """auto (all evidence together), nview, dust3r, leap, colmap, or file to convert other programs' cameras.
+    By default file where a transforms.json or a COLMAP model is with the photos, else auto."""
     model: str | None = None
     """Checkpoint of the method: a folder, a name in checkpoints/, or a hub id; its usual one by default."""
     file: Path | None = None
@@ -75,7 +75,7 @@ class Poses:
         file = self.file
         if file is None and self.method in (None, "file"):
             file = find_photo_cameras(folder)
-        method = self.method or ("nview" if file is None else "file")
+        method = self.method or ("auto" if file is None else "file")
         settings = Settings(
             seed=self.seed,
             device=self.device,

@@ -53,8 +53,8 @@ class Run:
     """Diffusion model that judges views nobody photographed: a folder, a name in checkpoints/, a hub id, or
     none."""
     init: MethodName | None = None
-    """Initialiser that estimates the cameras: nview, dust3r, leap, colmap or file. By default, and only where
-    there is no cameras.json: file where there is a transforms.json or a COLMAP model, else nview."""
+    """Initialiser that estimates the cameras: auto, nview, dust3r, leap, colmap or file. By default, and only
+    where there is no cameras.json: file where there is a transforms.json or a COLMAP model, else auto."""
     init_model: str | None = None
     """Checkpoint of the initialiser: a folder, a name in checkpoints/, or a hub id."""
     init_file: Path | None = None
@@ -143,7 +143,7 @@ class Run:
 
     def _method(self) -> MethodName:
         """The initialiser, where one is needed."""
-        return self.init or ("nview" if self._camera_file() is None else "file")
+        return self.init or ("auto" if self._camera_file() is None else "file")
 
     def _camera_file(self) -> Path | None:
         """The camera file to start from: the one given, or else the one that is with the photos."""

@@ -1,5 +1,5 @@
 """Joint optimisation of 3D Gaussians and cameras."""
 
-from agsrec.fit.joint import FitProgress, FitResult, Guidance, fit
+from agsrec.fit.joint import CameraLoss, FitProgress, FitResult, Guidance, fit
 
-__all__ = ["FitProgress", "FitResult", "Guidance", "fit"]
+__all__ = ["CameraLoss", "FitProgress", "FitResult", "Guidance", "fit"]

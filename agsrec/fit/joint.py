@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from agsrec.store import Checkpointing
     from agsrec.views import Views
 
-__all__ = ["FitProgress", "FitResult", "Guidance", "fit"]
+__all__ = ["CameraLoss", "FitProgress", "FitResult", "Guidance", "fit"]
+
+
+CameraLoss = Callable[["Cameras", float], Tensor]
+"""A loss of cameras alone, and of the share of the fit that is done."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ def fit(
     seed: int = 0,
     points: PointMap | None = None,
     guidance: Guidance | None = None,
+    camera_loss: CameraLoss | None = None,
     progress: Callable[[FitProgress], None] | None = None,
     checkpointing: Checkpointing | None = None,
 ) -> FitResult:
@@ -125,6 +130,8 @@ def fit(
         points: Surface points in the world of the cameras, for the first scene; without them, or with few, it
             is the visual hull.
         guidance: Judge of novel views in guided rounds, such as a diffusion prior; see `StatefulGuidance`.
+        camera_loss: What is known of the cameras beside the photos, such as matches: their loss, and how much
+            of the fit is done, in [0, 1).
         progress: Called at every record of the history; an exception from it ends the fit.
         checkpointing: Where to keep the state; a matching state found there is continued.
 
@@ -139,7 +146,7 @@ def fit(
             if isinstance(guidance, StatefulGuidance):
                 guidance.load_state_dict(stored["judge"])
     while state.round < len(config.rounds):
-        _run_round(state, views, config, points, guidance, progress, checkpointing)
+        _run_round(state, views, config, points, guidance, camera_loss, progress, checkpointing)
     assert state.optimizer is not None
     final = state.current()
     final = replace(final, viewmats=final.viewmats.detach(), Ks=final.Ks.detach())
@@ -173,6 +180,7 @@ def _run_round(
     config: FitConfig,
     points: PointMap | None,
     guidance: Guidance | None,
+    camera_loss: CameraLoss | None,
     progress: Callable[[FitProgress], None] | None,
     checkpointing: Checkpointing | None,
 ) -> None:
@@ -190,7 +198,7 @@ def _run_round(
         state.optimizer.raise_sh_degree(plan.sh_degree_at(index))
         target = Target.at(views, stage.size)
         while state.iteration < end:
-            record = _step(state, target, config, plan, guidance)
+            record = _step(state, target, config, plan, guidance, camera_loss)
             now = time.perf_counter()
             state.seconds, clock = state.seconds + now - clock, now
             if record is not None:
@@ -230,7 +238,12 @@ def _as_it_stands(state: _State) -> tuple[Gaussians, Cameras]:
 
 
 def _step(
-    state: _State, target: Target, config: FitConfig, plan: Round, guidance: Guidance | None
+    state: _State,
+    target: Target,
+    config: FitConfig,
+    plan: Round,
+    guidance: Guidance | None,
+    camera_loss: CameraLoss | None,
 ) -> dict[str, Any] | None:
     """One optimisation step over all views; a record of it at every logging interval."""
     assert state.optimizer is not None and state.poses is not None and state.center is not None
@@ -252,6 +265,9 @@ def _step(
         )
         state.guidance_loss = float(judged.detach())
         loss = loss + judged
+    if camera_loss is not None:
+        done = sum(r.iterations for r in config.rounds[: state.round]) + state.iteration
+        loss = loss + camera_loss(state.current(), done / max(1, config.iterations))
     loss.backward()
     state.optimizer.step(progress, config.densify.max_scale * state.radius)
     warmup = min(1.0, (state.iteration + 1) / max(1, config.poses.warmup))

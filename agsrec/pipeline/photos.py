@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agsrec.camera_files import camera_file_digest, find_photo_cameras, is_of_photos
 from agsrec.checkpoints import fingerprint
 from agsrec.dataset import load_unposed_views
+from agsrec.embedded import EMBEDDED_MATCHER, embedded_folder
 from agsrec.files import contents_digest, folder_entries
 from agsrec.fit.support import unsupported_shares
 from agsrec.images import has_photos
@@ -112,7 +113,6 @@ def _photo_cameras(desk: Desk, folder: Path) -> Path | None:
 
 
 def _cut_out_request(desk: Desk, folder: Path) -> Request:
-    from agsrec.embedded import embedded_folder
     from agsrec.preprocess import AUTO, EMBEDDED, default_model, find_photos
 
     model = desk.settings.background_model
@@ -171,6 +171,9 @@ def pose_views(desk: Desk, views: Views, folder: Path | None = None) -> Posed:
         "camera file": "none" if posing.file is None else camera_file_digest(posing.file),
         "weights": "none" if model is None else fingerprint(model),
     }
+    if posing.method == "auto":
+        matcher = embedded_folder(EMBEDDED_MATCHER)
+        inputs["matcher"] = "none" if matcher is None else contents_digest(matcher)
     if posing.method == "colmap" and folder is not None:
         inputs["photos with their background"] = contents_digest(folder / "source")
     options = {"init": posing.method, "init_focal": posing.focal}

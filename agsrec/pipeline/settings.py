@@ -49,7 +49,7 @@ class Posing:
         focal: Focal length in pixels of the cut-out photos, if known.
     """
 
-    method: MethodName = "nview"
+    method: MethodName = "auto"
     model: str | None = None
     file: Path | None = None
     focal: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,13 @@ class Elsewhere:
 
 
 def views_elsewhere(
-    photos: Views, cameras: Cameras, scene: FitResult, config: FitConfig, *, seed: int = 0
+    photos: Views,
+    cameras: Cameras,
+    scene: FitResult,
+    config: FitConfig,
+    *,
+    suspects: Sequence[int] | None = None,
+    seed: int = 0,
 ) -> list[Elsewhere]:
     """Other places for the views that a scene explains worst, the most promising one first.
 
@@ -54,13 +61,15 @@ def views_elsewhere(
         cameras: Their poses, most of them right; the object stands upright near the origin.
         scene: What was fitted to all of them.
         config: Schedule of the fits, which compare pictures of the last stage's size.
+        suspects: Views to look at; those that the scene explains worst by default.
         seed: Seed of everything random.
     """
     target = Target.at(photos, config.rounds[-1].stages[-1].size)
     everyone = torch.arange(len(photos))
-    suspects = _errors(target, everyone, scene, cameras).argsort(descending=True)[:_SUSPECTS]
+    if suspects is None:
+        suspects = _errors(target, everyone, scene, cameras).argsort(descending=True)[:_SUSPECTS].tolist()
     found = []
-    for view in suspects.tolist():
+    for view in suspects:
         rest = everyone[everyone != view].tolist()
         others = fit(photos[rest], cameras[rest], config, seed=seed)
         places, away = _around(cameras, view)

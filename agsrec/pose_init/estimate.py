@@ -20,10 +20,13 @@ class Alternative:
     Attributes:
         cameras: As many as in the estimate, in the same order.
         score: Comparable among the modes of one estimate alone; higher is better.
+        points: The surface that goes with these poses, where that is not the estimate's own one moved with
+            its cameras.
     """
 
     cameras: Cameras
     score: float
+    points: PointMap | None = None
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,18 @@ def _imported(module: str, name: str) -> Callable[..., PoseEstimate]:
     return getattr(importlib.import_module(f"agsrec.pose_init.{module}"), name)
 
 
+def _auto(task: Task) -> PoseEstimate:
+    run = _imported("auto", "initialize_auto")
+    return run(
+        task.views,
+        model=task.model,
+        device=task.device,
+        focals=task.focals,
+        refine=task.refine,
+        seed=task.seed,
+    )
+
+
 def _nview(task: Task) -> PoseEstimate:
     run = _imported("nview", "initialize_nview")
     focals = None if task.focals is None else torch.tensor(list(task.focals))
@@ -112,6 +124,7 @@ def _file(task: Task) -> PoseEstimate:
 
 
 METHODS: dict[str, Method] = {
+    "auto": Method(_auto, model="nview-mini", learned=True, upright=True),
     "nview": Method(_nview, model="nview-mini", learned=True, upright=True),
     "dust3r": Method(_dust3r, model="naver/DUSt3R_ViTLarge_BaseDecoder_224_linear", learned=True),
     "leap": Method(_leap, learned=True),
@@ -123,7 +136,7 @@ METHODS: dict[str, Method] = {
 
 def initialize(
     views: Views,
-    method: MethodName = "nview",
+    method: MethodName = "auto",
     *,
     model: Any = None,
     device: str = "auto",
@@ -141,14 +154,15 @@ def initialize(
 
     Args:
         views: V cut-out photos, at least two different ones with an object.
-        method: `nview`, `dust3r`, `leap`, `colmap` or `file`.
-        model: Name or folder of the method's model, or the model itself; its usual one by default.
+        method: `auto`, `nview`, `dust3r`, `leap`, `colmap` or `file`.
+        model: Name or folder of the method's model, or the model itself; its usual one by default. That of
+            `auto` is `nview`'s.
         device: "auto", "cpu" or "cuda".
         focal: Focal length in pixels of the views, one or one per view, if known.
         file: For `file`: a `cameras.json`, a `transforms.json` or a folder with a COLMAP model.
         folder: Folder that preprocessing wrote: with focal lengths, crops, and photos with their background.
-        refine: For `nview`: let coarse scenes choose among the network's guesses and better their poses
-            (see `agsrec.pose_init.refine`), some seconds on a CPU; off returns what the network says.
+        refine: For `auto` and `nview`: let coarse scenes choose among guesses and better their poses (see
+            `agsrec.pose_init.refine`), some seconds on a CPU; off returns the likeliest guess.
         seed: Seed of everything random.
 
     Returns:

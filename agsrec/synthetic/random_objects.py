@@ -17,14 +17,16 @@ from agsrec.synthetic.paint_kernels import NUM_FAMILIES, PAINT_WIDTH
 
 Array = NDArray[np.float64]
 
-__all__ = ["RandomObject", "random_object"]
+__all__ = ["ROWS", "SIDES", "RandomObject", "assemble_parts", "random_lights", "random_object"]
 
 OBJECT_RADIUS = 0.57
 """Objects fill a sphere of this radius around the origin (world units)."""
 
-_ROWS, _SIDES = 14, 18  # quads along and around every primitive
+ROWS, SIDES = 14, 18
+"""Quads along and around every primitive."""
+
 _KINDS = 5  # superquadric, box, cylinder, torus, limb
-_VERTICES = (_ROWS + 1) * (_SIDES + 1)
+_VERTICES = (ROWS + 1) * (SIDES + 1)
 _LIGHTS = 3
 
 
@@ -65,8 +67,27 @@ def random_object(seed: int) -> RandomObject:
     vertices, normals, coords = _tessellate(shapes, frames, flips, shared_paint)
     vertices, normals = _normalise(vertices, normals, rng)
     faces = _grid_faces(len(shapes), flips)
-    part_ids = np.repeat(paint_ids, 2 * _ROWS * _SIDES).astype(np.int32)
-    return RandomObject(vertices, faces, normals, coords, part_ids, paints, _random_lights(rng))
+    part_ids = np.repeat(paint_ids, 2 * ROWS * SIDES).astype(np.int32)
+    return RandomObject(vertices, faces, normals, coords, part_ids, paints, random_lights(rng))
+
+
+def assemble_parts(shapes: Array, frames: Array, rng: np.random.Generator) -> RandomObject:
+    """A mesh of primitives without paint or light, turned about the vertical and centred.
+
+    Args:
+        shapes: Rows [P, 16] of kind, half sizes [3], exponents [2], taper, bend, twist, bump height and
+            frequency, limb curve [4].
+        frames: Placements [P, 3, 4].
+        rng: Source of the turn.
+    """
+    flips = np.ones(len(shapes))
+    vertices, normals, coords = _tessellate(shapes, frames, flips, False)
+    vertices, normals = _normalise(vertices, normals, rng)
+    part_ids = np.repeat(np.arange(len(shapes)), 2 * ROWS * SIDES).astype(np.int32)
+    nothing = np.zeros((len(shapes), PAINT_WIDTH))
+    return RandomObject(
+        vertices, _grid_faces(len(shapes), flips), normals, coords, part_ids, nothing, np.zeros((2, 6))
+    )
 
 
 # -------------------------------------------------------------------- composition
@@ -152,7 +173,8 @@ def _random_paints(rng: np.random.Generator, count: int) -> Array:
     return paints
 
 
-def _random_lights(rng: np.random.Generator) -> Array:
+def random_lights(rng: np.random.Generator) -> Array:
+    """Rows [2 + L, 6] of a soft sky, the ground and some lamps; see `RandomObject.lights`."""
     rows = np.zeros((2 + _LIGHTS, 6))
     ambient = rng.uniform(0.3, 0.6)
     rows[0, 3:] = ambient * rng.uniform(0.9, 1.1, 3)
@@ -180,9 +202,9 @@ def _normalise(vertices: Array, normals: Array, rng: np.random.Generator) -> tup
 
 def _grid_faces(count: int, flips: Array) -> NDArray[np.int32]:
     """Two triangles per quad of every part; a mirrored part runs the other way round."""
-    row, side = np.meshgrid(np.arange(_ROWS), np.arange(_SIDES), indexing="ij")
-    a = (row * (_SIDES + 1) + side).ravel()
-    b, c, d = a + 1, a + _SIDES + 2, a + _SIDES + 1
+    row, side = np.meshgrid(np.arange(ROWS), np.arange(SIDES), indexing="ij")
+    a = (row * (SIDES + 1) + side).ravel()
+    b, c, d = a + 1, a + SIDES + 2, a + SIDES + 1
     grid = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
     faces = grid[None] + (np.arange(count) * _VERTICES)[:, None, None]
     faces[flips < 0] = faces[flips < 0][:, :, ::-1]
@@ -277,11 +299,11 @@ def _tessellate_parts(shapes, frames, flips, shared_paint, vertices, normals, co
     for part in range(shapes.shape[0]):
         shape, frame, flip = shapes[part], frames[part], flips[part]
         base = part * _VERTICES
-        for row in range(_ROWS + 1):
-            for side in range(_SIDES + 1):
-                i = base + row * (_SIDES + 1) + side
-                angle = 2.0 * np.pi * (side % _SIDES) / _SIDES - np.pi
-                p = _surface_point(shape, row / _ROWS, angle)
+        for row in range(ROWS + 1):
+            for side in range(SIDES + 1):
+                i = base + row * (SIDES + 1) + side
+                angle = 2.0 * np.pi * (side % SIDES) / SIDES - np.pi
+                p = _surface_point(shape, row / ROWS, angle)
                 x, y, z = _deform(shape, p[0], p[1], p[2])
                 for axis in range(3):
                     vertices[i, axis] = (
@@ -302,13 +324,13 @@ def _difference(vertices, i, j):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _grid_normals(vertices, normals, base, flip, closed):
     """Normals of one part from differences across its grid; a pole takes the mean of the ring beside it."""
-    stride = _SIDES + 1
-    for row in range(0 if closed else 1, _ROWS + 1 if closed else _ROWS):
+    stride = SIDES + 1
+    for row in range(0 if closed else 1, ROWS + 1 if closed else ROWS):
         below, above = row - 1, row + 1
-        if row == 0 or row == _ROWS:
-            below, above = _ROWS - 1, 1
+        if row == 0 or row == ROWS:
+            below, above = ROWS - 1, 1
         for side in range(stride):
-            left, right = (side - 1) % _SIDES, (side + 1) % _SIDES
+            left, right = (side - 1) % SIDES, (side + 1) % SIDES
             i, j = base + row * stride + left, base + row * stride + right
             k, m = base + below * stride + side, base + above * stride + side
             ax, ay, az = _difference(vertices, j, i)
@@ -318,7 +340,7 @@ def _grid_normals(vertices, normals, base, flip, closed):
             out = base + row * stride + side
             normals[out, 0], normals[out, 1], normals[out, 2] = scale * nx, scale * ny, scale * nz
     if not closed:
-        for row, inner in ((0, 1), (_ROWS, _ROWS - 1)):
+        for row, inner in ((0, 1), (ROWS, ROWS - 1)):
             ring = base + inner * stride
-            mean = normals[ring : ring + _SIDES].sum(axis=0)
+            mean = normals[ring : ring + SIDES].sum(axis=0)
             normals[base + row * stride : base + (row + 1) * stride] = mean / np.sqrt((mean * mean).sum())

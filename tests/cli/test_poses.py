@@ -63,7 +63,7 @@ def test_writes_cameras_and_a_picture(
     with Image.open(blob / "poses.png") as picture:
         assert picture.width == 1520
     printed = capsys.readouterr().out
-    assert "nview placed 5 of 6 views" in printed and "Left out" in printed and ": 003\n" in printed
+    assert "auto placed 5 of 6 views" in printed and "Left out" in printed and ": 003\n" in printed
     assert str(blob / "cameras.json") in printed and "poses.png" in printed
     assert seen[0].seed == 5 and seen[0].folder == blob
 

@@ -61,9 +61,9 @@ def test_without_cameras(
     assert initial.names == tuple(metrics["views"])
     assert pairwise_rotation_errors(initial.cameras, start[kept]).max() < 1e-2
     config = json.loads((out / "config.json").read_text())
-    assert config["init"] == "nview" and config["init_model"] is None
+    assert config["init"] == "auto" and config["init_model"] is None
     printed = capsys.readouterr().out
-    assert "nview placed 5 of 6 views" in printed and "Left out" in printed and "001" in printed
+    assert "auto placed 5 of 6 views" in printed and "Left out" in printed and "001" in printed
 
 
 def test_a_blank_photo_is_left_out(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,9 +30,7 @@ def knowing(
     return run
 
 
-def install(
-    monkeypatch: pytest.MonkeyPatch, run: Callable[[Task], PoseEstimate], name: str = "nview"
-) -> None:
+def install(monkeypatch: pytest.MonkeyPatch, run: Callable[[Task], PoseEstimate], name: str = "auto") -> None:
     """Put an initialiser in the place of one of the table's."""
     old = METHODS[name]
     monkeypatch.setitem(METHODS, name, Method(run, old.model, old.learned, upright=True))

@@ -263,6 +263,6 @@ def test_focal_lengths_that_cannot_be_are_ignored(
 
 
 def test_the_table_loads_late() -> None:
-    assert set(METHODS) == {"nview", "dust3r", "leap", "colmap", "file"}
+    assert set(METHODS) == {"auto", "nview", "dust3r", "leap", "colmap", "file"}
     assert isinstance(METHODS["file"].run, type(lambda: None)) and issubclass(PlacementError, CameraError)
     assert PoseEstimate.__module__ == "agsrec.pose_init.estimate"

@@ -1,0 +1,42 @@
+"""What points that photos share say about where the photos were taken from."""
+
+from agsrec.matching.agreement import Agreement, Arrangement, Votes, largest_turn
+from agsrec.matching.epipolar import (
+    CLOSE,
+    ROUGH,
+    Correspondences,
+    EpipolarTerm,
+    Rig,
+    Spread,
+    adjust,
+    consistent_matches,
+    epipolar_distances,
+    supporting_matches,
+)
+from agsrec.matching.matches import PairMatches, match_views
+from agsrec.matching.networks import Matcher, load_matcher
+from agsrec.matching.two_view import Hypothesis, evidence_belief, pair_hypotheses
+
+__all__ = [
+    "CLOSE",
+    "ROUGH",
+    "Agreement",
+    "Arrangement",
+    "Correspondences",
+    "EpipolarTerm",
+    "Hypothesis",
+    "Matcher",
+    "PairMatches",
+    "Rig",
+    "Spread",
+    "Votes",
+    "adjust",
+    "consistent_matches",
+    "epipolar_distances",
+    "evidence_belief",
+    "largest_turn",
+    "load_matcher",
+    "match_views",
+    "pair_hypotheses",
+    "supporting_matches",
+]

@@ -1,0 +1,172 @@
+"""Which points of two photos are the same point of the object: learned matches, and SIFT's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agsrec.matching.pictures import Picture, object_pictures
+
+if TYPE_CHECKING:
+    from agsrec.matching.networks import Matcher
+    from agsrec.views import Views
+
+__all__ = ["PairMatches", "match_views"]
+
+_FEATURES = 1024  # of a picture, the strongest
+_SIFT_FEATURES = 2048
+_SIFT_RATIO = 0.8
+_SIFT_CONTRAST = 0.01
+
+
+@dataclass(frozen=True)
+class PairMatches:
+    """Points that two views share, by one kind of features.
+
+    Attributes:
+        first: Index of a view.
+        second: Index of another, greater than the first.
+        points: Where each point is seen in the first and in the second [M, 2, 2], pixels of the views.
+        ids: Which feature of the first and of the second view it is [M, 2]; features of one view have
+            different numbers.
+        scores: [M] in [0, 1].
+    """
+
+    first: int
+    second: int
+    points: NDArray[np.float32]
+    ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def only(self, chosen: NDArray[np.bool_]) -> PairMatches:
+        """Those matches alone [M]."""
+        return replace(self, points=self.points[chosen], ids=self.ids[chosen], scores=self.scores[chosen])
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """DISK features of one picture: in it [N, 2] and in the view [N, 2], descriptors [N, D]."""
+
+    local: Tensor
+    points: NDArray[np.float32]
+    descriptors: Tensor
+    size: Tensor
+
+
+@dataclass(frozen=True)
+class _Sift:
+    """SIFT features of one view: where [N, 2], and unit descriptors [N, 128]."""
+
+    points: NDArray[np.float32]
+    descriptors: NDArray[np.float32]
+
+
+def match_views(
+    views: Views, matcher: Matcher | None, pairs: Iterable[tuple[int, int]] | None = None
+) -> list[PairMatches]:
+    """Matches of pairs of views, on the object alone.
+
+    Args:
+        views: V cut-outs.
+        matcher: Learned features and matches; SIFT alone where there is none.
+        pairs: Which pairs, the lower index first; all by default.
+
+    Returns:
+        One entry per pair and kind of features, where there are any, in order of the pairs: the kinds are
+        right on different objects, and wrong in different ways.
+    """
+    pictures = object_pictures(views)
+    sift = [_sift(p) for p in pictures]
+    learned = None if matcher is None else _disk(matcher, pictures)
+    found = []
+    for i, j in combinations(range(len(views)), 2) if pairs is None else pairs:
+        if matcher is not None and learned is not None:
+            ids, scores = _matched(matcher, learned[i], learned[j])
+            shown = np.stack([learned[i].points[ids[:, 0]], learned[j].points[ids[:, 1]]], 1)
+            found.append(PairMatches(i, j, shown, ids + 2 * _SIFT_FEATURES, scores))
+        found.append(PairMatches(i, j, *_matched_sift(sift[i], sift[j])))
+    return [f for f in found if len(f)]
+
+
+# -------------------------------------------------------------------- learned
+
+
+@torch.inference_mode()
+def _disk(matcher: Matcher, pictures: Sequence[Picture]) -> list[_Learned]:
+    return [_disk_of(matcher, picture) for picture in pictures]
+
+
+def _disk_of(matcher: Matcher, picture: Picture) -> _Learned:
+    rgb = torch.from_numpy(picture.rgb).to(matcher.device).permute(2, 0, 1)[None].float() / 255
+    found = matcher.disk(rgb, n=2 * _FEATURES)[0]
+    at = found.keypoints.cpu().numpy()
+    inside = picture.inside[at[:, 1].astype(int), at[:, 0].astype(int)]
+    order = found.detection_scores.cpu().numpy()
+    kept = np.nonzero(inside)[0]
+    kept = np.sort(kept[np.argsort(-order[kept], kind="stable")[:_FEATURES]])
+    index = torch.from_numpy(kept).to(matcher.device)
+    size = torch.tensor([[picture.rgb.shape[1], picture.rgb.shape[0]]], device=matcher.device)
+    middle = at[kept] + np.float32(0.5)  # the networks count from pixel centres
+    return _Learned(found.keypoints[index], picture.to_view(middle), found.descriptors[index], size)
+
+
+@torch.inference_mode()
+def _matched(matcher: Matcher, a: _Learned, b: _Learned) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Indices [M, 2] of matching features, and scores [M]."""
+    if not len(a.points) or not len(b.points):
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
+    said = matcher.lightglue(
+        {
+            f"image{k}": {
+                "keypoints": f.local[None],
+                "descriptors": f.descriptors[None],
+                "image_size": f.size,
+            }
+            for k, f in enumerate((a, b))
+        }
+    )
+    return said["matches"][0].cpu().numpy(), said["scores"][0].float().cpu().numpy()
+
+
+# -------------------------------------------------------------------- SIFT
+
+
+def _sift(picture: Picture) -> _Sift:
+    grey = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2GRAY)
+    grey = cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    mask = cv2.resize(picture.inside.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    detector = cv2.SIFT.create(_SIFT_FEATURES, contrastThreshold=_SIFT_CONTRAST)
+    keypoints, descriptors = detector.detectAndCompute(grey, mask)
+    keypoints = keypoints[:_SIFT_FEATURES]
+    if not keypoints:
+        return _Sift(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
+    at = (np.asarray([k.pt for k in keypoints], dtype=np.float32) + np.float32(0.5)) / np.float32(2)
+    root = descriptors[: len(keypoints)]
+    root = np.sqrt(root / np.maximum(root.sum(1, keepdims=True), 1e-9))  # RootSIFT
+    return _Sift(picture.to_view(at.astype(np.float32)), root.astype(np.float32))
+
+
+def _matched_sift(a: _Sift, b: _Sift) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """Points [M, 2, 2], indices [M, 2] and scores [M]: mutual neighbours, nearer than the next by far."""
+    if len(a.points) < 2 or len(b.points) < 2:
+        return np.zeros((0, 2, 2), np.float32), np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
+    similar = a.descriptors @ b.descriptors.T
+    best = similar.argmax(1)
+    mutual = similar.argmax(0)[best] == np.arange(len(best))
+    two = -np.partition(-similar, 1, axis=1)[:, :2]
+    near = np.sqrt(np.maximum(2 - 2 * two, 1e-9))
+    ratio = near[:, 0] / near[:, 1]
+    rows = np.nonzero(mutual & (ratio < _SIFT_RATIO))[0]
+    points = np.stack([a.points[rows], b.points[best[rows]]], 1)
+    return points, np.stack([rows, best[rows]], 1), (1 - ratio[rows]).astype(np.float32)

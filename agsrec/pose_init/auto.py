@@ -1,0 +1,292 @@
+"""Initialiser `auto`: matches, the embedded network and coarse scenes together.
+
+Each knows what the others do not. Matches tell how neighbouring views are turned to a degree, and the
+focal length, but take opposite sides of a symmetric object for one; the network knows roughly where each
+view stands where shapes are distinctive; a coarse scene sees what an arrangement leaves unexplained. So:
+several relative rotations per pair and focal length, arrangements that most of them support, coarse scenes as
+their judge, and cameras adjusted to the matches that agree with what was chosen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from agsrec.cameras import Cameras
+from agsrec.device import resolve_device
+from agsrec.embedded import EMBEDDED_MATCHER
+from agsrec.errors import CheckpointError
+from agsrec.matching import (
+    CLOSE,
+    ROUGH,
+    Agreement,
+    Arrangement,
+    Correspondences,
+    EpipolarTerm,
+    Hypothesis,
+    PairMatches,
+    Rig,
+    Spread,
+    Votes,
+    adjust,
+    consistent_matches,
+    evidence_belief,
+    largest_turn,
+    load_matcher,
+    match_views,
+    pair_hypotheses,
+    supporting_matches,
+)
+from agsrec.pose_init.estimate import Alternative, PoseEstimate
+from agsrec.pose_init.nview.angles import angles_from_rotations
+from agsrec.pose_init.nview.consensus import agreed_azimuths, mean_energies, pair_energies
+from agsrec.pose_init.nview.initializer import initialize_nview
+from agsrec.pose_init.nview.placement import place, search_focal
+from agsrec.pose_init.nview.reading import Reading, read_views
+from agsrec.pose_init.refine import look_again, refine_estimate
+
+if TYPE_CHECKING:
+    from agsrec.fit import CameraLoss
+    from agsrec.point_map import PointMap
+    from agsrec.views import Views
+
+__all__ = ["initialize_auto"]
+
+_log = logging.getLogger(__name__)
+
+_MOST_PAIRS = 45  # that are matched: those of ten views
+_SHARED_DEG = 75.0  # views farther apart share too little to be matched
+_ZOOMS = (0.6, 0.8, 1.0, 1.3, 1.7, 2.3, 3.1)  # of the network's focal length, which knows 25 to 55 degrees
+_TRUSTS = (0.6, 0.2)  # what a nat of the network counts beside the matches'
+_TREES = 12  # random starts by which zooms are compared
+_LIKELY = 2  # zooms that are looked at closely
+_PER_TRUST = 2  # arrangements that coarse scenes judge
+_SAME_DEG = 10.0  # arrangements that differ less are one
+_ADJUST = (0.015, 0.005)  # of the picture's longer side
+_POLISH = ((0.03, (0.01,)), (0.012, (0.005,)), (0.006, (0.003,)))  # how near, and at which scales
+_CONSISTENT = 0.012  # distance of matches that agree with a pose, of the picture's longer side
+_UNMATCHED = 0.6  # share of the views without matches that coarse scenes place within 15 degrees
+_UNSURE, _SURE, _ENOUGH = 0.7, 0.9, 4  # views that are looked at again, and those that must be there for it
+_PER_PAIR = 40  # matches of a pair that scenes are fitted with
+_NEARLY_DEG = 20.0  # what they may be off a guess that scenes start from
+_WEIGHT = 0.05  # of the matches in the loss of a coarse scene
+# What a nat counts once there are scenes to look at: the network is often sure and wrong.
+_NETWORK, _MATCHES = 0.2, 2.0
+
+
+def initialize_auto(
+    views: Views,
+    *,
+    model: str | Path,
+    device: str = "auto",
+    focals: Sequence[float] | None = None,
+    refine: bool = True,
+    seed: int = 0,
+) -> PoseEstimate:
+    """Cameras of views from all evidence there is in their cut-outs.
+
+    Without the embedded matcher it is the network and coarse scenes alone, which a warning says.
+
+    Args:
+        views: V >= 2 cut-outs with objects in them.
+        model: The network's folder or name, as for `nview`.
+        device: "auto", "cpu" or "cuda".
+        focals: Focal lengths [V] in pixels, if known.
+        refine: Let coarse scenes judge arrangements; see `agsrec.pose_init.refine`.
+        seed: Seed of those scenes.
+
+    Raises:
+        CheckpointError: The network cannot be used.
+        DeviceError: There is no such device.
+    """
+    known = None if focals is None else torch.tensor(list(focals))
+    target = resolve_device(device)
+    try:
+        matcher = load_matcher(EMBEDDED_MATCHER, target)
+    except CheckpointError as error:
+        _log.warning("%s; poses rest on the network alone", error)
+        return initialize_nview(views, model=model, device=device, focal=known, refine=refine, seed=seed)
+    reading = read_views(views, model, target).to("cpu")
+    found = match_views(views, matcher, _worth_matching(reading))
+    search = _Search(views, reading, found, known)
+    starts = search.starts()
+    best = starts[0]
+    estimate = PoseEstimate(
+        cameras=best.cameras,
+        placed=torch.ones(len(views), dtype=torch.bool),
+        confidence=search.confidence(best.cameras),
+        points=best.points,
+        alternatives=tuple(Alternative(s.cameras, s.score, s.points) for s in starts[1:]),
+        score=best.score,
+    )
+    if refine:
+        estimate = refine_estimate(views, estimate, search.plausibility, support=search.support, seed=seed)
+    estimate = search.polished(estimate)
+    if refine:
+        estimate = search.reconsidered(estimate, seed)
+    return replace(estimate, confidence=search.confidence(estimate.cameras))
+
+
+def _worth_matching(reading: Reading) -> list[tuple[int, int]]:
+    """The pairs of views that are most likely to see the same side of the object; all where they are few."""
+    count, bins = len(reading.differences), reading.differences.shape[-1]
+    centers = (torch.arange(bins) + 0.5) * 360.0 / bins
+    near = torch.minimum(centers, 360.0 - centers) < _SHARED_DEG
+    mass = (reading.differences * near).sum(-1)
+    first, second = torch.triu_indices(count, count, 1)
+    likely = (mass + mass.mT)[first, second].argsort(descending=True, stable=True)[:_MOST_PAIRS]
+    return sorted(zip(first[likely].tolist(), second[likely].tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class _Start:
+    """An arrangement with everything that follows from it."""
+
+    cameras: Cameras
+    points: PointMap
+    score: float
+
+
+class _Search:
+    """Arrangements of views, by all that is known of them."""
+
+    def __init__(
+        self, views: Views, reading: Reading, found: Sequence[PairMatches], known: Tensor | None
+    ) -> None:
+        self._size = (views.width, views.height)
+        self._views = views
+        self._reading = reading
+        self._found = found
+        self._known = known is not None
+        self._focals = search_focal(reading.sightings, reading.spans) if known is None else known
+        self._energies = pair_energies(reading.differences)
+        self._tilts = reading.rotations(torch.zeros(len(views)))
+        self._hypotheses: dict[float, list[Hypothesis]] = {}  # by zoom
+        self._agreements: dict[float, Agreement] = {}
+
+    def starts(self) -> list[_Start]:
+        """The arrangements that are worth a scene, the likeliest first; the network's own is among them."""
+        modes = agreed_azimuths(self._energies, modes=2)
+        upright = [self._reading.rotations(a) for a in modes.azimuths]
+        ranked: dict[float, list[tuple[float, Arrangement]]] = {trust: [] for trust in _TRUSTS}
+        for zoom in self._likely_zooms(upright):
+            for trust in _TRUSTS:
+                agreement = self._agreement(zoom, trust)
+                ranked[trust] += [(zoom, one) for one in agreement.arrangements(upright)]
+        chosen = [self._start(Rig(upright[0], place(self._reading.sightings, self._focals)[0], self._focals))]
+        for candidates in ranked.values():
+            mine = 0
+            for zoom, one in sorted(candidates, key=lambda c: -c[1].score):
+                start = self._start(self._adjusted(zoom, one))
+                turns = (largest_turn(start.cameras.rotations, c.cameras.rotations) for c in chosen)
+                if min(turns) > _SAME_DEG:
+                    chosen.append(start)
+                    mine += 1
+                if mine == _PER_TRUST:
+                    break
+        return sorted(chosen, key=lambda start: -start.score)
+
+    def _likely_zooms(self, upright: Sequence[Tensor]) -> list[float]:
+        """The zooms at which pairs agree best: at the right one their relative rotations fit each other."""
+        scores = {}
+        for zoom in (1.0,) if self._known else _ZOOMS:
+            self._hypotheses[zoom] = self._tried(zoom)
+            self._agreements[zoom] = self._agreement(zoom, _TRUSTS[-1])
+            best = self._agreements[zoom].arrangements(upright, trees=_TREES, modes=1)[0]
+            scores[zoom] = best.score
+        return sorted(scores, key=lambda zoom: -scores[zoom])[:_LIKELY]
+
+    def _agreement(self, zoom: float, trust: float) -> Agreement:
+        return Agreement(self._hypotheses[zoom], Votes(self._tilts, self._energies, trust))
+
+    def _tried(self, zoom: float) -> list[Hypothesis]:
+        """What matches say if the focal lengths are `zoom` times the guess."""
+        focals = zoom * self._focals
+        distances = place(self._reading.sightings, focals)[0].norm(dim=1).double().numpy()
+        lengths = focals.double().numpy()
+        pairs = ((f, [f.first, f.second]) for f in self._found)
+        return [h for f, p in pairs for h in pair_hypotheses(f, lengths[p], self._size, distances[p])]
+
+    def _adjusted(self, zoom: float, one: Arrangement) -> Rig:
+        """Cameras of an arrangement, brought to the matches that made it."""
+        focals = zoom * self._focals
+        rig = Rig(one.rotations, place(self._reading.sightings, focals)[0], focals)
+        support = supporting_matches(self._hypotheses[zoom], one.rotations)
+        if not support:
+            return rig
+        return adjust(rig, Correspondences.of(support, *self._size), self._free(ROUGH), scales=_ADJUST)
+
+    def _start(self, rig: Rig) -> _Start:
+        cameras, points = self._reading.stand(rig.rotations, rig.focals, self._views, rig.centers)
+        return _Start(cameras, points, self.plausibility(cameras))
+
+    def _free(self, spread: Spread) -> Spread:
+        """The same, but that known focal lengths stay."""
+        return replace(spread, focal=0.0) if self._known else spread
+
+    def plausibility(self, cameras: Cameras) -> float:
+        """Nats per pair of views for cameras, by the network and by the matches."""
+        azimuths = angles_from_rotations(cameras.rotations)[1].round().long() % 360
+        said = float(mean_energies(self._energies, azimuths[None]))
+        return _NETWORK * said + _MATCHES * self._agreements[self._zoom(cameras)].of_matches(
+            cameras.rotations
+        )
+
+    def support(self, cameras: Cameras) -> CameraLoss | None:
+        """The matches of believable hypotheses that cameras nearly agree with, as a term of a fit's loss."""
+        hypotheses = self._hypotheses[self._zoom(cameras)]
+        agreeing = supporting_matches(hypotheses, cameras.rotations, within_deg=_NEARLY_DEG)
+        if not agreeing:
+            return None
+        return EpipolarTerm(Correspondences.of(agreeing, *self._size, most=_PER_PAIR), weight=_WEIGHT)
+
+    def _zoom(self, cameras: Cameras) -> float:
+        """The zoom that was tried nearest to the cameras'."""
+        zoom = float((cameras.focal_lengths.mean(1) / self._focals).median())
+        return min(self._agreements, key=lambda z: abs(z / zoom - 1))
+
+    def confidence(self, cameras: Cameras) -> Tensor:
+        """How likely each view's pose is to be right [V]: as by the scenes alone, and more for every other
+        view whose matches agree with it."""
+        rig = _rig(cameras)
+        wrong = torch.full((len(cameras),), 1 - _UNMATCHED)
+        for f in self._found:
+            agreeing = consistent_matches([f], rig, self._size, _CONSISTENT)
+            belief = evidence_belief(len(agreeing[0]), len(f)) if agreeing else 0.0
+            wrong[[f.first, f.second]] *= 1 - belief
+        return 1 - wrong
+
+    def reconsidered(self, estimate: PoseEstimate, seed: int) -> PoseEstimate:
+        """The estimate after another look at views that no match holds, by a scene of those that are sure."""
+        confidence = self.confidence(estimate.cameras)
+        unsure = (confidence < _UNSURE).nonzero().flatten().tolist()
+        if not unsure or int((confidence > _SURE).sum()) < _ENOUGH:
+            return estimate
+        after = look_again(self._views, estimate, unsure, self.plausibility, support=self.support, seed=seed)
+        return estimate if after is estimate else self.polished(after)
+
+    def polished(self, estimate: PoseEstimate) -> PoseEstimate:
+        """The estimate with its cameras adjusted to all matches that agree with them."""
+        cameras = estimate.cameras
+        rig = _rig(cameras)
+        for near, scales in _POLISH:
+            support = consistent_matches(self._found, rig, self._size, near)
+            if not support:
+                return estimate
+            rig = adjust(rig, Correspondences.of(support, *self._size), self._free(CLOSE), scales=scales)
+        viewmats = cameras.viewmats.clone()
+        viewmats[:, :3, :3], viewmats[:, :3, 3] = rig.rotations.float(), rig.centers.float()
+        after = replace(cameras, viewmats=viewmats, Ks=Cameras.intrinsics(rig.focals.float(), *self._size))
+        points = None if estimate.points is None else estimate.points.moved(cameras, after)
+        return replace(estimate, cameras=after, points=points)
+
+
+def _rig(cameras: Cameras) -> Rig:
+    """The cameras as what is adjusted to matches; the object's centre is the world's."""
+    return Rig(cameras.rotations, cameras.viewmats[:, :3, 3], cameras.focal_lengths.mean(1))

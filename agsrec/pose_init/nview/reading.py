@@ -1,0 +1,168 @@
+"""What the embedded network says of views: one pass with each of them as reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from agsrec.cameras import CAMERA_DISTANCE, Cameras
+from agsrec.point_map import PointMap
+from agsrec.pose_init.nview.angles import rotations_from_angles
+from agsrec.pose_init.nview.crops import Crops, network_crops
+from agsrec.pose_init.nview.network import ELEVATION_BINS, POINTS_PER_TOKEN, NView
+from agsrec.pose_init.nview.placement import Sightings, place
+from agsrec.views import Views
+
+__all__ = ["Reading", "read_views"]
+
+_ELEVATION_WINDOW = 2  # bins on either side of the likeliest
+_MOST_AT_ONCE = 64  # views in one pass: bounds the memory
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the network says, the mean over all references.
+
+    Attributes:
+        differences: Probabilities of the azimuth of view j less that of i [V, V, K].
+        elevation: [V], degrees.
+        roll: [V], degrees.
+        points: In each camera's axes, from the object's centre [V, N, 3].
+        colors: Of the points, RGB [V, N, 3].
+        weights: Confidence of the points, 0 off the object [V, N].
+        sightings: The points, and where they are seen from the views' middles.
+        spans: Side of the square that the object fills in each view [V], pixels.
+    """
+
+    differences: Tensor
+    elevation: Tensor
+    roll: Tensor
+    points: Tensor
+    colors: Tensor
+    weights: Tensor
+    sightings: Sightings
+    spans: Tensor
+
+    def to(self, device: torch.device | str) -> Reading:
+        """The same on another device."""
+        seen = self.sightings
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "sightings"}
+        sightings = Sightings(*(v.to(device) for v in (seen.points, seen.pixels, seen.weights)))
+        return Reading(**moved, sightings=sightings)
+
+    def rotations(self, azimuths: Tensor) -> Tensor:
+        """World-to-camera rotations [V, 3, 3] of cameras at azimuths [V] in degrees, +y up."""
+        return rotations_from_angles(self.elevation, azimuths.to(self.elevation), self.roll)
+
+    def stand(
+        self, rotations: Tensor, focals: Tensor, views: Views, centers: Tensor | None = None
+    ) -> tuple[Cameras, PointMap]:
+        """Cameras of those rotations [V, 3, 3], at the usual mean distance, and the points in their world.
+
+        Args:
+            rotations: World to camera.
+            focals: Focal lengths [V] in pixels.
+            views: The views that were read.
+            centers: Where the object's centre is in each camera's axes [V, 3], in the network's unit; where
+                the points are seen tells it by default.
+        """
+        rotations, focals = rotations.to(self.points), focals.to(self.points)
+        centers = place(self.sightings, focals)[0] if centers is None else centers.to(self.points)
+        scale = CAMERA_DISTANCE / centers.norm(dim=-1).mean()
+        viewmats = torch.eye(4, device=centers.device).repeat(len(centers), 1, 1)
+        viewmats[:, :3, :3], viewmats[:, :3, 3] = rotations, scale * centers
+        Ks = Cameras.intrinsics(focals, views.width, views.height)
+        world = scale * (self.points[:, :, None] * rotations[:, None].mT).sum(-1)
+        kept = self.weights > 0
+        camera = torch.arange(len(world), device=world.device)[:, None].expand(kept.shape)
+        chosen = (world[kept], self.colors[kept], self.weights[kept], camera[kept])
+        points = PointMap(*(value.cpu() for value in chosen))
+        return Cameras(viewmats, Ks, views.width, views.height).to("cpu"), points
+
+
+def read_views(views: Views, model: str | Path | NView, device: torch.device) -> Reading:
+    """Everything the network has to say of V views.
+
+    Args:
+        views: V >= 2 cut-outs with objects in them.
+        model: A network, its folder, or its name in `checkpoints/`.
+        device: Where to compute.
+
+    Raises:
+        CheckpointError: The network cannot be used.
+    """
+    network = (model if isinstance(model, NView) else _loaded(model)).to(device).eval()
+    crops = network_crops(views.to(device), network.config.image_size)
+    return _read(network, crops, torch.tensor([0.5 * views.width, 0.5 * views.height], device=device))
+
+
+def _loaded(name: str | Path) -> NView:
+    from agsrec.pose_init.nview.weights import load_nview
+
+    return load_nview(name)
+
+
+@torch.no_grad()
+def _read(network: NView, crops: Crops, middle: Tensor) -> Reading:
+    count = len(crops.images)
+    at_once = max(1, _MOST_AT_ONCE // count)
+    orders = torch.stack([torch.arange(count).roll(-k) for k in range(count)])  # each view comes first once
+    differences = elevation = roll = points = weight = 0.0
+    tokens = torch.zeros(0)
+    for some in orders.split(at_once):
+        output = network(crops.images[some])
+        back = some.argsort(1).to(crops.images.device)
+        rows = torch.arange(len(some), device=back.device)[:, None]
+        pairs = output.pair_logits.softmax(-1)
+        differences = differences + pairs[rows[..., None], back[:, :, None], back[:, None]].sum(0)
+        elevation = elevation + output.elevation_logits.softmax(-1)[rows, back].sum(0)
+        roll = roll + output.roll[rows, back].sum(0)
+        confidence = output.log_confidence.clamp(-3, 5).exp()[rows, back].flatten(2)  # [R, V, N]
+        local = output.local_points[rows, back].flatten(2, 4)
+        points, weight = points + (confidence[..., None] * local).sum(0), weight + confidence.sum(0)
+        tokens = output.tokens[0, back[0]]
+    assert isinstance(differences, Tensor) and isinstance(elevation, Tensor) and isinstance(roll, Tensor)
+    pixels = _point_pixels(tokens, network.config.grid)
+    rgba = _at(crops.images, pixels)
+    points = points / torch.as_tensor(weight)[..., None]
+    weights = torch.as_tensor(weight) / count * (rgba[..., 3] > 0.5)
+    return Reading(
+        differences=differences / count,
+        elevation=_peak(elevation / count),
+        roll=torch.atan2(roll[..., 1], roll[..., 0]).rad2deg(),
+        points=points,
+        colors=(rgba[..., :3] / rgba[..., 3:].clamp(min=1e-3)).clamp(0, 1),
+        weights=weights,
+        sightings=Sightings(points, crops.to_views(pixels) - middle, weights),
+        spans=crops.scales * network.config.image_size,
+    )
+
+
+def _peak(probabilities: Tensor) -> Tensor:
+    """Mean of a distribution over elevations [V, K] around its highest bin [V], degrees."""
+    width = 180.0 / ELEVATION_BINS
+    centers = (torch.arange(ELEVATION_BINS, device=probabilities.device) + 0.5) * width - 90
+    best = probabilities.argmax(-1, keepdim=True)
+    near = (torch.arange(ELEVATION_BINS, device=best.device) - best).abs() <= _ELEVATION_WINDOW
+    share = probabilities * near
+    return (share * centers).sum(-1) / share.sum(-1)
+
+
+def _point_pixels(tokens: Tensor, grid: int) -> Tensor:
+    """Where in the crop the points of each token are seen [V, T * P * P, 2]."""
+    stride = 8 // POINTS_PER_TOKEN
+    row, column = tokens // grid, tokens % grid  # [V, T]
+    step = torch.arange(POINTS_PER_TOKEN, device=tokens.device) * stride
+    y = (8 * row[..., None, None] + step[:, None]).expand(*row.shape, POINTS_PER_TOKEN, POINTS_PER_TOKEN)
+    x = (8 * column[..., None, None] + step[None]).expand_as(y)
+    return torch.stack([x, y], -1).flatten(1, 3) + 0.5
+
+
+def _at(images: Tensor, pixels: Tensor) -> Tensor:
+    """RGBA [V, N, 4] of crops [V, 4, S, S] at pixel centres [V, N, 2]."""
+    index = pixels.long()
+    rows = torch.arange(len(images), device=images.device)[:, None]
+    return images[rows, :, index[..., 1], index[..., 0]]
