@@ -149,6 +149,10 @@ class PoseConfig(Bounded):
     """Adam's decay of the second moment."""
     warmup: Whole = 10
     """Steps over which a round's camera learning rates rise from zero."""
+    matches: NonNegative = 0.05
+    """Weight of the matches that initial poses rest on, where there are any."""
+    matches_until: Share = 0.7
+    """Share of the fit after which the photos alone count."""
 
 
 @dataclass(frozen=True)
@@ -287,6 +291,7 @@ PAPER = FitConfig(
         sh_rest=5e-4,
     ),
     loss=LossConfig(l1_ssim=0.0, mse=10_000.0, mask=1000.0, ramp=True, background="white"),
+    poses=PoseConfig(matches=0.0),
     densify=DensifyConfig(interval=100, start=0.2, stop=1.0),
     guidance=GuidanceConfig(
         interval=1, stop=1.0, nearest=0, full_angle=0.0, scale=5.0, size=256, recrop=False

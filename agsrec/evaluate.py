@@ -34,6 +34,7 @@ from agsrec.prior import load_prior
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.dataset import Scene
+    from agsrec.matching import Correspondences
     from agsrec.names import MethodName
 
 __all__ = ["EvalResult", "evaluate_folders", "leave_one_out", "with_outliers"]
@@ -139,6 +140,7 @@ class _Start:
         wrong: Views that were turned far, in turn.
         seconds: Time that finding the cameras took.
         focal_known: Whether their focal lengths are more than an estimate.
+        matches: What the poses rest on.
     """
 
     name: str
@@ -148,6 +150,7 @@ class _Start:
     wrong: tuple[int, ...] = ()
     seconds: float = 0.0
     focal_known: bool = True
+    matches: Correspondences | None = None
 
 
 def _disturbed(scene: Scene, name: str, noise_deg: float, seed: int, wrong: int = 0) -> _Start:
@@ -182,8 +185,14 @@ def _initialized(scene: Scene, method: MethodName, model: Any, device: str, seed
     except PlacementError:  # a figure like any other: nothing placed
         return _Start(method, None, [], seconds=time.perf_counter() - clock)
     seconds = time.perf_counter() - clock
-    known = estimate.focal_known
-    return _Start(method, estimate.cameras, estimate.indices, seconds=seconds, focal_known=known)
+    return _Start(
+        method,
+        estimate.cameras,
+        estimate.indices,
+        seconds=seconds,
+        focal_known=estimate.focal_known,
+        matches=estimate.matches,
+    )
 
 
 def _start_record(scene: Scene, start: _Start, seed: int) -> dict[str, Any]:
@@ -226,7 +235,9 @@ def _fit_record(scene: Scene, start: _Start, settings: Settings, lpips: Any) -> 
     kept = start.indices
     seen = replace(scene, views=scene.views[kept], truth=scene.truth[kept], cameras=start.cameras)
     clock = time.perf_counter()
-    result = reconstruct(seen.views, start.cameras, settings, focal_known=start.focal_known)
+    result = reconstruct(
+        seen.views, start.cameras, settings, focal_known=start.focal_known, matches=start.matches
+    )
     record: dict[str, Any] = {"seconds": start.seconds + time.perf_counter() - clock}
     if result.correction is not None:
         record["decisions"] = decision_record(result.correction, seen.truth)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,6 +108,25 @@ class Correspondences:
     def pairs(self) -> Tensor:
         """Both views of each match [M, 2]."""
         return torch.stack([self.first, self.second], 1)
+
+    def renumbered(self, index: Sequence[int]) -> Correspondences:
+        """The matches among some views, V' of them, which are counted anew: `index[k]` is the old k-th."""
+        place = torch.full((1 + max([*index, *self.first.tolist(), *self.second.tolist()]),), -1)
+        for new, old in reversed(list(enumerate(index))):  # of views that are the same picture the first
+            place[old] = new
+        first, second = place[self.first], place[self.second]
+        kept = (first >= 0) & (second >= 0)
+        return replace(
+            self,
+            first=first[kept],
+            second=second[kept],
+            points=self.points[kept],
+            pair=self.pair[kept],
+            weights=self.weights[kept],
+        )
+
+    def __len__(self) -> int:
+        return len(self.first)
 
     @staticmethod
     def of(found: Sequence[PairMatches], width: int, height: int, most: int = _MOST) -> Correspondences:

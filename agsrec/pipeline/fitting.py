@@ -12,6 +12,7 @@ import torch
 
 from agsrec.checkpoints import fingerprint
 from agsrec.fit import FitResult, fit
+from agsrec.matching import EpipolarTerm
 from agsrec.metrics.images import load_lpips
 from agsrec.outliers import correct_outliers
 from agsrec.pipeline.desk import Desk
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.config import FitConfig
     from agsrec.fit import Guidance
+    from agsrec.matching import Correspondences
     from agsrec.outliers import Correction
     from agsrec.prior.zero123 import Zero123
     from agsrec.store import Checkpointing
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fitted", "Judge", "correct_poses", "fit_scene", "resolved_options"]
 
+_TOLERANCE = (0.008, 0.004)  # of matches in the fit, of the picture's longer side
 _CUSTOM = "custom"  # name of a judge that is neither a model nor one's name
 
 
@@ -138,12 +141,27 @@ class Fitted:
     prior_seconds: float | None
 
 
-def fit_scene(desk: Desk, views: Views, cameras: Cameras, config: FitConfig, judge: Judge) -> Fitted:
-    """Refine the cameras and fit a scene."""
+def fit_scene(
+    desk: Desk,
+    views: Views,
+    cameras: Cameras,
+    config: FitConfig,
+    judge: Judge,
+    matches: Correspondences | None = None,
+) -> Fitted:
+    """Refine the cameras and fit a scene; matches hold the cameras at first."""
     settings, device = desk.settings, desk.device
+    held = None
+    if matches is not None and len(matches) and config.poses.matches:
+        held = EpipolarTerm(
+            matches,
+            weight=config.poses.matches,
+            tolerance=_TOLERANCE,
+            until=config.poses.matches_until,
+        )
     request = desk.request(
         "fit",
-        {"photos": views, "cameras": cameras, "prior": judge.name},
+        {"photos": views, "cameras": cameras, "prior": judge.name, "matches": matches if held else "none"},
         fit=config,
         seed=settings.seed,
         device=device.type,
@@ -159,6 +177,7 @@ def fit_scene(desk: Desk, views: Views, cameras: Cameras, config: FitConfig, jud
             config,
             seed=settings.seed,
             guidance=guidance,
+            camera_loss=held,
             progress=partial(desk.listener.step, "fit"),
             checkpointing=begun,
         )

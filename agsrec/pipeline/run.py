@@ -25,6 +25,7 @@ from agsrec.store import Kept, Unfinished
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
+    from agsrec.matching import Correspondences
     from agsrec.views import Views
 
 __all__ = ["Finished", "explain", "pose", "reconstruct", "run"]
@@ -99,21 +100,27 @@ def _posed_scene(desk: Desk, photos: PhotoFolder) -> tuple[Scene, Posed]:
 
 
 def _reconstruction(
-    desk: Desk, views: Views, cameras: Cameras, focal_known: bool, posed: Posed | None
+    desk: Desk,
+    views: Views,
+    cameras: Cameras,
+    focal_known: bool,
+    posed: Posed | None,
+    matches: Correspondences | None = None,
 ) -> Reconstruction:
     """The middle stages: outliers, and fit."""
     settings = desk.settings
     _require_match(views, cameras)
     judge = Judge(settings.prior, desk.device)
     if posed is not None:
-        focal_known = posed.estimate.focal_known
+        focal_known, matches = posed.estimate.focal_known, posed.estimate.matches
     config = settings.schedule(views=len(views), focal_known=focal_known)
     correction = correct_poses(desk, views, cameras, judge)
     given, start = cameras, cameras
     if correction is not None:
         used = correction.used
         views, given, start = views[used], cameras[used], correction.start
-    fitted = fit_scene(desk, views, start, config, judge)
+        matches = None if matches is None else matches.renumbered(used)
+    fitted = fit_scene(desk, views, start, config, judge, matches)
     seconds = {
         "poses": None if posed is None else posed.seconds,
         "prior": fitted.prior_seconds,
@@ -143,6 +150,7 @@ def reconstruct(
     settings: Settings | None = None,
     *,
     focal_known: bool = True,
+    matches: Correspondences | None = None,
     listener: Listener | None = None,
     keep: str | Path | None = None,
 ) -> Reconstruction:
@@ -156,6 +164,7 @@ def reconstruct(
         settings: How; its mesh is not made.
         focal_known: Whether the focal lengths of the cameras are to be relied on; they are refined otherwise,
             unless the schedule says what to do with them.
+        matches: What holds given cameras at first: see `agsrec.pose_init.PoseEstimate.matches`.
         listener: Told what is being done; an exception from it ends the run.
         keep: Folder to keep finished stages and the state of unfinished ones in; a run that was interrupted
             at any point continues from there, if photos, cameras and options are the same.
@@ -169,7 +178,7 @@ def reconstruct(
     desk = Desk.at(None if keep is None else Path(keep), settings or Settings(), listener)
     _require_enough(views, guided=desk.settings.prior is not None)
     if cameras is not None:
-        return _reconstruction(desk, views, cameras, focal_known, None)
+        return _reconstruction(desk, views, cameras, focal_known, None, matches)
     posed = pose_views(desk, views)
     return _reconstruction(desk, posed.views, posed.estimate.cameras, focal_known, posed)
 

@@ -9,6 +9,7 @@ their judge, and cameras adjusted to the matches that agree with what was chosen
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -65,8 +66,8 @@ _SHARED_DEG = 75.0  # views farther apart share too little to be matched
 _ZOOMS = (0.6, 0.8, 1.0, 1.3, 1.7, 2.3, 3.1)  # of the network's focal length, which knows 25 to 55 degrees
 _TRUSTS = (0.6, 0.2)  # what a nat of the network counts beside the matches'
 _TREES = 12  # random starts by which zooms are compared
-_LIKELY = 2  # zooms that are looked at closely
-_PER_TRUST = 2  # arrangements that coarse scenes judge
+_LIKELY = 3  # zooms that are looked at closely
+_PER_TRUST = 3  # arrangements that coarse scenes judge
 _SAME_DEG = 10.0  # arrangements that differ less are one
 _ADJUST = (0.015, 0.005)  # of the picture's longer side
 _POLISH = ((0.03, (0.01,)), (0.012, (0.005,)), (0.006, (0.003,)))  # how near, and at which scales
@@ -105,13 +106,16 @@ def initialize_auto(
         CheckpointError: The network cannot be used.
         DeviceError: There is no such device.
     """
-    known = None if focals is None else torch.tensor(list(focals))
+    order = _by_content(views)  # so that nothing depends on the order in which photos come
+    views = views[order]
+    known = None if focals is None else torch.tensor([focals[i] for i in order])
     target = resolve_device(device)
     try:
         matcher = load_matcher(EMBEDDED_MATCHER, target)
     except CheckpointError as error:
         _log.warning("%s; poses rest on the network alone", error)
-        return initialize_nview(views, model=model, device=device, focal=known, refine=refine, seed=seed)
+        alone = initialize_nview(views, model=model, device=device, focal=known, refine=refine, seed=seed)
+        return _in_order(alone, order)
     reading = read_views(views, model, target).to("cpu")
     found = match_views(views, matcher, _worth_matching(reading))
     search = _Search(views, reading, found, known)
@@ -130,7 +134,30 @@ def initialize_auto(
     estimate = search.polished(estimate)
     if refine:
         estimate = search.reconsidered(estimate, seed)
-    return replace(estimate, confidence=search.confidence(estimate.cameras))
+    confidence, matches = search.confidence(estimate.cameras), search.matches(estimate.cameras)
+    return _in_order(replace(estimate, confidence=confidence, matches=matches), order)
+
+
+def _by_content(views: Views) -> list[int]:
+    """The views' indices in an order that their pictures alone determine."""
+    digests = [hashlib.sha256(image.cpu().numpy().tobytes()).digest() for image in views.images]
+    return sorted(range(len(views)), key=digests.__getitem__)
+
+
+def _in_order(estimate: PoseEstimate, order: Sequence[int]) -> PoseEstimate:
+    """The estimate of views that came as `order` says, in the order that they have; all are placed."""
+    back = sorted(range(len(order)), key=order.__getitem__)  # where each view is
+    points = estimate.points
+    if points is not None and points.camera is not None:
+        points = replace(points, camera=torch.tensor(order)[points.camera])
+    return replace(
+        estimate,
+        cameras=estimate.cameras[back],
+        confidence=estimate.confidence[back],
+        points=points,
+        alternatives=tuple(replace(a, cameras=a.cameras[back], points=None) for a in estimate.alternatives),
+        matches=None if estimate.matches is None else estimate.matches.renumbered(back),
+    )
 
 
 def _worth_matching(reading: Reading) -> list[tuple[int, int]]:
@@ -270,6 +297,11 @@ class _Search:
             return estimate
         after = look_again(self._views, estimate, unsure, self.plausibility, support=self.support, seed=seed)
         return estimate if after is estimate else self.polished(after)
+
+    def matches(self, cameras: Cameras) -> Correspondences | None:
+        """The matches that agree with cameras."""
+        agreeing = consistent_matches(self._found, _rig(cameras), self._size, _CONSISTENT)
+        return Correspondences.of(agreeing, *self._size) if agreeing else None
 
     def polished(self, estimate: PoseEstimate) -> PoseEstimate:
         """The estimate with its cameras adjusted to all matches that agree with them."""

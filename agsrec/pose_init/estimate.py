@@ -8,6 +8,7 @@ from torch import Tensor
 
 from agsrec.cameras import Cameras
 from agsrec.errors import ShapeError
+from agsrec.matching.epipolar import Correspondences
 from agsrec.point_map import PointMap
 
 __all__ = ["Alternative", "PoseEstimate"]
@@ -41,6 +42,7 @@ class PoseEstimate:
         points: The surface as the initialiser sees it, if it does.
         alternatives: Other modes, best first.
         score: Of the poses themselves, comparable with those of the alternatives.
+        matches: Points that views share and that agree with the poses, by the cameras' indices.
         focal_known: Whether the focal lengths were given, not estimated.
     """
 
@@ -50,6 +52,7 @@ class PoseEstimate:
     points: PointMap | None = None
     alternatives: tuple[Alternative, ...] = ()
     score: float = 0.0
+    matches: Correspondences | None = None
     focal_known: bool = False
 
     def __post_init__(self) -> None:

@@ -301,6 +301,7 @@ def _for_all(estimate: PoseEstimate, kept: Sequence[int], twin: Sequence[int]) -
         estimate,
         cameras=estimate.cameras[index],
         points=points,
+        matches=None if estimate.matches is None else estimate.matches.renumbered(index),
         placed=placed,
         confidence=spread(estimate.confidence),
         alternatives=others,

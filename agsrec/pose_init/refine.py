@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["look_again", "refine_estimate"]
 
-_MODES = 5  # guesses of the initialiser that are tried
+_MODES = 7  # guesses of the initialiser that are tried
 _RENDERS = 64  # views times guesses that are tried, or times flips: bounds the time for many views
 _SWEEPS = 3
 _SURE = 0.95  # confidence of views that are not tried from behind

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from agsrec.errors import CheckpointError
 from agsrec.embedded import EMBEDDED_MATCHER
+from agsrec.errors import CheckpointError
 from agsrec.matching import Matcher, load_matcher, match_views
 from agsrec.matching.networks import FEATURES_FILE, MATCHER_FILE
 from agsrec.views import Views

@@ -1,0 +1,81 @@
+"""All evidence together: a label tells what the shape does not, in any order; without matches it goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from agsrec.cameras import Cameras
+from agsrec.errors import CheckpointError
+from agsrec.metrics.poses import pairwise_rotation_errors
+from agsrec.pose_init import auto, initialize
+from agsrec.synthetic import product_object, render_views
+from agsrec.views import Views
+
+SIZE, FOCAL = 192, 420.0
+
+
+@pytest.fixture(scope="module")
+def can() -> tuple[Views, Cameras]:
+    """Four photos of a can with a printed label, from a long way off."""
+    Ks = Cameras.intrinsics(torch.full((4,), FOCAL, dtype=torch.float64), SIZE, SIZE)
+    elevation = torch.tensor([-15.0, -22.0, -8.0, -18.0], dtype=torch.float64)
+    azimuth = torch.tensor([0.0, 62.0, 30.0, 95.0], dtype=torch.float64)
+    cameras = Cameras.orbit(elevation, azimuth, 3.2, Ks=Ks, width=SIZE, height=SIZE)
+    images = torch.from_numpy(render_views(product_object(4), cameras).images)
+    return Views(images, ("a", "b", "c", "d")), cameras.to(dtype=torch.float32)
+
+
+@pytest.mark.slow
+def test_a_label_tells_what_the_shape_does_not(can: tuple[Views, Cameras]) -> None:
+    views, truth = can
+    found = initialize(views, "auto", device="cpu")
+    assert found.placed.all() and float(found.confidence.min()) > 0.9
+    assert float(pairwise_rotation_errors(found.cameras, truth).max()) < 8.0
+    assert float(found.cameras.focal_lengths.mean()) == pytest.approx(FOCAL, rel=0.25)
+    assert found.matches is not None and len(found.matches) > 100
+    assert set(found.matches.pairs.flatten().tolist()) == {0, 1, 2, 3}
+
+
+def test_the_order_of_the_photos_does_not_matter(can: tuple[Views, Cameras]) -> None:
+    views, _ = can
+    order = [2, 0, 3, 1]
+    straight = initialize(views, "auto", device="cpu", refine=False, focal=FOCAL).cameras
+    shuffled = initialize(views[order], "auto", device="cpu", refine=False, focal=FOCAL).cameras
+    assert float(pairwise_rotation_errors(shuffled, straight[order]).max()) < 1.5
+
+
+def test_without_the_matcher_the_network_goes_on_alone(
+    can: tuple[Views, Cameras], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing(*_: object) -> None:
+        raise CheckpointError("the embedded model disk-lightglue is missing")
+
+    monkeypatch.setattr(auto, "load_matcher", missing)
+    views, _ = can
+    found = initialize(views, "auto", device="cpu", refine=False)
+    assert "disk-lightglue is missing; poses rest on the network alone" in caplog.text
+    alone = initialize(views, "nview", device="cpu", refine=False)
+    assert float(pairwise_rotation_errors(found.cameras, alone.cameras).max()) < 1.0
+
+
+def test_views_without_texture_are_not_said_to_be_sure() -> None:
+    Ks = Cameras.intrinsics(torch.full((3,), FOCAL, dtype=torch.float64), SIZE, SIZE)
+    azimuth = torch.tensor([0.0, 120.0, 240.0], dtype=torch.float64)
+    cameras = Cameras.orbit(-15.0, azimuth, 3.2, Ks=Ks, width=SIZE, height=SIZE)
+    images = torch.from_numpy(render_views(product_object(0, printed=False), cameras).images)
+    found = initialize(Views(images, ("a", "b", "c")), "auto", device="cpu", refine=False)
+    assert float(found.confidence.max()) < 0.9
+
+
+def test_many_views_are_matched_with_their_likely_neighbours_alone() -> None:
+    count, bins = 14, 36
+    away = (np.arange(count)[None] - np.arange(count)[:, None]) * 360 / count
+    centers = (np.arange(bins) + 0.5) * 10
+    off = np.abs((centers - away[..., None] + 180) % 360 - 180)
+    reading = type("Said", (), {"differences": torch.from_numpy(np.exp(-off / 10)).float()})()
+    pairs = auto._worth_matching(reading)  # type: ignore[arg-type]
+    assert len(pairs) == 45 and pairs == sorted(set(pairs)) and all(i < j for i, j in pairs)
+    apart = [min((j - i) % count, (i - j) % count) * 360 / count for i, j in pairs]
+    assert max(apart) < 110
