@@ -1,7 +1,7 @@
 """How well initialisers pose objects from nothing: rendered, photographed, and products from a shelf.
 
 python benchmarks/initialisers.py [FOLDER...] [--methods nview auto] [--views 8 4] [--random 16]
-                                  [--products 20] [--plain 20] [--first 0] [--rough] [--json FILE]
+                                  [--products 20] [--plain 20] [--first 0] [--model M] [--rough] [--json FILE]
 
 FOLDER holds ground truth, or a scene whose cameras.json is taken for the truth; folders with one parent are
 shown together. Errors are relative rotation errors over pairs of views; a pair with a view that could not be
@@ -117,7 +117,7 @@ def looking_through_the_middle(cameras: Cameras) -> Cameras:
     return Cameras(viewmats, Ks, cameras.width, cameras.height)
 
 
-def pose(photos: Photos, count: int, method: Any, *, rough: bool) -> Outcome:
+def pose(photos: Photos, count: int, method: Any, *, model: str | None, rough: bool) -> Outcome:
     """An initialiser's outcome for the first views."""
     kept = list(range(min(count, len(photos.views))))
     truth = looking_through_the_middle(photos.cameras[kept])
@@ -125,7 +125,7 @@ def pose(photos: Photos, count: int, method: Any, *, rough: bool) -> Outcome:
     errors, focal = torch.full((len(kept), len(kept)), 180.0, dtype=torch.float64), 0.0
     confidence = torch.zeros(len(kept))
     try:
-        estimate = initialize(photos.views[kept], method, refine=not rough)
+        estimate = initialize(photos.views[kept], method, model=model, refine=not rough)
     except PlacementError:
         pass
     else:
@@ -203,6 +203,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--plain", type=int, default=0, help="number of products without print")
     parser.add_argument("--first", type=int, default=0, help="first of the random objects and products")
     parser.add_argument("--views", type=int, nargs="+", default=[8, 4])
+    parser.add_argument("--model", help="checkpoint of the methods; their usual ones by default")
     parser.add_argument("--rough", action="store_true", help="without coarse scenes")
     parser.add_argument("--json", type=Path, help="file for all outcomes")
     options = parser.parse_args(argv)
@@ -217,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for count in options.views:
             for photos in scenes:
                 for method in options.methods:
-                    outcomes.append(pose(photos, count, method, rough=options.rough))
+                    outcomes.append(pose(photos, count, method, model=options.model, rough=options.rough))
                     print(text_table([row(photos.name, outcomes[-1:])]).splitlines()[-1], flush=True)
                     if options.json is not None:
                         atomic_write(options.json, json.dumps([asdict(o) for o in outcomes]) + "\n")

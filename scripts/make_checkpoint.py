@@ -9,6 +9,7 @@ RUN is the folder of a training of zero123 or nview; which of the two, its model
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
@@ -65,7 +66,7 @@ def novel_views(folder: Path, objects: int) -> dict[str, Any]:
 
 def poses(folder: Path, objects: int, scenes: list[Path]) -> tuple[str, list[dict[str, str]]]:
     """Heading and rows of what benchmarks/initialisers.py prints."""
-    options = [*map(str, scenes), "--method", "nview", "--model", str(folder), "--random", str(objects)]
+    options = [*map(str, scenes), "--methods", "nview", "--model", str(folder), "--random", str(objects)]
     command = [sys.executable, str(ROOT / "benchmarks" / "initialisers.py"), *options]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     print(text, end="")
@@ -73,11 +74,15 @@ def poses(folder: Path, objects: int, scenes: list[Path]) -> tuple[str, list[dic
 
 
 def printed_table(text: str) -> tuple[str, list[dict[str, str]]]:
-    """A benchmark's heading, and the rows of its table: columns are two spaces or more apart."""
+    """A benchmark's heading, and the rows of its tables of photos: columns are two spaces or more apart."""
     lines = [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
-    if len(lines) < 4 or any(set(cell) != {"-"} for cell in lines[2]):
+    rows: list[dict[str, str]] = []
+    for start in (k for k, line in enumerate(lines) if line[0] == "Photos"):
+        table = itertools.takewhile(lambda cells: cells != [""], lines[start + 2 :])
+        rows += [dict(zip(lines[start], cells, strict=True)) for cells in table]
+    if not rows:
         raise CheckpointError("benchmarks/initialisers.py printed no table; run it by hand to see why")
-    return " ".join(lines[0]), [dict(zip(lines[1], row, strict=True)) for row in lines[3:]]
+    return " ".join(lines[0]), rows
 
 
 def describe(options: argparse.Namespace, folder: Path, *, nview: bool) -> None:

@@ -52,10 +52,17 @@ class Posed:
         """What `cameras.json` stores of each placed view besides its camera."""
         values = self.estimate.confidence[self.estimate.placed].tolist()
         focal = {} if self.estimate.focal_known else {"focal_estimated": True}
+        held, matched = self.matched(), self.estimate.matches is not None
+        rests = {name: {"rests_on": "matches" if name in held else "shape"} for name in self.views.names}
         return {
-            name: {"confidence": round(v, 4), **focal}
+            name: {"confidence": round(v, 4), **focal, **(rests[name] if matched else {})}
             for name, v in zip(self.views.names, values, strict=True)
         }
+
+    def matched(self) -> set[str]:
+        """Names of the views that share points with others by which their poses are known."""
+        matches = self.estimate.matches
+        return set() if matches is None else {self.views.names[i] for i in matches.pairs.unique().tolist()}
 
 
 # -------------------------------------------------------------------- cut out
@@ -156,6 +163,7 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
     if lost:
         desk.listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
     _say_what_does_not_fit(desk, posed)
+    _say_what_is_unsure(desk, posed)
     return posed
 
 
@@ -207,3 +215,15 @@ def _say_what_does_not_fit(desk: Desk, posed: Posed) -> None:
                 f"The cut-out of {name} is doubtful: {share:.0%} of it lies where the other photos show "
                 "nothing of the object, or its pose is wrong; look at it"
             )
+
+
+def _say_what_is_unsure(desk: Desk, posed: Posed) -> None:
+    """Name the photos that no shared texture ties to the others, where it does tie some."""
+    held = posed.matched()
+    loose = [name for name in posed.views.names if name not in held]
+    if held and loose:
+        were = "was" if len(loose) == 1 else "were"
+        desk.listener.say(
+            f"Only the shape says where {', '.join(loose)} {were} taken from: no print or "
+            "texture that the other photos show too; look at the poses, or take photos in between"
+        )

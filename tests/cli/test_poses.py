@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from agsrec.camera_files import read_cameras_json, write_cameras_json
 from agsrec.cli import main
 from agsrec.errors import CheckpointError
 from agsrec.images import save_png
+from agsrec.matching import Correspondences, PairMatches
 from agsrec.pose_init.initialize import Task
 from tests.cli.helpers import refused
 from tests.pose_init.fakes import install, knowing
@@ -161,3 +163,21 @@ def test_what_an_initialiser_raises_is_one_line(
     (tmp_path / "empty").mkdir()
     assert "no *_rgba.png" in refused(capsys, "poses", str(tmp_path / "empty"))
     assert not (blob / "cameras.json").exists()
+
+
+def test_poses_that_rest_on_shape_alone_are_named(
+    blob: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = knowing(TRUE, NAMES)
+    pairs = [PairMatches(i, i + 1, np.full((9, 2, 2), 20, np.float32), *_nine()) for i in range(4)]
+    matches = Correspondences.of(pairs, 48, 48)
+    install(monkeypatch, lambda task: replace(known(task), matches=matches))
+    main(["poses", str(blob)])
+    assert "Only the shape says where 005 was taken from" in capsys.readouterr().out
+    listed = json.loads((blob / "cameras.json").read_text())
+    assert [listed[n]["rests_on"] for n in ("000", "004", "005")] == ["matches", "matches", "shape"]
+
+
+def _nine() -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and scores of nine matches."""
+    return np.arange(18).reshape(9, 2), np.ones(9, np.float32)

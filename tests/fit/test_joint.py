@@ -307,3 +307,19 @@ def test_photos_have_the_last_word() -> None:
 
     fit(views, truth, tiny_config(8, guidance=GuidanceConfig(interval=1, stop=0.5, size=24)), guidance=judge)
     assert seen == [0, 0.25, 0.5, 0.75]
+
+
+def test_what_is_known_of_the_cameras_pulls_them() -> None:
+    """A loss of the cameras alone, told how far the fit has come."""
+    views, truth = tiny_scene(4)
+    start, config = rough(truth, 8), tiny_config(20)
+    shares: list[float] = []
+
+    def known(cameras: Cameras, progress: float) -> torch.Tensor:
+        shares.append(progress)
+        return 100 * (cameras.viewmats - truth.viewmats).square().mean()
+
+    alone, held = fit(views, start, config), fit(views, start, config, camera_loss=known)
+    errors = [float((r.cameras.viewmats - truth.viewmats).square().mean()) for r in (alone, held)]
+    assert errors[1] < 0.8 * errors[0]
+    assert shares[0] == 0 and shares == sorted(shares) and len(shares) == config.iterations and shares[-1] < 1
