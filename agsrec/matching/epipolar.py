@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 from torch import Tensor
 
 from agsrec.lie import so3_exp
@@ -246,6 +245,8 @@ def adjust(rig: Rig, found: Correspondences, spread: Spread, *, scales: Sequence
         spread: How far the start may be off.
         scales: Distances over which errors stop counting in full, of the picture's longer side.
     """
+    from scipy.optimize import least_squares
+
     problem = _Problem(rig, found, spread)
     x = np.zeros(6 * len(rig.rotations) + 1)
     for scale in scales:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -143,6 +142,8 @@ def _matched(matcher: Matcher, a: _Learned, b: _Learned) -> tuple[NDArray[np.int
 
 
 def _sift(picture: Picture) -> _Sift:
+    import cv2
+
     grey = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2GRAY)
     grey = cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
     mask = cv2.resize(picture.inside.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import kornia.feature as kornia
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -45,6 +44,8 @@ def load_matcher(name: str | Path = EMBEDDED_MATCHER, device: torch.device | str
     Raises:
         CheckpointError: It is not there, or is not one.
     """
+    import kornia.feature as kornia
+
     folder = Path(find_checkpoint(name))
     disk = kornia.DISK(desc_dim=_CHANNELS)
     nameless: Any = None  # a name would have it fetch weights

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -55,6 +54,8 @@ def object_pictures(views: Views, longer_side: int = LONGER_SIDE) -> list[Pictur
 
 
 def _picture(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], longer_side: int) -> Picture:
+    import cv2
+
     height, width = mask.shape
     ys, xs = np.nonzero(mask)
     margin = round(_MARGIN * max(np.ptp(xs), np.ptp(ys), 1))

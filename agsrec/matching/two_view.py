@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,6 +97,8 @@ Solution = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
 
 
 def _essential(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float) -> list[Solution]:
+    import cv2
+
     parameters = cv2.UsacParams()
     parameters.confidence, parameters.maxIterations, parameters.threshold = _CONFIDENCE, _STEPS, tolerance
     parameters.sampler, parameters.score = cv2.SAMPLING_UNIFORM, cv2.SCORE_METHOD_MAGSAC
@@ -126,6 +127,8 @@ def _essential(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float)
 
 
 def _homography(a: NDArray[np.float64], b: NDArray[np.float64], tolerance: float) -> list[Solution]:
+    import cv2
+
     cv2.setRNGSeed(0)
     matrix, used = cv2.findHomography(
         a, b, cv2.USAC_MAGSAC, tolerance, maxIters=_STEPS, confidence=_CONFIDENCE

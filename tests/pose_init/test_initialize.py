@@ -131,7 +131,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[AgsrecError], str]] = {
     "seed": (None, {"seed": -1}, OptionError, "--seed"),
     "model of colmap": (None, {"method": "colmap", "model": "x"}, OptionError, "colmap has no model"),
     "leap without a model": (None, {"method": "leap"}, OptionError, "name a checkpoint"),
-    "file for nview": (None, {"file": "cameras.json"}, OptionError, "nview reads no camera file"),
+    "file for nview": (None, {"file": "cameras.json"}, OptionError, "auto reads no camera file"),
     "file without a file": (None, {"method": "file"}, OptionError, "needs the camera file"),
     "file that is not there": (None, {"method": "file", "file": "no.json"}, OptionError, "no.json does not"),
     "too few focals": (None, {"focal": [50.0, 60.0]}, OptionError, "2 focal lengths given for 6 views"),
@@ -153,7 +153,7 @@ def test_refusals(scene: tuple[Views, Cameras], monkeypatch: pytest.MonkeyPatch,
 def test_fewer_than_two_placed(scene: tuple[Views, Cameras], monkeypatch: pytest.MonkeyPatch) -> None:
     views, cameras = scene
     install(monkeypatch, knowing(cameras, views.names, lost=views.names[1:]))
-    with pytest.raises(PlacementError, match=r"nview could place only 1 of 6 views; .*another initialiser"):
+    with pytest.raises(PlacementError, match=r"auto could place only 1 of 6 views; .*another initialiser"):
         initialize(views)
 
 
