@@ -90,7 +90,6 @@ class Correspondences:
         second: View of the second point [M].
         points: Both, in pixels of the views [M, 2, 2].
         middle: Of the views (x, y), pixels.
-        pair: Which pair each belongs to [M].
         weights: [M]; a pair counts as so many independent matches at most.
         size: Longer side of the views in pixels.
     """
@@ -99,7 +98,6 @@ class Correspondences:
     second: Tensor
     points: Tensor
     middle: Tensor
-    pair: Tensor
     weights: Tensor
     size: float
 
@@ -120,7 +118,6 @@ class Correspondences:
             first=first[kept],
             second=second[kept],
             points=self.points[kept],
-            pair=self.pair[kept],
             weights=self.weights[kept],
         )
 
@@ -130,13 +127,12 @@ class Correspondences:
     @staticmethod
     def of(found: Sequence[PairMatches], width: int, height: int, most: int = _MOST) -> Correspondences:
         """The best `most` matches of each pair."""
-        first, second, points, pair, weights = [], [], [], [], []
-        for k, f in enumerate(found):
+        first, second, points, weights = [], [], [], []
+        for f in found:
             best = np.sort(np.argsort(-f.scores, kind="stable")[:most])
             first.append(np.full(len(best), f.first))
             second.append(np.full(len(best), f.second))
             points.append(f.points[best])
-            pair.append(np.full(len(best), k))
             weights.append(np.full(len(best), min(1.0, (_COUNTS_AS / max(len(best), 1)) ** 0.5)))
 
         def joined(parts: list[NDArray[np.generic]]) -> Tensor:
@@ -147,7 +143,6 @@ class Correspondences:
             joined(second).long(),
             joined(points).double(),
             torch.tensor([width / 2, height / 2]).double(),
-            joined(pair).long(),
             joined(weights).double(),
             float(max(width, height)),
         )
@@ -165,7 +160,7 @@ def epipolar_distances(rig: Rig, found: Correspondences) -> Tensor:
 class EpipolarTerm:
     """What matches have against cameras, as a term of a fit's loss.
 
-    The mean over pairs of Geman and McClure's robust error, over distances that shrink as the fit goes on:
+    The weighted mean of Geman and McClure's robust error, over distances that shrink as the fit goes on:
     first it pulls, at last it only keeps what has come together. Matches of another side pull in vain.
 
     Args:

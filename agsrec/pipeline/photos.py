@@ -51,13 +51,16 @@ class Posed:
     def extras(self) -> dict[str, dict[str, Any]]:
         """What `cameras.json` stores of each placed view besides its camera."""
         values = self.estimate.confidence[self.estimate.placed].tolist()
-        focal = {} if self.estimate.focal_known else {"focal_estimated": True}
-        held, matched = self.matched(), self.estimate.matches is not None
-        rests = {name: {"rests_on": "matches" if name in held else "shape"} for name in self.views.names}
-        return {
-            name: {"confidence": round(v, 4), **focal, **(rests[name] if matched else {})}
+        focal: dict[str, Any] = {} if self.estimate.focal_known else {"focal_estimated": True}
+        found = {
+            name: {"confidence": round(v, 4), **focal}
             for name, v in zip(self.views.names, values, strict=True)
         }
+        if self.estimate.matches is not None:
+            held = self.matched()
+            for name, entry in found.items():
+                entry["rests_on"] = "matches" if name in held else "shape"
+        return found
 
     def matched(self) -> set[str]:
         """Names of the views that share points with others by which their poses are known."""

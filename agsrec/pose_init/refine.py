@@ -18,6 +18,7 @@ from agsrec.errors import CameraError, SceneError
 from agsrec.fit import fit
 from agsrec.fit.coarse import coarse_schedule
 from agsrec.fit.target import Target, data_loss
+from agsrec.matching import largest_turn
 from agsrec.pose_init.elsewhere import Elsewhere, views_elsewhere
 from agsrec.pose_init.estimate import Alternative, PoseEstimate
 from agsrec.render import render_scene
@@ -310,13 +311,6 @@ def _distinct(guesses: Sequence[_Guess]) -> list[_Guess]:
     """The guesses whose outcome differs from those before."""
     kept: list[_Guess] = []
     for guess in guesses:
-        if all(_largest_turn(guess.cameras, k.cameras) > _APART_DEG for k in kept):
+        if all(largest_turn(guess.cameras.rotations, k.cameras.rotations) > _APART_DEG for k in kept):
             kept.append(guess)
     return kept
-
-
-def _largest_turn(a: Cameras, b: Cameras) -> float:
-    """Degrees by which some view differs after the turn of the world that brings most views together."""
-    turns = a.rotations.mT @ b.rotations  # of the world, as each view sees it
-    trace = torch.einsum("vij,wij->vw", turns, turns)
-    return float(((trace - 1) / 2).clamp(-1, 1).acos().rad2deg().amax(1).min())
