@@ -59,6 +59,7 @@ class Outcome:
         errors: Relative rotation errors [P] in degrees.
         right: Whether each view is within 15 degrees of most others [V].
         confidence: Of each view [V].
+        ambiguous: Whether it was said that another arrangement is as good.
         focal: Estimated focal length over the true one.
         seconds: Time it took.
     """
@@ -71,6 +72,7 @@ class Outcome:
     errors: list[float]
     right: list[bool]
     confidence: list[float]
+    ambiguous: bool
     focal: float
     seconds: float
 
@@ -123,7 +125,7 @@ def pose(photos: Photos, count: int, method: Any, *, model: str | None, rough: b
     truth = looking_through_the_middle(photos.cameras[kept])
     clock = time.perf_counter()
     errors, focal = torch.full((len(kept), len(kept)), 180.0, dtype=torch.float64), 0.0
-    confidence = torch.zeros(len(kept))
+    confidence, ambiguous = torch.zeros(len(kept)), False
     try:
         estimate = initialize(photos.views[kept], method, model=model, refine=not rough)
     except PlacementError:
@@ -133,7 +135,7 @@ def pose(photos: Photos, count: int, method: Any, *, model: str | None, rough: b
         i, j = torch.triu_indices(len(rows), len(rows), 1)
         found = pairwise_rotation_errors(estimate.cameras, truth[estimate.indices]).double()
         errors[rows[i], rows[j]] = errors[rows[j], rows[i]] = found
-        confidence = estimate.confidence
+        confidence, ambiguous = estimate.confidence, estimate.ambiguous
         ratio = estimate.cameras.focal_lengths.mean(1) / truth[estimate.indices].focal_lengths.mean(1)
         focal = float(ratio.median())
     seconds = time.perf_counter() - clock
@@ -146,6 +148,7 @@ def pose(photos: Photos, count: int, method: Any, *, model: str | None, rough: b
         errors=_pairs(errors).tolist(),
         right=_right(errors).tolist(),
         confidence=confidence.tolist(),
+        ambiguous=ambiguous,
         focal=focal,
         seconds=seconds,
     )
@@ -177,6 +180,7 @@ def row(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "< 15° (%)": f"{within[15]:.0f}",
         "< 30° (%)": f"{within[30]:.0f}",
         "Focal off (%)": f"{100 * focal.median():.0f}, worst {100 * focal.max():.0f}",
+        "Ambiguous": f"{sum(o.ambiguous for o in outcomes)} of {len(outcomes)}",
         "Seconds": f"{sum(o.seconds for o in outcomes) / len(outcomes):.1f}",
     }
 

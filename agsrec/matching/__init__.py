@@ -1,6 +1,6 @@
 """What points that photos share say about where the photos were taken from."""
 
-from agsrec.matching.agreement import Agreement, Arrangement, Votes, largest_turn
+from agsrec.matching.agreement import Agreement, Arrangement, Votes, largest_turn, turns_apart
 from agsrec.matching.epipolar import (
     CLOSE,
     ROUGH,
@@ -39,4 +39,5 @@ __all__ = [
     "match_views",
     "pair_hypotheses",
     "supporting_matches",
+    "turns_apart",
 ]

@@ -19,7 +19,7 @@ from torch import Tensor
 from agsrec.lie import so3_exp, so3_log
 from agsrec.matching.two_view import Hypothesis
 
-__all__ = ["Agreement", "Arrangement", "Votes", "largest_turn"]
+__all__ = ["Agreement", "Arrangement", "Votes", "largest_turn", "turns_apart"]
 
 _SPREAD_DEG = 6.0  # of a right hypothesis
 _DOUBT = 0.01  # density far from every hypothesis, over that at one that is certain
@@ -113,10 +113,26 @@ class Agreement:
 
 
 def largest_turn(a: Tensor, b: Tensor) -> float:
-    """Degrees by which some view differs, after the turn of the world that brings most views together."""
+    """Degrees by which some view differs, after the turn of the world that leaves least of it."""
+    return float(_turns(a, b).amax(1).min())
+
+
+def turns_apart(a: Tensor, b: Tensor) -> Tensor:
+    """Degrees by which each view differs [V], after the turn of the world that brings most views together.
+
+    Args:
+        a: World to camera [V, 3, 3].
+        b: The same views, arranged otherwise.
+    """
+    turns = _turns(a, b)
+    return turns[turns.median(1).values.argmin()]
+
+
+def _turns(a: Tensor, b: Tensor) -> Tensor:
+    """Degrees by which views differ once the world is turned so that one of them agrees [V (that one), V]."""
     turns = a.mT @ b
     cosine = (torch.einsum("vij,wij->vw", turns, turns) - 1) / 2
-    return float(cosine.clamp(-1, 1).acos().rad2deg().amax(1).min())
+    return cosine.clamp(-1, 1).acos().rad2deg()
 
 
 def _edges(hypotheses: Sequence[Hypothesis], votes: Votes, count: int) -> _Edges:

@@ -60,7 +60,13 @@ class Posed:
             held = self.matched()
             for name, entry in found.items():
                 entry["rests_on"] = "matches" if name in held else "shape"
+        for name in self.undecided():
+            found[name]["ambiguous"] = True
         return found
+
+    def undecided(self) -> list[str]:
+        """Names of the views that stand elsewhere in an arrangement that explains the photos as well."""
+        return [self.views.names[index] for index in self.estimate.undecided()]
 
     def matched(self) -> set[str]:
         """Names of the views that share points with others by which their poses are known."""
@@ -167,6 +173,7 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
         desk.listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
     _say_what_does_not_fit(desk, posed)
     _say_what_is_unsure(desk, posed)
+    _say_what_is_ambiguous(desk, posed)
     return posed
 
 
@@ -229,4 +236,15 @@ def _say_what_is_unsure(desk: Desk, posed: Posed) -> None:
         desk.listener.say(
             f"Only the shape says where {', '.join(loose)} {were} taken from: no print or "
             "texture that the other photos show too; look at the poses, or take photos in between"
+        )
+
+
+def _say_what_is_ambiguous(desk: Desk, posed: Posed) -> None:
+    """Name the photos that could as well have been taken from elsewhere."""
+    undecided = posed.undecided()
+    if undecided:
+        desk.listener.say(
+            f"The object looks alike from several sides: {', '.join(undecided)} would fit as well from "
+            "elsewhere, so these poses are a guess; photos in which a mark on the object, or something that "
+            "stands beside it, tells its sides apart would decide"
         )

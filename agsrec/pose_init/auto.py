@@ -72,7 +72,8 @@ _SAME_DEG = 10.0  # arrangements that differ less are one
 _ADJUST = (0.015, 0.005)  # of the picture's longer side
 _POLISH = ((0.03, (0.01,)), (0.012, (0.005,)), (0.006, (0.003,)))  # how near, and at which scales
 _CONSISTENT = 0.012  # distance of matches that agree with a pose, of the picture's longer side
-_UNMATCHED = 0.6  # share of the views without matches that coarse scenes place within 15 degrees
+_UNMATCHED = 0.7  # share of the views without matches that coarse scenes place within 15 degrees
+_COIN = 0.5  # what confidence is worth where two arrangements are as good
 _UNSURE, _SURE, _ENOUGH = 0.7, 0.9, 4  # views that are looked at again, and those that must be there for it
 _PER_PAIR = 40  # matches of a pair that scenes are fitted with
 _NEARLY_DEG = 20.0  # what they may be off a guess that scenes start from
@@ -135,6 +136,7 @@ def initialize_auto(
     if refine:
         estimate = search.reconsidered(estimate, seed)
     confidence, matches = search.confidence(estimate.cameras), search.matches(estimate.cameras)
+    confidence[estimate.undecided()] *= _COIN
     return _in_order(replace(estimate, confidence=confidence, matches=matches), order)
 
 

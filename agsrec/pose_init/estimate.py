@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from agsrec.cameras import Cameras
 from agsrec.errors import ShapeError
-from agsrec.matching.epipolar import Correspondences
+from agsrec.matching import Correspondences, turns_apart
 from agsrec.point_map import PointMap
 
 __all__ = ["Alternative", "PoseEstimate"]
+
+_ELSEWHERE_DEG = 25.0
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,14 @@ class Alternative:
         score: Comparable among the modes of one estimate alone; higher is better.
         points: The surface that goes with these poses, where that is not the estimate's own one moved with
             its cameras.
+        equal: Whether the photos, and the points they share, tell nothing against these poses: the object
+            looks alike from several sides.
     """
 
     cameras: Cameras
     score: float
     points: PointMap | None = None
+    equal: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,3 +73,14 @@ class PoseEstimate:
     def indices(self) -> list[int]:
         """Index of the view that each camera belongs to."""
         return self.placed.nonzero().flatten().tolist()
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether another arrangement explains everything as well."""
+        return any(other.equal for other in self.alternatives)
+
+    def undecided(self) -> list[int]:
+        """The cameras, by their indices, that stand elsewhere in an alternative that is as good."""
+        equal = [other.cameras.rotations for other in self.alternatives if other.equal]
+        turns = [turns_apart(self.cameras.rotations, other) > _ELSEWHERE_DEG for other in equal]
+        return torch.stack(turns).any(0).nonzero().flatten().tolist() if turns else []

@@ -41,6 +41,8 @@ _HOPELESS = 1.0  # cost of implausibility that no scene makes up for
 _TRUST = 1.6  # in the initialiser, over the number of views: cost of a nat in logarithms of the fit's error
 _CLOSE = 0.3  # cost above the best within which guesses are compared in a longer fit
 _FINALISTS = 3
+_NOISE = 0.015  # error that tells nothing: what a perfect scene of real photos leaves
+_EQUAL = 0.1  # difference in the logarithm of errors that chance makes
 _ALTERNATIVES = 3
 _APART_DEG = 25.0
 _MOVES = 4  # views that may be moved at last, one after the other
@@ -60,7 +62,7 @@ _TRIAL = coarse_schedule(Stage(32, 100), warmup=40)
 _FINAL = coarse_schedule(Stage(32, 150), Stage(64, 200), warmup=80)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Guess:
     """Poses as guessed, and how well a scene fitted to them explains the photos.
 
@@ -114,7 +116,8 @@ def refine_estimate(
 
     Returns:
         The estimate with other poses, in the same order and world. Scores are negative
-        costs: the logarithm of a coarse fit's error, and what implausibility adds.
+        costs: the logarithm of a coarse fit's error, and what implausibility adds. Alternatives that leave no
+        more of the photos and of what supports the poses unexplained are marked as equal.
     """
     if len(estimate.cameras) < 3:
         return estimate  # two views are explained by nearly any two poses
@@ -122,20 +125,22 @@ def refine_estimate(
     try:
         tried = search.run()
         finalists = _distinct([g for g in tried if g.cost < tried[0].cost + _CLOSE])[:_FINALISTS]
-        final = min(
-            (search.fitted(g.start, g.points, _FINAL) for g in finalists), key=lambda guess: guess.cost
-        )
-        final = search.rearranged(final)
+        longer = [search.fitted(g.start, g.points, _FINAL) for g in finalists]
+        best = min(longer, key=lambda guess: guess.cost)
+        final = search.rearranged(best)
     except (CameraError, SceneError):  # poses that fit no scene at all are not made better by one
         return estimate
-    points = None if final.points is None else final.points.moved(final.start, final.cameras)
-    others = _distinct([final, *tried])[1 : 1 + _ALTERNATIVES]
+    gained = best.cost - finalists[longer.index(best)].cost  # by the longer fit: others would gain as much
+    shorter = [replace(g, error=g.error + gained) for g in tried if g not in finalists]
+    others = _distinct([final, *sorted([*longer, *shorter], key=lambda guess: guess.cost)])[1:]
     return replace(
         estimate,
         cameras=final.cameras,
-        points=points,
+        points=None if final.points is None else final.points.moved(final.start, final.cameras),
         score=-final.cost,
-        alternatives=tuple(Alternative(g.cameras, -g.cost) for g in others),
+        alternatives=tuple(
+            Alternative(g.cameras, -g.cost, equal=search.equal(g, final)) for g in others[:_ALTERNATIVES]
+        ),
     )
 
 
@@ -237,6 +242,16 @@ class _Search:
         error = _error(self.photos, result.gaussians, result.cameras, config)
         error = math.log(max(error, 1e-12))
         return _Guess(cameras, points, result.cameras, result, error, self._implausible(cameras))
+
+    def equal(self, other: _Guess, best: _Guess) -> bool:
+        """Whether neither the photos nor what supports the best guess speak against the other one."""
+        held = None if self._support is None else self._support(best.cameras)
+
+        def unexplained(guess: _Guess) -> float:
+            contradiction = 0.0 if held is None else float(held(guess.cameras, 1.0))
+            return math.exp(guess.error) + contradiction + _NOISE
+
+        return math.log(unexplained(other) / unexplained(best)) < _EQUAL
 
     def rearranged(self, best: _Guess) -> _Guess:
         """The guess after moving views, one at a time, to where the others place them."""

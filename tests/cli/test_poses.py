@@ -18,6 +18,7 @@ from agsrec.cli import main
 from agsrec.errors import CheckpointError
 from agsrec.images import save_png
 from agsrec.matching import Correspondences, PairMatches
+from agsrec.pose_init import Alternative
 from agsrec.pose_init.initialize import Task
 from tests.cli.helpers import refused
 from tests.pose_init.fakes import install, knowing
@@ -176,6 +177,21 @@ def test_poses_that_rest_on_shape_alone_are_named(
     assert "Only the shape says where 005 was taken from" in capsys.readouterr().out
     listed = json.loads((blob / "cameras.json").read_text())
     assert [listed[n]["rests_on"] for n in ("000", "004", "005")] == ["matches", "matches", "shape"]
+
+
+def test_views_that_would_fit_elsewhere_are_named(
+    blob: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = knowing(TRUE, NAMES)
+    viewmats = TRUE.viewmats.clone()
+    viewmats[4:, :, [0, 2]] *= -1
+    other = Alternative(replace(TRUE, viewmats=viewmats), -1.0, equal=True)
+    install(monkeypatch, lambda task: replace(known(task), alternatives=(other,)))
+    main(["poses", str(blob)])
+    said = capsys.readouterr().out
+    assert "The object looks alike from several sides: 004, 005 would fit as well from elsewhere" in said
+    listed = json.loads((blob / "cameras.json").read_text())
+    assert [n for n in NAMES if listed[n].get("ambiguous")] == ["004", "005"]
 
 
 def _nine() -> tuple[np.ndarray, np.ndarray]:

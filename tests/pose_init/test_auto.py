@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from agsrec.cameras import Cameras
 from agsrec.errors import CheckpointError
 from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.pose_init import auto, initialize
-from agsrec.synthetic import product_object, render_views
+from agsrec.synthetic import RandomObject, product_object, render_views
 from agsrec.views import Views
 
 SIZE, FOCAL = 192, 420.0
@@ -19,11 +21,16 @@ SIZE, FOCAL = 192, 420.0
 @pytest.fixture(scope="module")
 def can() -> tuple[Views, Cameras]:
     """Four photos of a can with a printed label, from a long way off."""
+    return photographed(product_object(4))
+
+
+def photographed(thing: RandomObject) -> tuple[Views, Cameras]:
+    """Four photos of something, and where they were taken from."""
     Ks = Cameras.intrinsics(torch.full((4,), FOCAL, dtype=torch.float64), SIZE, SIZE)
     elevation = torch.tensor([-15.0, -22.0, -8.0, -18.0], dtype=torch.float64)
     azimuth = torch.tensor([0.0, 62.0, 30.0, 95.0], dtype=torch.float64)
     cameras = Cameras.orbit(elevation, azimuth, 3.2, Ks=Ks, width=SIZE, height=SIZE)
-    images = torch.from_numpy(render_views(product_object(4), cameras).images)
+    images = torch.from_numpy(render_views(thing, cameras).images)
     return Views(images, ("a", "b", "c", "d")), cameras.to(dtype=torch.float32)
 
 
@@ -32,10 +39,22 @@ def test_a_label_tells_what_the_shape_does_not(can: tuple[Views, Cameras]) -> No
     views, truth = can
     found = initialize(views, "auto", device="cpu")
     assert found.placed.all() and float(found.confidence.min()) > 0.9
+    assert not found.ambiguous and not found.undecided()
     assert float(pairwise_rotation_errors(found.cameras, truth).max()) < 8.0
     assert float(found.cameras.focal_lengths.mean()) == pytest.approx(FOCAL, rel=0.25)
     assert found.matches is not None and len(found.matches) > 100
     assert set(found.matches.pairs.flatten().tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.slow
+def test_a_plain_cylinder_is_said_to_be_ambiguous() -> None:
+    bare = product_object(4, printed=False)
+    even = np.zeros((2, 6))
+    even[:, 3:] = 0.9  # from all sides: no shading tells them apart
+    views, _ = photographed(replace(bare, lights=even))
+    found = initialize(views, "auto", device="cpu")
+    assert found.ambiguous and found.undecided()
+    assert float(found.confidence[found.undecided()].max()) <= 0.5
 
 
 def test_the_order_of_the_photos_does_not_matter(can: tuple[Views, Cameras]) -> None:
