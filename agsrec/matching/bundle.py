@@ -1,14 +1,16 @@
 """Cameras and the points that their views share, adjusted to each other (Triggs et al., "Bundle Adjustment: A
 Modern Synthesis", 2000).
 
-SciPy solves it, whose Jacobian is sparse. pycolmap's adjustment would be no help: focal lengths that stand in
-fixed ratios, and weak priors on where cameras are, which views with few matches need, cannot be told to it.
+SciPy solves it, with a sparse Jacobian, in a few seconds. pycolmap's own adjustment is of no use here: it
+knows neither focal lengths in fixed ratios nor weak priors on turns and distances, which views with few
+matches need.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +29,9 @@ __all__ = ["Bundle", "Tracks", "adjust_bundle", "reprojection_errors", "tracks_o
 
 _COUNTS_AS = 30.0  # tracks that two views share count as so many: neighbours err alike
 _EVALUATIONS = 25
-_REACH = 20.0  # spread of points about the object's centre, of the cameras' distance: hardly any prior
+_REACH = (
+    20.0  # spread of points about the object's centre, of the cameras' distance; less pulls focal lengths up
+)
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,6 @@ class Tracks:
 
     def __len__(self) -> int:
         return int(self.points.max()) + 1 if len(self.points) else 0
-
-    def only(self, chosen: Tensor, shortest: int = 2) -> Tracks:
-        """Those sightings alone [O], of the points that keep `shortest` of them; points are counted anew."""
-        kept = chosen & (torch.bincount(self.points[chosen], minlength=len(self)) >= shortest)[self.points]
-        points = torch.unique(self.points[kept], return_inverse=True)[1]
-        return Tracks(self.views[kept], points, self.pixels[kept], self.middle, self.size)
 
 
 @dataclass(frozen=True)
@@ -126,15 +124,16 @@ def triangulated(rig: Rig, tracks: Tracks) -> Tensor:
 
 def reprojection_errors(bundle: Bundle, tracks: Tracks) -> Tensor:
     """How far each sighting [O] is from where its point should be seen, in pixels."""
-    R, centers = bundle.rig.rotations.double(), bundle.rig.centers.double()
-    focals = bundle.rig.focals.double()[tracks.views]
-    off = _off(R[tracks.views], centers[tracks.views], focals, bundle.points[tracks.points], tracks)
-    return off.norm(dim=1)
+    R, centers = bundle.rig.rotations.double()[tracks.views], bundle.rig.centers.double()[tracks.views]
+    seen = (R @ bundle.points[tracks.points, :, None])[..., 0] + centers
+    return _off(seen, bundle.rig.focals.double()[tracks.views], tracks).norm(dim=1)
 
 
-def _off(R: Tensor, center: Tensor, focal: Tensor, points: Tensor, tracks: Tracks) -> Tensor:
-    """Pixels [O, 2] from sightings to where points [O, 3] appear, behind the camera as if before it."""
-    seen = (R @ points[..., None])[..., 0] + center
+def _off(seen: Tensor, focal: Tensor, tracks: Tracks) -> Tensor:
+    """Pixels [O, 2] from sightings to where points in their cameras' axes [O, 3] appear.
+
+    Behind a camera they count as if before it.
+    """
     depth = seen[:, 2:].abs().clamp_min(1e-3)
     return focal[:, None] * seen[:, :2] / depth - (tracks.pixels - tracks.middle)
 
@@ -142,8 +141,8 @@ def _off(R: Tensor, center: Tensor, focal: Tensor, points: Tensor, tracks: Track
 def adjust_bundle(rig: Rig, tracks: Tracks, spread: Spread, *, scales: Sequence[float]) -> Bundle:
     """Cameras and points that bring points to where views see them.
 
-    Errors count by Cauchy's loss, over ever smaller distances. Priors are weak: as for `adjust`, and points
-    are near the object's centre, which tells depths where rays are nearly parallel.
+    Errors count by Cauchy's loss, over ever smaller distances. Priors are weak: as for `adjust`, and on
+    points, whose depth would else be open where rays are nearly parallel.
 
     Args:
         rig: The start.
@@ -199,22 +198,16 @@ class _Problem:
 
     def residuals(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Robust errors [2 O] and priors [6 V + 1 + 3 P]."""
-        with torch.no_grad():
-            errors = self._robust(*self._local(x))
+        pose, log_focal, points = self._split(x)
+        R, centers = moved(self._rotations, self._centers, pose)
+        errors = self._robust(self._seen(R, centers, points), log_focal)
         return np.concatenate([errors.numpy().ravel(), self._strength * x])
 
     def jacobian(self, x: NDArray[np.float64]) -> csr_matrix:
         """Derivatives of the residuals: each depends on one pose, one point and the focal length."""
         from scipy.sparse import coo_matrix, csr_matrix, diags, vstack
 
-        state = self._local(x)
-
-        def derivative(direction: Tensor) -> Tensor:
-            pose, f, point = direction[:6], direction[6], direction[7:]
-            tangents = (pose.expand_as(state[0]), f, point.expand_as(state[2]))
-            return torch.func.jvp(self._robust, state, tangents)[1]
-
-        local = torch.func.vmap(derivative)(torch.eye(10, dtype=torch.float64)).numpy()  # [10, O, 2]
+        local = self._derivatives(x).numpy()
         views, points = self._tracks.views.numpy(), self._tracks.points.numpy()
         columns = np.stack(
             [*(6 * views + k for k in range(6)), np.full_like(views, self._cameras - 1)]
@@ -227,24 +220,46 @@ class _Problem:
 
     def bundle(self, x: NDArray[np.float64]) -> Bundle:
         """The cameras and points of a state."""
-        change = torch.from_numpy(x[: self._cameras - 1]).view(-1, 6)
-        zoom = float(np.exp(x[self._cameras - 1]))
-        rotations, centers = moved(self._rotations, self._centers, change)
-        points = torch.from_numpy(x[self._cameras :]).view(-1, 3)
-        return Bundle(Rig(rotations, centers, self._rig.focals.double() * zoom), points)
+        pose, log_focal, points = self._split(x)
+        rotations, centers = moved(self._rotations, self._centers, pose)
+        return Bundle(Rig(rotations, centers, self._rig.focals.double() * log_focal.exp()), points)
 
-    def _local(self, x: NDArray[np.float64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each sighting: the pose's change [O, 6], the focal length's logarithm, and the point [O, 3]."""
-        change = torch.from_numpy(x[: self._cameras - 1]).view(-1, 6)
-        points = torch.from_numpy(x[self._cameras :]).view(-1, 3)
-        log_focal = torch.tensor(x[self._cameras - 1])
-        return change[self._tracks.views], log_focal, points[self._tracks.points]
+    def _split(self, x: NDArray[np.float64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Changes of poses [V, 6], logarithm of that of focal lengths, points [P, 3]."""
+        state = torch.from_numpy(x)
+        pose, log_focal = state[: self._cameras - 1].view(-1, 6), state[self._cameras - 1]
+        return pose, log_focal, state[self._cameras :].view(-1, 3)
 
-    def _robust(self, change: Tensor, log_focal: Tensor, points: Tensor) -> Tensor:
-        """Errors [O, 2] the squares of whose lengths are Cauchy's loss."""
+    def _seen(self, R: Tensor, centers: Tensor, points: Tensor) -> Tensor:
+        """The point of each sighting in its camera's axes [O, 3]."""
         views = self._tracks.views
-        R, centers = moved(self._rotations[views], self._centers[views], change)
-        off = _off(R, centers, self._focals * log_focal.exp(), points, self._tracks) / self.tolerance
+        return (R[views] @ points[self._tracks.points, :, None])[..., 0] + centers[views]
+
+    def _derivatives(self, x: NDArray[np.float64]) -> Tensor:
+        """Of the errors [10, O, 2], by the pose's six changes, the focal length and the point."""
+        pose, log_focal, points = self._split(x)
+        R, centers = moved(self._rotations, self._centers, pose)
+        seen = self._seen(R, centers, points)
+
+        def of_poses(way: Tensor) -> tuple[Tensor, Tensor]:
+            place = partial(moved, self._rotations, self._centers)
+            return torch.func.jvp(place, (pose,), (way.expand_as(pose),))[1]
+
+        def of_errors(way: Tensor) -> Tensor:
+            ways = (way[:3].expand_as(seen), way[3])
+            return torch.func.jvp(self._robust, (seen, log_focal), ways)[1]
+
+        vmap = torch.func.vmap
+        turns, shifts = vmap(of_poses)(torch.eye(6).double())  # [6, V, 3, 3], [6, V, 3]
+        by_seen = vmap(of_errors)(torch.eye(4).double())  # [4, O, 2]
+        moves = vmap(self._seen, (0, 0, None))(turns, shifts, points)  # [6, O, 3]
+        by_pose = torch.einsum("koc,coe->koe", moves, by_seen[:3])
+        by_point = torch.einsum("oca,coe->aoe", R[self._tracks.views], by_seen[:3])
+        return torch.cat([by_pose, by_seen[3:], by_point])
+
+    def _robust(self, seen: Tensor, log_focal: Tensor) -> Tensor:
+        """Errors [O, 2] of points in their cameras' axes; the squares of their lengths are Cauchy's loss."""
+        off = _off(seen, self._focals * log_focal.exp(), self._tracks) / self.tolerance
         squared = off.square().sum(1, keepdim=True)
         flat = squared < 1e-8
         safe = torch.where(flat, 1.0, squared)

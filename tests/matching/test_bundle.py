@@ -48,8 +48,6 @@ def test_tracks_join_matches_of_all_views() -> None:
     assert len(tracks) == len(tracks.lengths) and int(tracks.lengths.sum()) == len(tracks.views)
     points = triangulated(rig(cameras), tracks)
     assert float(reprojection_errors(Bundle(rig(cameras), points), tracks).max()) < 1.0
-    long = tracks.only(torch.ones(len(tracks.views), dtype=torch.bool), shortest=3)
-    assert len(long) == int((tracks.lengths >= 3).sum()) and long.lengths.min() >= 3
 
 
 def test_a_track_has_one_feature_of_a_view() -> None:
@@ -69,7 +67,7 @@ def test_a_track_has_one_feature_of_a_view() -> None:
 @pytest.mark.parametrize("zoom", [0.8, 1.3])
 def test_poses_and_focal_length_are_recovered(zoom: float) -> None:
     cameras = ring(8)
-    tracks = tracks_of(exact_matches(cameras, count=200), SIZE, SIZE)
+    tracks = tracks_of(exact_matches(cameras, count=120), SIZE, SIZE)
     start = rig(cameras, zoom=zoom, off_deg=5.0)
     assert largest_turn(start.rotations, cameras.rotations) > 4
     after = adjust_bundle(start, tracks, ANY, scales=SCALES)
@@ -98,7 +96,7 @@ def test_wrong_matches_do_little() -> None:
 
 def test_known_focal_lengths_stay_and_ratios_always() -> None:
     cameras = ring(6)
-    tracks = tracks_of(exact_matches(cameras, count=200), SIZE, SIZE)
+    tracks = tracks_of(exact_matches(cameras, count=120), SIZE, SIZE)
     start = rig(cameras, zoom=1.1)
     start = replace(start, focals=start.focals * torch.linspace(0.9, 1.1, 6))
     known = adjust_bundle(start, tracks, replace(ANY, focal=0.0), scales=SCALES).rig
