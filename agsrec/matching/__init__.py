@@ -1,6 +1,7 @@
 """What points that photos share say about where the photos were taken from."""
 
 from agsrec.matching.agreement import Agreement, Arrangement, Votes, largest_turn, turns_apart
+from agsrec.matching.bundle import Bundle, Tracks, adjust_bundle, reprojection_errors, tracks_of, triangulated
 from agsrec.matching.epipolar import (
     CLOSE,
     ROUGH,
@@ -22,6 +23,7 @@ __all__ = [
     "ROUGH",
     "Agreement",
     "Arrangement",
+    "Bundle",
     "Correspondences",
     "EpipolarTerm",
     "Hypothesis",
@@ -29,8 +31,10 @@ __all__ = [
     "PairMatches",
     "Rig",
     "Spread",
+    "Tracks",
     "Votes",
     "adjust",
+    "adjust_bundle",
     "consistent_matches",
     "epipolar_distances",
     "evidence_belief",
@@ -38,6 +42,9 @@ __all__ = [
     "load_matcher",
     "match_views",
     "pair_hypotheses",
+    "reprojection_errors",
     "supporting_matches",
+    "tracks_of",
+    "triangulated",
     "turns_apart",
 ]

@@ -33,6 +33,7 @@ __all__ = [
     "adjust",
     "consistent_matches",
     "epipolar_distances",
+    "moved",
     "supporting_matches",
 ]
 
@@ -221,7 +222,7 @@ def _distances(Ri: Tensor, ci: Tensor, Rj: Tensor, cj: Tensor, rays: Tensor) -> 
     return off / slope.clamp_min(1e-12).sqrt()
 
 
-def _moved(rotations: Tensor, centers: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+def moved(rotations: Tensor, centers: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """Poses [N, 3, 3], [N, 3] after changes [N, 6]: a turn, and of the centre its direction and log-depth."""
     depth = centers[:, 2:] * change[:, 5:].exp()
     lateral = centers[:, :2] / centers[:, 2:] + change[:, 3:5]
@@ -299,7 +300,7 @@ class _Problem:
     def rig(self, x: NDArray[np.float64]) -> Rig:
         """The cameras of a state."""
         change = torch.from_numpy(x[:-1]).view(-1, 6)
-        rotations, centers = _moved(self._rotations, self._centers, change)
+        rotations, centers = moved(self._rotations, self._centers, change)
         return Rig(rotations, centers, self._start.focals.double() * float(np.exp(x[-1])))
 
     def _local(self, x: NDArray[np.float64]) -> tuple[Tensor, Tensor, Tensor]:
@@ -310,8 +311,8 @@ class _Problem:
     def _robust(self, first: Tensor, second: Tensor, log_focal: Tensor) -> Tensor:
         """Errors [M] whose squares are Cauchy's loss."""
         i, j = self._found.first, self._found.second
-        poses_i = _moved(self._rotations[i], self._centers[i], first)
-        poses_j = _moved(self._rotations[j], self._centers[j], second)
+        poses_i = moved(self._rotations[i], self._centers[i], first)
+        poses_j = moved(self._rotations[j], self._centers[j], second)
         focals = self._focals * log_focal.exp()
         rays = (self._found.points - self._found.middle) / focals[..., None]
         errors = focals.mean(1) * _distances(*poses_i, *poses_j, rays) / self.tolerance

@@ -36,6 +36,7 @@ from agsrec.matching import (
     Spread,
     Votes,
     adjust,
+    adjust_bundle,
     consistent_matches,
     evidence_belief,
     largest_turn,
@@ -43,6 +44,7 @@ from agsrec.matching import (
     match_views,
     pair_hypotheses,
     supporting_matches,
+    tracks_of,
 )
 from agsrec.pose_init.estimate import Alternative, PoseEstimate
 from agsrec.pose_init.nview.angles import angles_from_rotations
@@ -71,6 +73,8 @@ _PER_TRUST = 3  # arrangements that coarse scenes judge
 _SAME_DEG = 10.0  # arrangements that differ less are one
 _ADJUST = (0.015, 0.005)  # of the picture's longer side
 _POLISH = ((0.03, (0.01,)), (0.012, (0.005,)), (0.006, (0.003,)))  # how near, and at which scales
+_BUNDLE = ((0.006, (0.003,)), (0.006, (0.0015,)))  # the same, once there are points
+_AGREED = replace(CLOSE, turn=0.03)  # what tracks may turn, which tell more of it than scenes do
 _CONSISTENT = 0.012  # distance of matches that agree with a pose, of the picture's longer side
 _UNMATCHED = 0.7  # share of the views without matches that coarse scenes place within 15 degrees
 _COIN = 0.5  # what confidence is worth where two arrangements are as good
@@ -314,11 +318,19 @@ class _Search:
             if not support:
                 return estimate
             rig = adjust(rig, Correspondences.of(support, *self._size), self._free(CLOSE), scales=scales)
+        rig = self._bundled(rig)
         viewmats = cameras.viewmats.clone()
         viewmats[:, :3, :3], viewmats[:, :3, 3] = rig.rotations.float(), rig.centers.float()
         after = replace(cameras, viewmats=viewmats, Ks=Cameras.intrinsics(rig.focals.float(), *self._size))
         points = None if estimate.points is None else estimate.points.moved(cameras, after)
         return replace(estimate, cameras=after, points=points)
+
+    def _bundled(self, rig: Rig) -> Rig:
+        """Cameras adjusted, with points, to the tracks of all matches that agree with them."""
+        for near, scales in _BUNDLE:
+            tracks = tracks_of(consistent_matches(self._found, rig, self._size, near), *self._size)
+            rig = adjust_bundle(rig, tracks, self._free(_AGREED), scales=scales).rig
+        return rig
 
 
 def _rig(cameras: Cameras) -> Rig:

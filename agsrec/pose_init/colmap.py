@@ -1,9 +1,9 @@
-"""Initialiser `colmap`: incremental structure from motion by pycolmap, set for few photos far apart.
+"""Initialiser `colmap`: incremental structure from motion by pycolmap on the matches that `auto` has too.
 
-COLMAP is made for many overlapping photos. With its own settings it places none of eight cut-out photos of a
-small object; here features are sought in enlarged images down to faint ones, matches are searched again
-along the epipolar lines, and a model may start from, and consist of, very little. Photos with their
-background give it far more to match; they are used where preprocessing has kept them.
+With features of its own COLMAP finds little in cut-out photos of a small object; here it is given learned
+matches and SIFT's, and a model may start from, and consist of, very little. It has no answer to opposite
+sides of an object that match as if they were one. Photos with their background show more than cut-outs;
+they are used where preprocessing has kept them.
 """
 
 from __future__ import annotations
@@ -19,20 +19,24 @@ import numpy as np
 import torch
 
 from agsrec.cameras import Cameras
-from agsrec.errors import AgsrecError, require
-from agsrec.images import encode_png, load_image
+from agsrec.embedded import EMBEDDED_MATCHER
+from agsrec.errors import AgsrecError, CheckpointError, require
+from agsrec.images import load_image
+from agsrec.matching import Matcher, PairMatches, load_matcher, match_views
 from agsrec.point_map import PointMap
 from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.focal import default_focal
+from agsrec.views import Views
 
 if TYPE_CHECKING:
-    from agsrec.views import Views
+    from numpy.typing import NDArray
 
-__all__ = ["Sparse", "initialize_colmap", "pictures", "reconstruct_sparse"]
+__all__ = ["Sparse", "initialize_colmap", "photos_to_match", "reconstruct_sparse"]
 
 _log = logging.getLogger(__name__)
 
-_SIDE = 1024  # pixels that smaller images are enlarged to: faint features then survive the first octave
+_SIDE = 1024  # pixels that pictures are taken to have: COLMAP's tolerances are meant for about as many
+_ERROR = 3.0  # of them, off the epipolar line
 _SURE_POINTS = 100  # points of a view from which its confidence counts as one half
 
 
@@ -41,13 +45,13 @@ class Sparse:
     """What COLMAP found.
 
     Attributes:
-        viewmats: World-to-camera transforms [P, 4, 4] of the registered images.
-        focals: Focal lengths [P] in pixels of the images.
-        index: Which image each belongs to.
-        seen: Number [P] of triangulated points that each image sees.
+        viewmats: World-to-camera transforms [P, 4, 4] of the registered views.
+        focals: Focal lengths [P] in pixels of the views.
+        index: Which view each belongs to.
+        seen: Number [P] of triangulated points that each view sees.
         points: [M, 3].
         colors: RGB [M, 3] in [0, 1].
-        tracks: Number [M] of images that see each point.
+        tracks: Number [M] of views that see each point.
     """
 
     viewmats: np.ndarray
@@ -64,6 +68,7 @@ def initialize_colmap(
     *,
     focals: Sequence[float] | None = None,
     folder: str | Path | None = None,
+    device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> PoseEstimate:
     """Cameras of the views that COLMAP registers into its largest model, in COLMAP's own world.
@@ -75,26 +80,25 @@ def initialize_colmap(
         views: V cut-out photos.
         focals: Focal length of each view in pixels, if known; they are then kept.
         folder: Folder that preprocessing wrote, for the photos with their background.
+        device: Where the matcher computes.
         seed: Seed of everything random.
 
     Raises:
         MissingExtraError: pycolmap is not installed.
     """
     require("pycolmap", "colmap")
-    images, masks = pictures(views, folder)
-    zoom = images.shape[1] / views.height
-    known = focals is not None
+    photos = photos_to_match(views, folder)
+    matches = match_views(photos, _matcher(device))
     start = list(focals) if focals is not None else [default_focal(views.width, views.height)] * len(views)
-    found = reconstruct_sparse(images, masks, [f * zoom for f in start], known=known, seed=seed)
+    found = reconstruct_sparse(photos, matches, start, known=focals is not None, seed=seed)
     placed = torch.zeros(len(views), dtype=torch.bool)
     confidence = torch.zeros(len(views))
     order = np.argsort(found.index)
     placed[list(found.index)] = True
     confidence[list(found.index)] = torch.from_numpy(found.seen / (found.seen + _SURE_POINTS)).float()
-    focal = torch.from_numpy(found.focals[order] / zoom).float()
     cameras = Cameras(
         torch.from_numpy(found.viewmats[order]).float(),
-        Cameras.intrinsics(focal, views.width, views.height),
+        Cameras.intrinsics(torch.from_numpy(found.focals[order]).float(), views.width, views.height),
         views.width,
         views.height,
     )
@@ -102,141 +106,114 @@ def initialize_colmap(
     return PoseEstimate(cameras, placed, confidence, PointMap(*arrays) if len(found.points) else None)
 
 
-def pictures(views: Views, folder: str | Path | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """RGB images [V, H, W, 3] uint8 for matching, and object masks [V, H, W] uint8 of cut-outs.
-
-    The crops with their background where `source/` has them for all views, else the cut-outs on grey. Small
-    images are enlarged by a whole factor.
-    """
-    import cv2
-
-    images, masks = _with_background(views, folder), None
-    if images is None:
-        images = (views.composited(torch.full((3,), 0.5)).cpu().numpy() * 255).round().astype(np.uint8)
-        # One pixel less: what a silhouette's edge looks like changes with the viewpoint.
-        solid = (views.masks.cpu().numpy() >= 0.5).astype(np.uint8) * 255
-        masks = np.stack([cv2.erode(m, np.ones((3, 3), np.uint8)) for m in solid])
-    factor = max(1, round(_SIDE / max(images.shape[1:3])))
-    if factor == 1:
-        return images, masks
-    size = (images.shape[2] * factor, images.shape[1] * factor)
-    enlarged = np.stack([cv2.resize(i, size, interpolation=cv2.INTER_CUBIC) for i in images])
-    if masks is not None:
-        masks = np.stack([cv2.resize(m, size, interpolation=cv2.INTER_NEAREST) for m in masks])
-    return enlarged, masks
-
-
-def _with_background(views: Views, folder: str | Path | None) -> np.ndarray | None:
-    """The photos' crops with their background [V, H, W, 3], None unless there is one of each view."""
-    if folder is None:
+def _matcher(device: torch.device | str) -> Matcher | None:
+    try:
+        return load_matcher(EMBEDDED_MATCHER, device)
+    except CheckpointError as error:
+        _log.warning("%s; SIFT features alone are matched", error)
         return None
+
+
+def photos_to_match(views: Views, folder: str | Path | None) -> Views:
+    """The crops with their background, opaque, where `source/` has them for all views; else the cut-outs."""
+    if folder is None:
+        return views
     files = [Path(folder) / "source" / f"{name}.png" for name in views.names]
     if not all(f.is_file() for f in files):
-        return None
+        return views
     try:
         loaded = [load_image(f) for f in files]
     except AgsrecError as error:
         _log.warning("%s; the cut-out photos are matched instead", error)
-        return None
-    fits = all(i.shape[:2] == (views.height, views.width) and not alpha for i, alpha in loaded)
-    return np.stack([i[..., :3] for i, _ in loaded]) if fits else None
+        return views
+    if not all(i.shape[:2] == (views.height, views.width) and not alpha for i, alpha in loaded):
+        return views
+    colors = torch.from_numpy(np.stack([i[..., :3] for i, _ in loaded])).to(views.images) / 255
+    return Views(torch.cat([colors, torch.ones_like(colors[..., :1])], -1), views.names)
 
 
 def reconstruct_sparse(
-    images: np.ndarray, masks: np.ndarray | None, focals: Sequence[float], *, known: bool, seed: int
+    photos: Views, matches: Sequence[PairMatches], focals: Sequence[float], *, known: bool, seed: int
 ) -> Sparse:
     """Structure from motion in a temporary folder; equal inputs and seeds give equal results.
 
     Args:
-        images: RGB [V, H, W, 3] uint8.
-        masks: Where features may lie [V, H, W] uint8; everywhere if None.
+        photos: V views, which give points their colours.
+        matches: Of their pairs.
         focals: Focal lengths [V] in pixels to start from.
-        known: Whether they are right, and stay; else all images share the first, and it is refined.
+        known: Whether they are right, and stay; else all views share the first, and it is refined.
         seed: Seed of the estimators.
     """
     colmap: Any = require("pycolmap", "colmap")
     seed %= 2**31
     colmap.set_random_seed(seed)
     colmap.logging.minloglevel = 3  # COLMAP prints every step, and its failures are ours to word
+    zoom = _SIDE / max(photos.width, photos.height)
     with tempfile.TemporaryDirectory(prefix="agsrec-colmap-") as name:
         folder = Path(name)
-        files = _write_images(folder, images, masks)
         database = folder / "database.db"
-        _match(colmap, folder, database, files, images.shape, focals, known, seed, masks is not None)
-        options = _mapping_options(colmap, known, seed)
-        models = colmap.incremental_mapping(database, folder / "images", folder / "model", options)
+        with colmap.Database.open(database) as opened:
+            _write_views(colmap, opened, photos, zoom * np.asarray(focals), zoom, known)
+            _write_matches(opened, matches, len(photos), zoom)
+        _verify(colmap, database, seed)
+        models = colmap.incremental_mapping(database, folder, folder, _mapping_options(colmap, known, seed))
         best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()), default=None)
-        return _sparse(best, files)
+        return _sparse(best, photos, zoom)
 
 
-def _write_images(folder: Path, images: np.ndarray, masks: np.ndarray | None) -> list[str]:
-    """Write images and masks under names of our own; the names, in order."""
-    for kind in ("images", "masks", "model"):
-        (folder / kind).mkdir()
-    files = [f"{i:05d}.png" for i in range(len(images))]
-    for i, file in enumerate(files):
-        (folder / "images" / file).write_bytes(encode_png(images[i]))
-        if masks is not None:
-            (folder / "masks" / f"{file}.png").write_bytes(encode_png(masks[i]))
-    return files
-
-
-def _match(
-    colmap: Any,
-    folder: Path,
-    database: Path,
-    files: list[str],
-    shape: tuple[int, ...],
-    focals: Sequence[float],
-    known: bool,
-    seed: int,
-    masked: bool,
+def _write_views(
+    colmap: Any, opened: Any, photos: Views, focals: NDArray[np.float64], zoom: float, known: bool
 ) -> None:
-    """Features, matches and two-view geometries into the database."""
-    height, width = shape[1:3]
-    reader = colmap.ImageReaderOptions(camera_model="SIMPLE_PINHOLE")
-    reader.camera_params = f"{focals[0]},{width / 2},{height / 2}"
-    if masked:
-        reader.mask_path = folder / "masks"
-    extraction = colmap.FeatureExtractionOptions()
-    extraction.num_threads = 1
-    extraction.sift.max_num_features = 16384
-    extraction.sift.peak_threshold = 0.002
-    extraction.sift.edge_threshold = 20.0
-    cpu = colmap.Device.cpu
-    mode = colmap.CameraMode.PER_IMAGE if known else colmap.CameraMode.SINGLE
-    colmap.extract_features(
-        database,
-        folder / "images",
-        image_names=files,
-        camera_mode=mode,
-        reader_options=reader,
-        extraction_options=extraction,
-        device=cpu,
-    )
-    if known:
-        _set_focals(colmap, database, files, focals)
-    matching = colmap.FeatureMatchingOptions()
-    matching.num_threads = 1
-    matching.guided_matching = True
-    matching.sift.max_ratio = 0.85
-    verification = colmap.TwoViewGeometryOptions()
-    verification.min_num_inliers = 8
-    verification.ransac.random_seed = seed
-    verification.ransac.max_error = 3.0 * width / _SIDE
-    colmap.match_exhaustive(
-        database, matching_options=matching, verification_options=verification, device=cpu
-    )
+    """Views as images 1 to V, with a camera each where focal lengths are known and one for all where not."""
+    for number, focal in enumerate(focals if known else focals[:1], 1):
+        camera = colmap.Camera(
+            camera_id=number,
+            model="SIMPLE_PINHOLE",
+            width=round(zoom * photos.width),
+            height=round(zoom * photos.height),
+            params=[focal, zoom * photos.width / 2, zoom * photos.height / 2],
+            has_prior_focal_length=known,
+        )
+        opened.write_camera(camera, use_camera_id=True)
+        rig = colmap.Rig(rig_id=number)
+        rig.add_ref_sensor(camera.sensor_id)
+        opened.write_rig(rig, use_rig_id=True)
+    for number in range(1, 1 + len(photos)):
+        own = number if known else 1
+        image = colmap.Image(name=str(number), camera_id=own, image_id=number)
+        opened.write_image(image, use_image_id=True)
+        frame = colmap.Frame(frame_id=number, rig_id=own)
+        frame.add_data_id(image.data_id)
+        opened.write_frame(frame, use_frame_id=True)
 
 
-def _set_focals(colmap: Any, database: Path, files: list[str], focals: Sequence[float]) -> None:
-    """Give each image's camera its own focal length."""
-    with colmap.Database.open(database) as opened:
-        for file, focal in zip(files, focals, strict=True):
-            camera = opened.read_camera(opened.read_image_with_name(file).camera_id)
-            camera.params = [focal, *camera.params[1:]]
-            camera.has_prior_focal_length = True
-            opened.update_camera(camera)
+def _write_matches(opened: Any, matches: Sequence[PairMatches], count: int, zoom: float) -> None:
+    """The features that matches name as keypoints of V images, and all matches of each pair."""
+    rows: list[dict[int, int]] = [{} for _ in range(count)]  # of a view: the keypoint that a feature is
+    places: list[list[NDArray[np.float32]]] = [[] for _ in range(count)]
+    pairs: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for f in matches:
+        for ids, points in zip(f.ids.tolist(), f.points, strict=True):
+            for view, feature, at in zip((f.first, f.second), ids, points, strict=True):
+                if feature not in rows[view]:
+                    rows[view][feature] = len(places[view])
+                    places[view].append(zoom * at)
+            pairs.setdefault((f.first, f.second), []).append((rows[f.first][ids[0]], rows[f.second][ids[1]]))
+    for view, listed in enumerate(places):
+        opened.write_keypoints(view + 1, np.array(listed, dtype=np.float32).reshape(-1, 2))
+    for (first, second), listed in pairs.items():
+        opened.write_matches(first + 1, second + 1, np.array(listed, dtype=np.uint32))
+
+
+def _verify(colmap: Any, database: Path, seed: int) -> None:
+    """Two-view geometries of all matched pairs into the database."""
+    verifier = colmap.GeometricVerifierOptions()
+    verifier.num_threads = 1
+    geometry = colmap.TwoViewGeometryOptions()
+    geometry.min_num_inliers = 8
+    geometry.ransac.random_seed = seed
+    geometry.ransac.max_error = _ERROR
+    colmap.geometric_verification(database, verifier_options=verifier, two_view_geometry_options=geometry)
 
 
 def _mapping_options(colmap: Any, known: bool, seed: int) -> Any:
@@ -248,6 +225,7 @@ def _mapping_options(colmap: Any, known: bool, seed: int) -> Any:
     options.min_model_size = 2
     options.max_num_models = 10
     options.ba_refine_focal_length = not known
+    options.extract_colors = False  # there are no files
     mapper = options.mapper
     mapper.num_threads = 1
     mapper.random_seed = seed
@@ -259,7 +237,7 @@ def _mapping_options(colmap: Any, known: bool, seed: int) -> Any:
     return options
 
 
-def _sparse(model: Any, files: list[str]) -> Sparse:
+def _sparse(model: Any, photos: Views, zoom: float) -> Sparse:
     """The registered images of a model in plain arrays; nothing of no model."""
     if model is None:
         none = np.zeros((0, 3))
@@ -271,10 +249,19 @@ def _sparse(model: Any, files: list[str]) -> Sparse:
     points = list(model.points3D.values())
     return Sparse(
         viewmats=viewmats,
-        focals=np.array([model.camera(image.camera_id).params[0] for image in images]),
-        index=tuple(files.index(image.name) for image in images),
+        focals=np.array([model.camera(image.camera_id).params[0] for image in images]) / zoom,
+        index=tuple(image.image_id - 1 for image in images),
         seen=np.array([image.num_points3D for image in images], dtype=float),
         points=np.array([p.xyz for p in points]).reshape(-1, 3),
-        colors=np.array([p.color for p in points]).reshape(-1, 3) / 255,
+        colors=np.array([_color(model, p, photos, zoom) for p in points]).reshape(-1, 3),
         tracks=np.array([p.track.length() for p in points], dtype=float),
     )
+
+
+def _color(model: Any, point: Any, photos: Views, zoom: float) -> NDArray[np.float32]:
+    """RGB [3] of a point: the mean of the pixels that it is seen at."""
+    seen = [
+        (e.image_id, model.image(e.image_id).point2D(e.point2D_idx).xy / zoom) for e in point.track.elements
+    ]
+    pixels = [photos.images[image - 1, int(y), int(x), :3] for image, (x, y) in seen]
+    return torch.stack(pixels).mean(0).cpu().numpy()

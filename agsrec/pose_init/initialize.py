@@ -114,7 +114,7 @@ def _leap(task: Task) -> PoseEstimate:
 
 def _colmap(task: Task) -> PoseEstimate:
     run = _imported("colmap", "initialize_colmap")
-    return run(task.views, focals=task.focals, folder=task.folder, seed=task.seed)
+    return run(task.views, focals=task.focals, folder=task.folder, device=task.device, seed=task.seed)
 
 
 def _file(task: Task) -> PoseEstimate:

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from agsrec.cameras import CAMERA_DISTANCE, Cameras
-from agsrec.errors import MissingExtraError
+from agsrec.errors import CheckpointError, MissingExtraError
 from agsrec.images import save_png
+from agsrec.matching import Matcher, PairMatches
 from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.pose_init import PlacementError, colmap, initialize
-from agsrec.pose_init.colmap import Sparse, pictures
+from agsrec.pose_init.colmap import Sparse, photos_to_match
 from agsrec.views import Views
 
 SIZE = 256
@@ -66,9 +67,13 @@ def box_views(azimuths: list[float]) -> tuple[Views, Cameras]:
     return Views(stacked, tuple(f"{i:03d}" for i in range(len(images)))), cameras
 
 
+def no_matcher(*_: object) -> Matcher:
+    raise CheckpointError("no matcher here")
+
+
 def test_poses_a_textured_box(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pycolmap")
-    monkeypatch.setattr(colmap, "_SIDE", 512)  # quicker, and enough for so much texture
+    monkeypatch.setattr(colmap, "load_matcher", no_matcher)  # SIFT is quicker, and enough for so much texture
     views, cameras = box_views([0.0, 14.0, 28.0])
     blank = Views(torch.cat([views.images, torch.zeros(1, SIZE, SIZE, 4)]), (*views.names, "blank"))
     estimate = initialize(blank, "colmap", focal=1.4 * SIZE, seed=1)
@@ -81,8 +86,9 @@ def test_poses_a_textured_box(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ((estimate.confidence[:3] > 0.3) & (estimate.confidence[:3] < 1)).all()
 
 
-def test_nothing_to_match() -> None:
+def test_nothing_to_match(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pycolmap")
+    monkeypatch.setattr(colmap, "load_matcher", no_matcher)
     images = torch.zeros(3, 64, 64, 4)
     for i in range(3):
         images[i, 16:48, 10 + 4 * i : 50, :] = 1
@@ -103,13 +109,13 @@ def test_what_comes_back_is_put_in_order(monkeypatch: pytest.MonkeyPatch) -> Non
     given: list[tuple[list[float], bool, int]] = []
 
     def fake(
-        images: np.ndarray, masks: np.ndarray | None, focals: list[float], *, known: bool, seed: int
+        photos: Views, matches: list[PairMatches], focals: list[float], *, known: bool, seed: int
     ) -> Sparse:
         given.append((focals, known, seed))
-        assert images.shape == (4, 1024, 1024, 3) and masks is not None and masks.shape == (4, 1024, 1024)
+        assert len(photos) == 4 and len(matches) > 0
         return Sparse(
             viewmats=cameras.viewmats[list(index)].double().numpy(),
-            focals=np.array([1440.0, 1600.0, 1400.0]),
+            focals=np.array([360.0, 400.0, 350.0]),
             index=index,
             seen=np.array([100.0, 300.0, 0.0]),
             points=np.array([[0.1, 0.0, 0.0]]),
@@ -119,8 +125,9 @@ def test_what_comes_back_is_put_in_order(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(colmap, "reconstruct_sparse", fake)
     monkeypatch.setattr(colmap, "require", lambda *_: None)
+    monkeypatch.setattr(colmap, "load_matcher", no_matcher)
     estimate = initialize(views, "colmap", focal=[300.0, 310.0, 320.0, 330.0], seed=7)
-    assert given == [([1200.0, 1240.0, 1280.0, 1320.0], True, 7)]
+    assert given == [([300.0, 310.0, 320.0, 330.0], True, 7)]
     assert estimate.indices == [0, 2, 3]
     assert estimate.confidence.tolist() == pytest.approx([0.75, 0, 0, 0.5])
     assert estimate.cameras.focal_lengths[:, 0].tolist() == [400.0, 350.0, 360.0]
@@ -129,22 +136,13 @@ def test_what_comes_back_is_put_in_order(monkeypatch: pytest.MonkeyPatch) -> Non
     assert given[1][1] is False and len(set(given[1][0])) == 1
 
 
-def test_pictures_of_cut_outs() -> None:
-    views, _ = box_views([0.0, 40.0])
-    images, masks = pictures(views, None)
-    assert images.shape == (2, 1024, 1024, 3) and masks is not None
-    assert images[0, 0, 0].tolist() == [128, 128, 128]
-    inside = masks[:, ::4, ::4] > 0
-    solid = views.masks.numpy() >= 0.5
-    assert (inside <= solid).all() and 0.9 < inside.sum() / solid.sum() < 1
-
-
-def test_pictures_with_their_background(tmp_path: Path) -> None:
+def test_photos_with_their_background(tmp_path: Path) -> None:
     views, _ = box_views([0.0, 40.0])
     photos = [np.full((SIZE, SIZE, 3), 40 * (i + 1), np.uint8) for i in range(2)]
+    assert photos_to_match(views, None) is views
     save_png(tmp_path / "source" / "000.png", photos[0])
-    images, masks = pictures(views, tmp_path)
-    assert masks is not None, "one photo is missing: the cut-outs are used"
+    assert photos_to_match(views, tmp_path) is views, "one photo is missing: the cut-outs are used"
     save_png(tmp_path / "source" / "001.png", photos[1])
-    images, masks = pictures(views, tmp_path)
-    assert masks is None and np.unique(images[0]).tolist() == [40] and np.unique(images[1]).tolist() == [80]
+    found = photos_to_match(views, tmp_path)
+    assert found.names == views.names and found.masks.min() == 1
+    assert [(image[..., :3].unique() * 255).round().tolist() for image in found.images] == [[40], [80]]
