@@ -14,8 +14,10 @@ from agsrec.matching.epipolar import (
     supporting_matches,
 )
 from agsrec.matching.matches import PairMatches, match_views
+from agsrec.matching.motion import stands_still
 from agsrec.matching.networks import Matcher, load_matcher
-from agsrec.matching.two_view import Hypothesis, evidence_belief, pair_hypotheses
+from agsrec.matching.surroundings import Whole, background_only, match_wholes, standing_features
+from agsrec.matching.two_view import Hypothesis, belief_in, evidence_belief, pair_hypotheses
 
 __all__ = [
     "CLOSE",
@@ -30,13 +32,19 @@ __all__ = [
     "Rig",
     "Spread",
     "Votes",
+    "Whole",
     "adjust",
+    "background_only",
+    "belief_in",
     "consistent_matches",
     "epipolar_distances",
     "evidence_belief",
     "largest_turn",
     "load_matcher",
     "match_views",
+    "match_wholes",
     "pair_hypotheses",
+    "standing_features",
+    "stands_still",
     "supporting_matches",
 ]

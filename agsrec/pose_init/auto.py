@@ -31,13 +31,12 @@ from agsrec.matching import (
     Correspondences,
     EpipolarTerm,
     Hypothesis,
-    PairMatches,
     Rig,
     Spread,
     Votes,
     adjust,
+    belief_in,
     consistent_matches,
-    evidence_belief,
     largest_turn,
     load_matcher,
     match_views,
@@ -48,12 +47,14 @@ from agsrec.pose_init.estimate import Alternative, PoseEstimate
 from agsrec.pose_init.nview.angles import angles_from_rotations
 from agsrec.pose_init.nview.consensus import agreed_azimuths, mean_energies, pair_energies
 from agsrec.pose_init.nview.initializer import initialize_nview
-from agsrec.pose_init.nview.placement import place, search_focal
+from agsrec.pose_init.nview.placement import place
 from agsrec.pose_init.nview.reading import Reading, read_views
 from agsrec.pose_init.refine import look_again, refine_estimate
+from agsrec.pose_init.surroundings import Evidence, all_tied, gather_evidence
 
 if TYPE_CHECKING:
     from agsrec.fit import CameraLoss
+    from agsrec.names import BackgroundName
     from agsrec.point_map import PointMap
     from agsrec.views import Views
 
@@ -87,10 +88,12 @@ def initialize_auto(
     model: str | Path,
     device: str = "auto",
     focals: Sequence[float] | None = None,
+    folder: Path | None = None,
+    background: BackgroundName = "auto",
     refine: bool = True,
     seed: int = 0,
 ) -> PoseEstimate:
-    """Cameras of views from all evidence there is in their cut-outs.
+    """Cameras of views from all evidence there is in their cut-outs, and in what stood still around them.
 
     Without the embedded matcher it is the network and coarse scenes alone, which a warning says.
 
@@ -99,10 +102,13 @@ def initialize_auto(
         model: The network's folder or name, as for `nview`.
         device: "auto", "cpu" or "cuda".
         focals: Focal lengths [V] in pixels, if known.
+        folder: Folder that preprocessing wrote, for the photos with their background.
+        background: Whether that stood still with the object; `auto` finds out.
         refine: Let coarse scenes judge arrangements; see `agsrec.pose_init.refine`.
         seed: Seed of those scenes.
 
     Raises:
+        OptionError: The background shall be used, and there are no photos that show it.
         CheckpointError: The network cannot be used.
         DeviceError: There is no such device.
     """
@@ -118,7 +124,8 @@ def initialize_auto(
         return _in_order(alone, order)
     reading = read_views(views, model, target).to("cpu")
     found = match_views(views, matcher, _worth_matching(reading))
-    search = _Search(views, reading, found, known)
+    evidence = gather_evidence(views, reading, found, background=background, folder=folder, known=known)
+    search = _Search(views, reading, evidence, known)
     starts = search.starts()
     best = starts[0]
     estimate = PoseEstimate(
@@ -128,11 +135,13 @@ def initialize_auto(
         points=best.points,
         alternatives=tuple(Alternative(s.cameras, s.score, s.points) for s in starts[1:]),
         score=best.score,
+        remarks=evidence.remarks,
     )
-    if refine:
+    tied = all_tied(evidence.found, best.cameras)  # no scene knows better
+    if refine and not tied:
         estimate = refine_estimate(views, estimate, search.plausibility, support=search.support, seed=seed)
     estimate = search.polished(estimate)
-    if refine:
+    if refine and not tied:
         estimate = search.reconsidered(estimate, seed)
     confidence, matches = search.confidence(estimate.cameras), search.matches(estimate.cameras)
     return _in_order(replace(estimate, confidence=confidence, matches=matches), order)
@@ -183,15 +192,15 @@ class _Start:
 class _Search:
     """Arrangements of views, by all that is known of them."""
 
-    def __init__(
-        self, views: Views, reading: Reading, found: Sequence[PairMatches], known: Tensor | None
-    ) -> None:
+    def __init__(self, views: Views, reading: Reading, evidence: Evidence, known: Tensor | None) -> None:
         self._size = (views.width, views.height)
         self._views = views
         self._reading = reading
-        self._found = found
+        self._found = evidence.found
         self._known = known is not None
-        self._focals = search_focal(reading.sightings, reading.spans) if known is None else known
+        self._focals = evidence.focals
+        self._zooms = evidence.zooms or _ZOOMS
+        self._near = ROUGH if evidence.standing else CLOSE  # what stood still tells more than any scene
         self._energies = pair_energies(reading.differences)
         self._tilts = reading.rotations(torch.zeros(len(views)))
         self._hypotheses: dict[float, list[Hypothesis]] = {}  # by zoom
@@ -222,7 +231,7 @@ class _Search:
     def _likely_zooms(self, upright: Sequence[Tensor]) -> list[float]:
         """The zooms at which pairs agree best: at the right one their relative rotations fit each other."""
         scores = {}
-        for zoom in (1.0,) if self._known else _ZOOMS:
+        for zoom in (1.0,) if self._known else self._zooms:
             self._hypotheses[zoom] = self._tried(zoom)
             self._agreements[zoom] = self._agreement(zoom, _TRUSTS[-1])
             best = self._agreements[zoom].arrangements(upright, trees=_TREES, modes=1)[0]
@@ -285,7 +294,7 @@ class _Search:
         wrong = torch.full((len(cameras),), 1 - _UNMATCHED)
         for f in self._found:
             agreeing = consistent_matches([f], rig, self._size, _CONSISTENT)
-            belief = evidence_belief(len(agreeing[0]), len(f)) if agreeing else 0.0
+            belief = belief_in(f, len(agreeing[0])) if agreeing else 0.0
             wrong[[f.first, f.second]] *= 1 - belief
         return 1 - wrong
 
@@ -311,7 +320,7 @@ class _Search:
             support = consistent_matches(self._found, rig, self._size, near)
             if not support:
                 return estimate
-            rig = adjust(rig, Correspondences.of(support, *self._size), self._free(CLOSE), scales=scales)
+            rig = adjust(rig, Correspondences.of(support, *self._size), self._free(self._near), scales=scales)
         viewmats = cameras.viewmats.clone()
         viewmats[:, :3, :3], viewmats[:, :3, 3] = rig.rotations.float(), rig.centers.float()
         after = replace(cameras, viewmats=viewmats, Ks=Cameras.intrinsics(rig.focals.float(), *self._size))
