@@ -161,7 +161,7 @@ def _enlarged_sift(picture: Picture) -> SiftFeatures:
 def sift_features(
     grey: NDArray[Any], mask: NDArray[Any], most: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The strongest features of a picture [H, W] uint8 where the mask [H, W] is not 0: points [N, 2], RootSIFT."""
+    """The strongest features of a picture [H, W] uint8 where the mask [H, W] is not 0: points, RootSIFT."""
     import cv2
 
     detector = cv2.SIFT.create(most, contrastThreshold=_SIFT_CONTRAST)

@@ -50,7 +50,7 @@ from agsrec.pose_init.nview.initializer import initialize_nview
 from agsrec.pose_init.nview.placement import place
 from agsrec.pose_init.nview.reading import Reading, read_views
 from agsrec.pose_init.refine import look_again, refine_estimate
-from agsrec.pose_init.surroundings import Evidence, all_tied, gather_evidence
+from agsrec.pose_init.surroundings import Evidence, all_tied, gather_evidence, standing_agreement
 
 if TYPE_CHECKING:
     from agsrec.fit import CameraLoss
@@ -71,6 +71,8 @@ _LIKELY = 3  # zooms that are looked at closely
 _PER_TRUST = 3  # arrangements that coarse scenes judge
 _SAME_DEG = 10.0  # arrangements that differ less are one
 _ADJUST = (0.015, 0.005)  # of the picture's longer side
+_NEARLY_STANDING_DEG, _ADJUST_STANDING = 30.0, (0.04, 0.015, 0.005)  # the same where errors add up around
+_SETTLED = 3  # arrangements that are adjusted to what stood still
 _POLISH = ((0.03, (0.01,)), (0.012, (0.005,)), (0.006, (0.003,)))  # how near, and at which scales
 _CONSISTENT = 0.012  # distance of matches that agree with a pose, of the picture's longer side
 _UNMATCHED = 0.6  # share of the views without matches that coarse scenes place within 15 degrees
@@ -137,12 +139,14 @@ def initialize_auto(
         score=best.score,
         remarks=evidence.remarks,
     )
-    tied = all_tied(evidence.found, best.cameras)  # no scene knows better
+    if evidence.standing:
+        estimate = search.settled(estimate)
+    tied = all_tied(evidence.found, estimate.cameras)  # no scene knows better
     if refine and not tied:
         estimate = refine_estimate(views, estimate, search.plausibility, support=search.support, seed=seed)
-    estimate = search.polished(estimate)
-    if refine and not tied:
-        estimate = search.reconsidered(estimate, seed)
+    if not tied:
+        estimate = search.polished(estimate)
+        estimate = search.reconsidered(estimate, seed) if refine else estimate
     confidence, matches = search.confidence(estimate.cameras), search.matches(estimate.cameras)
     return _in_order(replace(estimate, confidence=confidence, matches=matches), order)
 
@@ -200,6 +204,8 @@ class _Search:
         self._known = known is not None
         self._focals = evidence.focals
         self._zooms = evidence.zooms or _ZOOMS
+        self._standing = evidence.standing
+        self._trusts = _TRUSTS[-1:] if evidence.standing else _TRUSTS
         self._near = ROUGH if evidence.standing else CLOSE  # what stood still tells more than any scene
         self._energies = pair_energies(reading.differences)
         self._tilts = reading.rotations(torch.zeros(len(views)))
@@ -210,9 +216,9 @@ class _Search:
         """The arrangements that are worth a scene, the likeliest first; the network's own is among them."""
         modes = agreed_azimuths(self._energies, modes=2)
         upright = [self._reading.rotations(a) for a in modes.azimuths]
-        ranked: dict[float, list[tuple[float, Arrangement]]] = {trust: [] for trust in _TRUSTS}
+        ranked: dict[float, list[tuple[float, Arrangement]]] = {trust: [] for trust in self._trusts}
         for zoom in self._likely_zooms(upright):
-            for trust in _TRUSTS:
+            for trust in ranked:
                 agreement = self._agreement(zoom, trust)
                 ranked[trust] += [(zoom, one) for one in agreement.arrangements(upright)]
         chosen = [self._start(Rig(upright[0], place(self._reading.sightings, self._focals)[0], self._focals))]
@@ -253,10 +259,11 @@ class _Search:
         """Cameras of an arrangement, brought to the matches that made it."""
         focals = zoom * self._focals
         rig = Rig(one.rotations, place(self._reading.sightings, focals)[0], focals)
-        support = supporting_matches(self._hypotheses[zoom], one.rotations)
+        within, scales = (_NEARLY_STANDING_DEG, _ADJUST_STANDING) if self._standing else (12.0, _ADJUST)
+        support = supporting_matches(self._hypotheses[zoom], one.rotations, within_deg=within)
         if not support:
             return rig
-        return adjust(rig, Correspondences.of(support, *self._size), self._free(ROUGH), scales=_ADJUST)
+        return adjust(rig, Correspondences.of(support, *self._size), self._free(ROUGH), scales=scales)
 
     def _start(self, rig: Rig) -> _Start:
         cameras, points = self._reading.stand(rig.rotations, rig.focals, self._views, rig.centers)
@@ -311,6 +318,16 @@ class _Search:
         """The matches that agree with cameras."""
         agreeing = consistent_matches(self._found, _rig(cameras), self._size, _CONSISTENT)
         return Correspondences.of(agreeing, *self._size) if agreeing else None
+
+    def settled(self, estimate: PoseEstimate) -> PoseEstimate:
+        """The estimate or an alternative, adjusted: whichever most of what stood still agrees with.
+
+        Errors add up around an object, and are spread over all views again in small steps.
+        """
+        others = estimate.alternatives[: _SETTLED - 1]
+        tried = [estimate, *(replace(estimate, cameras=a.cameras, points=a.points) for a in others)]
+        adjusted = [self.polished(self.polished(one)) for one in tried]
+        return max(adjusted, key=lambda one: standing_agreement(self._found, one.cameras))
 
     def polished(self, estimate: PoseEstimate) -> PoseEstimate:
         """The estimate with its cameras adjusted to all matches that agree with them."""

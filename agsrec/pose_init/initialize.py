@@ -184,6 +184,8 @@ def initialize(
     chosen = _method(method, model, file)
     if background not in get_args(BackgroundName):
         raise OptionError(f"--background must be auto, static or moving, not {background!r}")
+    if background != "auto" and method != "auto":
+        raise OptionError(f"--background: the initialiser {method} does not ask for it; leave it out")
     target = resolve_device(device)
     if not 0 <= seed < 2**63:
         raise OptionError(f"--seed must be between 0 and 2**63 - 1, not {seed}")

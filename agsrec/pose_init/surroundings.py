@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from agsrec.pose_init.nview.reading import Reading
     from agsrec.views import Views
 
-__all__ = ["Evidence", "all_tied", "gather_evidence"]
+__all__ = ["Evidence", "all_tied", "gather_evidence", "standing_agreement"]
 
 _USUAL, _ZOOMS = 0.9, (0.7, 1.0, 1.4)  # focal length, of a photo's longer side; and what it may be times that
-_CONSISTENT, _SURELY = 0.012, 0.95  # distance of matches that agree, of a view's longer side; belief in a tie
+_CONSISTENT, _SURELY = 0.008, 0.95  # distance of matches that agree, of a view's longer side; belief in a tie
 _STANDS_STILL = (
     "The background is used too: it stood still with the object (--background moving would leave it out)"
 )
@@ -113,13 +113,24 @@ def gather_evidence(
 
 def all_tied(found: Sequence[PairMatches], cameras: Cameras) -> bool:
     """Whether what stood still ties every view to every other, over others, where cameras have them."""
-    rig = Rig(cameras.rotations, cameras.viewmats[:, :3, 3], cameras.focal_lengths.mean(1))
     group = list(range(len(cameras)))
-    for f in (f for f in found if f.whole):
-        agreeing = consistent_matches([f], rig, (cameras.width, cameras.height), _CONSISTENT)
-        if agreeing and belief_in(f, len(agreeing[0])) > _SURELY:
+    for f, agreeing in _agreeing(found, cameras):
+        if belief_in(f, agreeing) > _SURELY:
             group = [group[f.first] if g == group[f.second] else g for g in group]
     return len(set(group)) == 1
+
+
+def standing_agreement(found: Sequence[PairMatches], cameras: Cameras) -> int:
+    """How many matches of what stood still agree with cameras, of pairs where they are more than chance."""
+    return sum(agreeing for _, agreeing in _agreeing(found, cameras))
+
+
+def _agreeing(found: Sequence[PairMatches], cameras: Cameras) -> Iterator[tuple[PairMatches, int]]:
+    """The matches of each pair of what stood still, and how many of them agree with cameras."""
+    rig = Rig(cameras.rotations, cameras.viewmats[:, :3, 3], cameras.focal_lengths.mean(1))
+    size = (cameras.width, cameras.height)
+    for f in (f for f in found if f.whole):
+        yield f, sum(map(len, consistent_matches([f], rig, size, _CONSISTENT)))
 
 
 def _usual_focals(photos: Sequence[Whole]) -> tuple[Tensor, tuple[float, ...]] | None:
