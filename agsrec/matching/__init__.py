@@ -16,7 +16,7 @@ from agsrec.matching.epipolar import (
 from agsrec.matching.matches import PairMatches, match_views
 from agsrec.matching.motion import stands_still
 from agsrec.matching.networks import Matcher, load_matcher
-from agsrec.matching.surroundings import Whole, background_only, match_wholes, standing_features
+from agsrec.matching.surroundings import Whole, background_only, is_plain, match_wholes, standing_features
 from agsrec.matching.two_view import Hypothesis, belief_in, evidence_belief, pair_hypotheses
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "consistent_matches",
     "epipolar_distances",
     "evidence_belief",
+    "is_plain",
     "largest_turn",
     "load_matcher",
     "match_views",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from agsrec.matching.matches import PairMatches, SiftFeatures, matched_sift, sift_features
 
-__all__ = ["Standing", "Whole", "background_only", "match_wholes", "standing_features"]
+__all__ = ["Standing", "Whole", "background_only", "is_plain", "match_wholes", "standing_features"]
 
 _LONGER_SIDE = 1024  # of the pictures in which features are sought
 _FEATURES = 3000  # of a picture
@@ -25,6 +25,7 @@ _RATIO = 0.85
 _REACH = 3.0  # half a side of the picture from above, in sides of what the view shows
 _EDGE = 9  # pixels along the border of a picture in which no feature may lie
 _GRAIN = 1.25  # pixels of the picture that points are off
+_PLAIN = 60  # features of a photo's background that tell nothing
 _APART = 1 << 20  # between the numbers of features of different pictures, and from those of cut-outs
 _STEEPEST_DEG, _FLATTEST_DEG = 65.0, 25.0  # elevations at which the ground is drawn
 
@@ -105,13 +106,25 @@ def match_wholes(
 
 def background_only(found: PairMatches, masks: NDArray[np.bool_]) -> PairMatches:
     """The matches that are off the object in both views, whose masks are [V, H, W]."""
-    height, width = masks.shape[1:]
-    off = np.ones(len(found), bool)
-    for side, view in enumerate((found.first, found.second)):
-        x, y = np.floor(found.points[:, side]).astype(int).T
-        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        off &= ~(inside & masks[view, y.clip(0, height - 1), x.clip(0, width - 1)])
-    return found.only(off)
+    first, second = masks[found.first], masks[found.second]
+    return found.only(_off(found.points[:, 0], first) & _off(found.points[:, 1], second))
+
+
+def is_plain(features: Sequence[Standing], masks: NDArray[np.bool_]) -> bool:
+    """Whether there is next to nothing to match off the objects, whose masks are [V, H, W]."""
+    counts = [
+        sum(int(_off(kind.points, mask).sum()) for kind in one.kinds)
+        for one, mask in zip(features, masks, strict=True)
+    ]
+    return float(np.median(counts)) < _PLAIN
+
+
+def _off(points: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which points [N, 2] of a view are not in its mask [H, W], or beyond the view."""
+    height, width = mask.shape
+    x, y = np.floor(points).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    return ~(inside & mask[y.clip(0, height - 1), x.clip(0, width - 1)])
 
 
 def _standing(photo: Whole, focal: float, elevation: float, size: tuple[int, int]) -> Standing:

@@ -20,6 +20,7 @@ from agsrec.matching import (
     background_only,
     belief_in,
     consistent_matches,
+    is_plain,
     match_wholes,
     pair_hypotheses,
     standing_features,
@@ -102,6 +103,9 @@ def gather_evidence(
     focals, zooms = (known, ()) if known is not None else _usual_focals(photos) or (guess, ())
     size = (views.width, views.height)
     features = standing_features(photos, size, focals.tolist(), (-reading.elevation).tolist())
+    masks = (views.masks >= 0.5).cpu().numpy()
+    if background == "auto" and is_plain(features, masks):
+        return alone
     around = match_wholes(features)
     if background == "auto" and not _stood_still(views, reading, around, found, focals):
         return alone

@@ -48,7 +48,7 @@ def photographed(cameras: Cameras, *, turntable: bool = False) -> list[NDArray[n
         P = cameras.Ks[of].numpy() @ cameras.viewmats[of, :3].numpy()
         table = cv2.warpPerspective(pattern, P @ onto, (WIDTH, HEIGHT), borderValue=(90, 90, 90))
         ball = _ball(cameras, of)
-        rgb = np.where(ball[..., None], np.uint8(190), table)
+        rgb = np.where(ball[..., None], np.uint8(190 - 8 * k), table)
         photos.append(np.dstack([rgb, ball.astype(np.uint8) * 255]))
     return photos
 

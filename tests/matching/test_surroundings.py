@@ -16,6 +16,7 @@ from agsrec.matching import (
     Rig,
     background_only,
     epipolar_distances,
+    is_plain,
     match_wholes,
     pair_hypotheses,
     standing_features,
@@ -129,4 +130,9 @@ def test_the_object_contradicts_a_background_that_moves_otherwise(
 
 
 def test_a_plain_background_tells_nothing() -> None:
+    photos = [np.full_like(photo, 90) for photo in photographed(cameras_around([0.0]))]
+    photos[0][..., 3] = 0
+    photos[0][150:250, 190:290, 3] = 255
+    features = standing_features(wholes(photos), SIZE, [FOCAL], [40.0])
+    assert is_plain(features, np.zeros((1, VIEW, VIEW), bool)) and match_wholes(features) == []
     assert stands_still([], [], lambda _: [], np.full(3, FOCAL), SIZE) is None
