@@ -96,8 +96,9 @@ def match_wholes(
     for i, j in combinations(range(len(features)), 2) if pairs is None else pairs:
         a, b = features[i], features[j]
         parts = [matched_sift(*kinds, _RATIO) for kinds in zip(a.kinds, b.kinds, strict=True)]
-        points, scores = (np.concatenate([part[k] for part in parts]) for k in (0, 2))
-        ids = np.concatenate([part[1] + (k + 1) * _APART for k, part in enumerate(parts)])
+        points = np.concatenate([points for points, _, _ in parts])
+        ids = np.concatenate([ids + k * _APART for k, (_, ids, _) in enumerate(parts, 1)])
+        scores = np.concatenate([scores for _, _, scores in parts])
         if len(points):
             away, grain = np.stack([a.away, b.away]), 0.5 * (a.grain + b.grain)
             found.append(PairMatches(i, j, points, ids, scores, True, away, grain))

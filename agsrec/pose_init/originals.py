@@ -14,10 +14,10 @@ from agsrec.errors import AgsrecError
 from agsrec.files import contents_digest
 from agsrec.images import load_image
 from agsrec.matching import Whole
-from agsrec.photos import Known, known_photos, read_photo
-from agsrec.preprocess import Crop, find_photos, read_crops, read_lenses
 
 if TYPE_CHECKING:
+    from agsrec.photos import Known
+    from agsrec.preprocess import Crop
     from agsrec.views import Views
 
 __all__ = ["originals_digests", "whole_photos"]
@@ -69,6 +69,9 @@ def whole_photos(views: Views, folder: str | Path | None) -> list[Whole] | None:
 
 def _record(folder: Path) -> _Record:
     """What there is; less where files are missing or damaged, which says nothing against the cut-outs."""
+    from agsrec.photos import Known, known_photos
+    from agsrec.preprocess import find_photos, read_crops, read_lenses
+
     try:
         photos = find_photos(folder)[1]
     except AgsrecError:
@@ -86,6 +89,8 @@ def _record(folder: Path) -> _Record:
 
 def _photo(view: np.ndarray, name: str, record: _Record) -> Whole | None:
     """The photo itself, if it is still the one that the view [H, W, 4] was cut from."""
+    from agsrec.photos import read_photo
+
     if name not in record.crops or name not in record.photos:
         return None
     crop = record.crops[name]
