@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["DeviceName", "MeshFormat", "MethodName"]
+__all__ = ["BackgroundName", "DeviceName", "MeshFormat", "MethodName"]
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 """Where to compute; see `agsrec.device`."""
+
+BackgroundName = Literal["auto", "static", "moving"]
+"""What photos show around the object: whether it stood still with it; see `agsrec.pose_init.surroundings`."""
 
 MethodName = Literal["auto", "nview", "dust3r", "leap", "colmap", "file"]
 """Pose initialisers; see `agsrec.pose_init`."""

@@ -1,12 +1,16 @@
 """How well initialisers pose objects from nothing: rendered, photographed, and products from a shelf.
 
 python benchmarks/initialisers.py [FOLDER...] [--methods nview auto] [--views 8 4] [--random 16]
-                                  [--products 20] [--plain 20] [--first 0] [--model M] [--rough] [--json FILE]
+                                  [--products 20] [--plain 20] [--first 0] [--model M] [--rough]
+                                  [--background auto] [--photo 0] [--json FILE]
 
-FOLDER holds ground truth, or a scene whose cameras.json is taken for the truth; folders with one parent are
-shown together. Errors are relative rotation errors over pairs of views; a pair with a view that could not be
-placed counts as 180 degrees. A cut-out does not tell where its photo's principal point was: true cameras are
-turned until they look through the middle of the cut-out, which changes the picture by a homography alone.
+FOLDER holds ground truth, or a scene whose cameras.json is taken for the truth, or photos with their
+background and a transforms.json: as many of these as --views says at most are taken, at even steps from
+number --photo on, and cut out in a copy of the folder. Folders with one parent are shown together.
+
+Errors are relative rotation errors over pairs of views; a pair with a view that could not be placed counts as
+180 degrees. A cut-out does not tell where its photo's principal point was: true cameras are turned until they
+look through the middle of the cut-out, which changes the picture by a homography alone.
 With --rough, poses are measured without the coarse scenes that better them.
 """
 
@@ -14,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +30,7 @@ import numpy as np
 import torch
 from machine import description, heading
 from torch import Tensor
+from wild_photos import cut_out_copy, is_wild
 
 from agsrec import Cameras, Views, load_gt_scene
 from agsrec.dataset import load_scene
@@ -42,12 +48,13 @@ SURE = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.01)  # bounds of the confidences that a
 
 @dataclass(frozen=True)
 class Photos:
-    """Views of an object with true cameras, and the set that it belongs to."""
+    """Views of an object with true cameras, the set that it belongs to, and the photos' folder if any."""
 
     name: str
     group: str
     views: Views
     cameras: Cameras
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,13 @@ def given(folder: Path) -> Photos:
     return Photos(scene.name, folder.resolve().parent.name, scene.views, scene.cameras)
 
 
+def photographed(folder: Path, room: Path, count: int, first: int) -> Photos:
+    """Photos of a folder at even steps, cut out in a copy of it in `room`."""
+    wild = cut_out_copy(folder, room / folder.name, count, first)
+    print(f"{folder.name}: {', '.join(wild.views.names)}", flush=True)
+    return Photos(folder.name, folder.resolve().parent.name, wild.views, wild.cameras, wild.folder)
+
+
 def products(count: int, first: int, *, printed: bool) -> list[Photos]:
     """Cans, bottles, boxes and mugs in a ring of eight views."""
     found = []
@@ -119,7 +133,9 @@ def looking_through_the_middle(cameras: Cameras) -> Cameras:
     return Cameras(viewmats, Ks, cameras.width, cameras.height)
 
 
-def pose(photos: Photos, count: int, method: Any, *, model: str | None, rough: bool) -> Outcome:
+def pose(
+    photos: Photos, count: int, method: Any, *, model: str | None, rough: bool, background: Any
+) -> Outcome:
     """An initialiser's outcome for the first views."""
     kept = list(range(min(count, len(photos.views))))
     truth = looking_through_the_middle(photos.cameras[kept])
@@ -127,7 +143,14 @@ def pose(photos: Photos, count: int, method: Any, *, model: str | None, rough: b
     errors, focal = torch.full((len(kept), len(kept)), 180.0, dtype=torch.float64), 0.0
     confidence, ambiguous = torch.zeros(len(kept)), False
     try:
-        estimate = initialize(photos.views[kept], method, model=model, refine=not rough)
+        estimate = initialize(
+            photos.views[kept],
+            method,
+            model=model,
+            folder=photos.folder,
+            background=background if method == "auto" else "auto",
+            refine=not rough,
+        )
     except PlacementError:
         pass
     else:
@@ -209,12 +232,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--views", type=int, nargs="+", default=[8, 4])
     parser.add_argument("--model", help="checkpoint of the methods; their usual ones by default")
     parser.add_argument("--rough", action="store_true", help="without coarse scenes")
+    parser.add_argument("--background", default="auto", help="of photos: auto, static or moving")
+    parser.add_argument("--photo", type=int, default=0, help="first of the photos of a folder")
     parser.add_argument("--json", type=Path, help="file for all outcomes")
     options = parser.parse_args(argv)
     print(heading(description()), flush=True)
     outcomes: list[Outcome] = []
+    room = tempfile.TemporaryDirectory(prefix="agsrec-photos-")
     try:
-        scenes = [given(folder) for folder in options.folders]
+        scenes = [
+            photographed(folder, Path(room.name), max(options.views), options.photo)
+            if is_wild(folder)
+            else given(folder)
+            for folder in options.folders
+        ]
         unseen = unseen_view_sets(options.random, options.first)
         scenes += [Photos(f"random {k}", "random", *pair) for k, pair in enumerate(unseen, options.first)]
         scenes += products(options.products, options.first, printed=True)
@@ -222,12 +253,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         for count in options.views:
             for photos in scenes:
                 for method in options.methods:
-                    outcomes.append(pose(photos, count, method, model=options.model, rough=options.rough))
+                    how = {"model": options.model, "rough": options.rough, "background": options.background}
+                    outcomes.append(pose(photos, count, method, **how))
                     print(text_table([row(photos.name, outcomes[-1:])]).splitlines()[-1], flush=True)
                     if options.json is not None:
                         atomic_write(options.json, json.dumps([asdict(o) for o in outcomes]) + "\n")
     except AgsrecError as error:
         parser.error(str(error))
+    finally:
+        room.cleanup()
     for count in options.views:
         sets: dict[tuple[str, str], list[Outcome]] = {}
         for outcome in (o for o in outcomes if o.asked == count):

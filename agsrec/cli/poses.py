@@ -13,7 +13,7 @@ from agsrec.cli.listening import ConsoleListener
 from agsrec.cli.posing import scene_folder
 from agsrec.cli.printing import say
 from agsrec.errors import OptionError
-from agsrec.names import DeviceName, MethodName
+from agsrec.names import BackgroundName, DeviceName, MethodName
 from agsrec.pipeline import PhotoFolder, Posing, Settings
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class Poses:
     """For the method file: a cameras.json, a transforms.json, or a folder with a COLMAP model."""
     focal: float | None = None
     """Focal length in pixels of the cut-out images; else from the photos' EXIF data, or estimated."""
+    background: BackgroundName = "auto"
+    """For the method auto: static if what is around the object stood still with it, as where you walked
+    around a table, and is to be matched too; moving if not, as on a turntable. auto finds out."""
     num_views: int | None = None
     """Use the first so many views; all by default."""
     views: tuple[str, ...] | None = None
@@ -79,7 +82,7 @@ class Poses:
         settings = Settings(
             seed=self.seed,
             device=self.device,
-            posing=Posing(method, self.model, file, self.focal),
+            posing=Posing(method, self.model, file, self.focal, self.background),
             background_model=self.background_model,
         )
         posed = pose(Desk.at(None, settings, listener), PhotoFolder(folder, self.num_views, self.views))

@@ -17,7 +17,7 @@ from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
 from agsrec.mesh.config import MeshConfig
-from agsrec.names import DeviceName, MeshFormat, MethodName
+from agsrec.names import BackgroundName, DeviceName, MeshFormat, MethodName
 from agsrec.pipeline import PhotoFolder, Posing, Settings, StageName
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ class Run:
     """Camera file for --init file: a cameras.json, a transforms.json or a folder with a COLMAP model."""
     init_focal: float | None = None
     """Focal length in pixels of the cut-out images, for the initialiser, if known."""
+    background: BackgroundName | None = None
+    """For --init auto: static if what is around the object stood still with it, as where you walked around a
+    table, and is to be matched too; moving if not, as on a turntable; or auto, the default, to find out."""
     fov: float | None = None
     """One photo without cameras.json: field of view of the square around the object in degrees; 40 by
     default."""
@@ -127,7 +130,13 @@ class Run:
         """How to reconstruct, as asked for."""
         from agsrec.outliers import OutlierConfig
 
-        posing = Posing(self._method(), self.init_model, self._camera_file(), self.init_focal)
+        posing = Posing(
+            self._method(),
+            self.init_model,
+            self._camera_file(),
+            self.init_focal,
+            self.background or "auto",
+        )
         return Settings(
             preset=self.preset,
             fit=self.config(),
@@ -184,7 +193,7 @@ class Run:
         if self._needs_poses(folder, category):
             return PhotoFolder(folder, self.num_views, self.views), folder, folder.name
         why = "there is a cameras.json, and without --init METHOD its cameras are used"
-        self._refuse("init_model", "init_focal", why=why)
+        self._refuse("init_model", "init_focal", "background", why=why)
         scene = load_scene(data, category, num_views=self.num_views, views=self.views)
         return scene, folder, scene.name
 
@@ -193,7 +202,7 @@ class Run:
         from agsrec.single_photo import photo_scene
 
         why = "one photo has no other to relate it to"
-        self._refuse("init", "init_model", "init_file", "init_focal", why=why)
+        self._refuse("init", "init_model", "init_file", "init_focal", "background", why=why)
         camera = {"fov_deg": self.fov, "elevation_deg": self.elevation}
         given = {name: value for name, value in camera.items() if value is not None}
         scene = photo_scene(photo, background_model=self.background_model, **given)

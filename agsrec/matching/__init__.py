@@ -15,8 +15,10 @@ from agsrec.matching.epipolar import (
     supporting_matches,
 )
 from agsrec.matching.matches import PairMatches, match_views
+from agsrec.matching.motion import stands_still
 from agsrec.matching.networks import Matcher, load_matcher
-from agsrec.matching.two_view import Hypothesis, evidence_belief, pair_hypotheses
+from agsrec.matching.surroundings import Whole, background_only, is_plain, match_wholes, standing_features
+from agsrec.matching.two_view import Hypothesis, belief_in, evidence_belief, pair_hypotheses
 
 __all__ = [
     "CLOSE",
@@ -33,16 +35,23 @@ __all__ = [
     "Spread",
     "Tracks",
     "Votes",
+    "Whole",
     "adjust",
     "adjust_bundle",
+    "background_only",
+    "belief_in",
     "consistent_matches",
     "epipolar_distances",
     "evidence_belief",
+    "is_plain",
     "largest_turn",
     "load_matcher",
     "match_views",
+    "match_wholes",
     "pair_hypotheses",
     "reprojection_errors",
+    "standing_features",
+    "stands_still",
     "supporting_matches",
     "tracks_of",
     "triangulated",

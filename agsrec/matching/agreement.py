@@ -26,6 +26,8 @@ _DOUBT = 0.01  # density far from every hypothesis, over that at one that is cer
 _TILT_DEG = 14.0  # spread of the network's elevations and rolls
 _TILT_MOST = 3.0  # nats that a tilt can cost
 _BEHIND = 0.25  # belief in a match's twin from the other side, over that in the match
+_HALF_TURN = torch.diag(torch.tensor([-1.0, 1.0, -1.0]))  # about the vertical
+_STANDING = 5.0  # what a pair counts that is known by what stands still: it can have no twin
 _STEP_DEG = 10  # of the azimuths at which views are tried by the network alone
 _SWEEPS = 10
 _POLISH = 6
@@ -61,10 +63,14 @@ class Arrangement:
 
 @dataclass(frozen=True)
 class _Edges:
-    """Hypotheses of all ordered pairs, padded: rotations [V, V, H, 3, 3] and beliefs [V, V, H]."""
+    """Hypotheses of all ordered pairs, padded: rotations [V, V, H, 3, 3] and beliefs [V, V, H].
+
+    What a pair says counts `weights` [V, V] times.
+    """
 
     rotations: Tensor
     beliefs: Tensor
+    weights: Tensor
 
 
 class Agreement:
@@ -138,14 +144,20 @@ def _turns(a: Tensor, b: Tensor) -> Tensor:
 def _edges(hypotheses: Sequence[Hypothesis], votes: Votes, count: int) -> _Edges:
     """Each pair's hypotheses in both directions, and what each would be if its matches were a twin's."""
     listed: list[list[list[tuple[Tensor, float]]]] = [[[] for _ in range(count)] for _ in range(count)]
-    half_turn = torch.diag(torch.tensor([-1.0, 1.0, -1.0]))
+    known = torch.zeros(count, count)  # how surely by what stands still
+    for h in (h for h in hypotheses if h.found.whole):
+        known[h.found.first, h.found.second] = max(float(known[h.found.first, h.found.second]), h.belief)
     for h in hypotheses:
+        i, j = h.found.first, h.found.second
         rotation = torch.from_numpy(h.rotation).float()
-        up = votes.tilts[h.found.first]  # the world's axes in the first camera, but for its azimuth
-        behind = rotation @ up @ half_turn @ up.mT
-        for turn, belief in ((rotation, h.belief), (behind, _BEHIND * h.belief)):
-            listed[h.found.first][h.found.second].append((turn, belief))
-            listed[h.found.second][h.found.first].append((turn.mT, belief))
+        turns = [(rotation, h.belief)]
+        if not h.found.whole:
+            up = votes.tilts[i]  # the world's axes in the first camera, but for its azimuth
+            left = (1 - float(known[i, j])) * h.belief
+            turns = [(rotation, left), (rotation @ up @ _HALF_TURN @ up.mT, _BEHIND * left)]
+        for turn, belief in turns:
+            listed[i][j].append((turn, belief))
+            listed[j][i].append((turn.mT, belief))
     most = max((len(cell) for row in listed for cell in row), default=0)
     rotations = torch.eye(3).repeat(count, count, max(1, most), 1, 1)
     beliefs = torch.zeros(count, count, max(1, most))
@@ -154,7 +166,7 @@ def _edges(hypotheses: Sequence[Hypothesis], votes: Votes, count: int) -> _Edges
             total = max(1.0, sum(b for _, b in cell))
             for k, (turn, belief) in enumerate(cell):
                 rotations[i, j, k], beliefs[i, j, k] = turn, belief / total
-    return _Edges(rotations, beliefs)
+    return _Edges(rotations, beliefs, 1 + (_STANDING - 1) * (known + known.mT))
 
 
 def _azimuths(rotations: Tensor) -> Tensor:
@@ -169,7 +181,7 @@ def _pair_energy(relative: Tensor, edges: _Edges, i: int, j: int) -> Tensor:
     cosine = (torch.einsum("...ab,hab->...h", relative, wanted) - 1) / 2
     squared = 2 * (1 - cosine).clamp_min(0)  # of the angle, nearly
     density = (belief * torch.exp(-0.5 * squared / math.radians(_SPREAD_DEG) ** 2)).sum(-1)
-    return (_DOUBT + density).log() - math.log(_DOUBT)
+    return edges.weights[i, j] * ((_DOUBT + density).log() - math.log(_DOUBT))
 
 
 def _azimuth_energy(difference: Tensor, votes: Votes, i: int, j: int) -> Tensor:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agsrec.lie import so3_exp
-from agsrec.matching.two_view import evidence_belief
+from agsrec.matching.rays import centred_rays
+from agsrec.matching.two_view import belief_in
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
@@ -93,6 +94,8 @@ class Correspondences:
         middle: Of the views (x, y), pixels.
         weights: [M]; a pair counts as so many independent matches at most.
         size: Longer side of the views in pixels.
+        away: Of the photos' principal points from there, of both views of each match [M, 2, 2].
+        grains: Pixels that points are off where those of a cut-out are off one [M].
     """
 
     first: Tensor
@@ -101,6 +104,8 @@ class Correspondences:
     middle: Tensor
     weights: Tensor
     size: float
+    away: Tensor
+    grains: Tensor
 
     @property
     def pairs(self) -> Tensor:
@@ -120,6 +125,8 @@ class Correspondences:
             second=second[kept],
             points=self.points[kept],
             weights=self.weights[kept],
+            away=self.away[kept],
+            grains=self.grains[kept],
         )
 
     def __len__(self) -> int:
@@ -128,13 +135,15 @@ class Correspondences:
     @staticmethod
     def of(found: Sequence[PairMatches], width: int, height: int, most: int = _MOST) -> Correspondences:
         """The best `most` matches of each pair."""
-        first, second, points, weights = [], [], [], []
+        first, second, points, weights, away, grains = [], [], [], [], [], []
         for f in found:
             best = np.sort(np.argsort(-f.scores, kind="stable")[:most])
             first.append(np.full(len(best), f.first))
             second.append(np.full(len(best), f.second))
             points.append(f.points[best])
             weights.append(np.full(len(best), min(1.0, (_COUNTS_AS / max(len(best), 1)) ** 0.5)))
+            away.append(np.broadcast_to(f.away, (len(best), 2, 2)))
+            grains.append(np.full(len(best), f.grain))
 
         def joined(parts: list[NDArray[np.generic]]) -> Tensor:
             return torch.from_numpy(np.concatenate(parts))
@@ -146,16 +155,21 @@ class Correspondences:
             torch.tensor([width / 2, height / 2]).double(),
             joined(weights).double(),
             float(max(width, height)),
+            joined(away).double(),
+            joined(grains).double(),
         )
+
+    def rays(self, focals: Tensor) -> Tensor:
+        """Slopes of the rays [M, 2, 2] for focal lengths [M, 2] of cameras that look through the middles."""
+        return centred_rays(self.points - self.middle, self.away, focals)
 
 
 def epipolar_distances(rig: Rig, found: Correspondences) -> Tensor:
-    """Signed Sampson distances [M] in pixels (Hartley and Zisserman, 11.4.3)."""
+    """Signed Sampson distances [M] in grains of the matches (Hartley and Zisserman, 11.4.3)."""
     R, t = rig.rotations.double(), rig.centers.double()
     i, j = found.first, found.second
     focals = rig.focals.double()[found.pairs]
-    rays = (found.points - found.middle) / focals[..., None]
-    return focals.mean(1) * _distances(R[i], t[i], R[j], t[j], rays)
+    return focals.mean(1) / found.grains * _distances(R[i], t[i], R[j], t[j], found.rays(focals))
 
 
 class EpipolarTerm:
@@ -183,7 +197,7 @@ class EpipolarTerm:
         self._weight, self._tolerance, self._until = weight, tolerance, until
         share = found.weights.square()
         self._share = (share / share.sum()).float()
-        self._points = found.points.float()
+        self._points, self._away, self._grains = (t.float() for t in (found.points, found.away, found.grains))
 
     def __call__(self, cameras: Cameras, progress: float) -> Tensor:
         """The loss of cameras when a share `progress` of the fit is done."""
@@ -192,9 +206,11 @@ class EpipolarTerm:
         focal, middle = cameras.focal_lengths, cameras.principal_points
         pairs = self._found.pairs.to(focal.device)
         i, j = pairs.unbind(1)
-        rays = (self._points.to(focal) - middle[pairs]) / focal[pairs]
+        offsets = self._points.to(focal) - middle[pairs]
+        rays = centred_rays(offsets, self._away.to(focal), focal[pairs].mean(-1))
         R, t = cameras.rotations, cameras.viewmats[:, :3, 3]
-        errors = focal[pairs].mean((1, 2)) * _distances(R[i], t[i], R[j], t[j], rays)
+        unit = focal[pairs].mean((1, 2)) / self._grains.to(focal)
+        errors = unit * _distances(R[i], t[i], R[j], t[j], rays)
         first, last = self._tolerance
         tolerance = self._found.size * first * (last / first) ** (progress / self._until)
         squared = (errors / tolerance).square()
@@ -314,8 +330,8 @@ class _Problem:
         poses_i = moved(self._rotations[i], self._centers[i], first)
         poses_j = moved(self._rotations[j], self._centers[j], second)
         focals = self._focals * log_focal.exp()
-        rays = (self._found.points - self._found.middle) / focals[..., None]
-        errors = focals.mean(1) * _distances(*poses_i, *poses_j, rays) / self.tolerance
+        unit = focals.mean(1) / (self._found.grains * self.tolerance)
+        errors = unit * _distances(*poses_i, *poses_j, self._found.rays(focals))
         squared = errors.square()
         flat = squared < 1e-8
         safe = torch.where(flat, 1.0, squared)
@@ -360,6 +376,6 @@ def consistent_matches(
     for f in found:
         listed = Correspondences.of([f], *size, most=len(f))
         agreeing = epipolar_distances(rig, listed).abs() < near * listed.size
-        if evidence_belief(int(agreeing.sum()), len(f)) > _LIKELY:
+        if belief_in(f, int(agreeing.sum())) > _LIKELY:
             out.append(f.only(agreeing.numpy()))
     return out

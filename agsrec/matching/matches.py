@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ class PairMatches:
         ids: Which feature of the first and of the second view it is [M, 2]; features of one view have
             different numbers.
         scores: [M] in [0, 1].
+        whole: Whether they are points of all that stood still, not of the object alone.
+        away: Of the photos' principal points from the middles of the views [2, 2], pixels of the views.
+        grain: Pixels of the views that points are off, where those of a cut-out are off one.
     """
 
     first: int
@@ -44,6 +47,9 @@ class PairMatches:
     points: NDArray[np.float32]
     ids: NDArray[np.int64]
     scores: NDArray[np.float32]
+    whole: bool = False
+    away: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 2)))
+    grain: float = 1.0
 
     def __len__(self) -> int:
         return len(self.points)
@@ -64,7 +70,7 @@ class _Learned:
 
 
 @dataclass(frozen=True)
-class _Sift:
+class SiftFeatures:
     """SIFT features of one view: where [N, 2], and unit descriptors [N, 128]."""
 
     points: NDArray[np.float32]
@@ -86,7 +92,7 @@ def match_views(
         right on different objects, and wrong in different ways.
     """
     pictures = object_pictures(views)
-    sift = [_sift(p) for p in pictures]
+    sift = [_enlarged_sift(p) for p in pictures]
     learned = None if matcher is None else _disk(matcher, pictures)
     found = []
     for i, j in combinations(range(len(views)), 2) if pairs is None else pairs:
@@ -94,7 +100,7 @@ def match_views(
             ids, scores = _matched(matcher, learned[i], learned[j])
             shown = np.stack([learned[i].points[ids[:, 0]], learned[j].points[ids[:, 1]]], 1)
             found.append(PairMatches(i, j, shown, ids + 2 * _SIFT_FEATURES, scores))
-        found.append(PairMatches(i, j, *_matched_sift(sift[i], sift[j])))
+        found.append(PairMatches(i, j, *matched_sift(sift[i], sift[j])))
     return [f for f in found if len(f)]
 
 
@@ -141,33 +147,46 @@ def _matched(matcher: Matcher, a: _Learned, b: _Learned) -> tuple[NDArray[np.int
 # -------------------------------------------------------------------- SIFT
 
 
-def _sift(picture: Picture) -> _Sift:
+def _enlarged_sift(picture: Picture) -> SiftFeatures:
+    """Features of a picture at twice its size: a cut-out is small."""
     import cv2
 
     grey = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2GRAY)
     grey = cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
     mask = cv2.resize(picture.inside.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    detector = cv2.SIFT.create(_SIFT_FEATURES, contrastThreshold=_SIFT_CONTRAST)
+    at, descriptors = sift_features(np.asarray(grey), np.asarray(mask), _SIFT_FEATURES)
+    return SiftFeatures(picture.to_view(at / np.float32(2)), descriptors)
+
+
+def sift_features(
+    grey: NDArray[Any], mask: NDArray[Any], most: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The strongest features of a picture [H, W] uint8 where the mask [H, W] is not 0: points, RootSIFT."""
+    import cv2
+
+    detector = cv2.SIFT.create(most, contrastThreshold=_SIFT_CONTRAST)
     keypoints, descriptors = detector.detectAndCompute(grey, mask)
-    keypoints = keypoints[:_SIFT_FEATURES]
+    keypoints = keypoints[:most]
     if not keypoints:
-        return _Sift(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
-    at = (np.asarray([k.pt for k in keypoints], dtype=np.float32) + np.float32(0.5)) / np.float32(2)
+        return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32)
+    at = np.asarray([k.pt for k in keypoints], dtype=np.float32) + np.float32(0.5)
     root = descriptors[: len(keypoints)]
-    root = np.sqrt(root / np.maximum(root.sum(1, keepdims=True), 1e-9))  # RootSIFT
-    return _Sift(picture.to_view(at.astype(np.float32)), root.astype(np.float32))
+    root = np.sqrt(root / np.maximum(root.sum(1, keepdims=True), 1e-9))
+    return at, root.astype(np.float32)
 
 
-def _matched_sift(a: _Sift, b: _Sift) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+def matched_sift(
+    a: SiftFeatures, b: SiftFeatures, most_ratio: float = _SIFT_RATIO
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
     """Points [M, 2, 2], indices [M, 2] and scores [M]: mutual neighbours, nearer than the next by far."""
     if len(a.points) < 2 or len(b.points) < 2:
         return np.zeros((0, 2, 2), np.float32), np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
-    similar = a.descriptors @ b.descriptors.T
-    best = similar.argmax(1)
-    mutual = similar.argmax(0)[best] == np.arange(len(best))
-    two = -np.partition(-similar, 1, axis=1)[:, :2]
+    similar = torch.from_numpy(a.descriptors) @ torch.from_numpy(b.descriptors).T
+    two, nearest = (t.numpy() for t in similar.topk(2, dim=1))
+    best = nearest[:, 0]
+    mutual = similar.argmax(0).numpy()[best] == np.arange(len(best))
     near = np.sqrt(np.maximum(2 - 2 * two, 1e-9))
     ratio = near[:, 0] / near[:, 1]
-    rows = np.nonzero(mutual & (ratio < _SIFT_RATIO))[0]
+    rows = np.nonzero(mutual & (ratio < most_ratio))[0]
     points = np.stack([a.points[rows], b.points[best[rows]]], 1)
     return points, np.stack([rows, best[rows]], 1), (1 - ratio[rows]).astype(np.float32)

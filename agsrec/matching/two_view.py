@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from agsrec.matching.rays import centred_rays
 
 if TYPE_CHECKING:
     from agsrec.matching.matches import PairMatches
 
-__all__ = ["Hypothesis", "evidence_belief", "pair_hypotheses"]
+__all__ = ["Hypothesis", "belief_in", "evidence_belief", "pair_hypotheses"]
 
 _HALF, _EVEN, _SLOPE = 15.0, 0.68, 0.07  # of the belief in a hypothesis
+_CHANCE_LEAST, _CHANCE_SHARE, _CHANCE_SLOPE = 9.0, 0.06, 2.5  # matches that agree with a wrong pose
 _LEAST = 0.005  # belief below which a hypothesis is not worth a look
 _FEWEST = 8  # matches from which a relative pose is asked for
 _TOLERANCE = 0.004  # of the picture's longer side: 2 pixels of 512
@@ -47,11 +51,20 @@ class Hypothesis:
     @property
     def belief(self) -> float:
         """How likely it is by its own evidence, in [0, 1]: few or contested matches say next to nothing."""
-        return evidence_belief(self.support, len(self.agreeing))
+        return belief_in(self.found, self.support)
+
+
+def belief_in(found: PairMatches, agreeing: int) -> float:
+    """Chance that a relative pose is right on which so many of a pair's matches agree."""
+    if not found.whole:
+        return evidence_belief(agreeing, len(found))
+    # What stands still has no twin: it only has to be more than chance brings together.
+    beyond = agreeing - _CHANCE_LEAST - _CHANCE_SHARE * len(found)
+    return 1 / (1 + math.exp(-beyond / _CHANCE_SLOPE))
 
 
 def evidence_belief(agreeing: int, matches: int) -> float:
-    """Chance that a relative pose is right on which so many of a pair's matches agree.
+    """The same by counts alone, for matches of a cut-out object.
 
     A logistic curve through the shares that were within 15 degrees, on rendered and on real photos.
     """
@@ -73,14 +86,15 @@ def pair_hypotheses(
 
     Args:
         found: Matches of the pair.
-        focals: Of the two cameras [2], in pixels; the principal points are the middles of the pictures.
+        focals: Of the two cameras [2], in pixels.
         size: Width and height of the views in pixels.
         distances: Of the two cameras from the object [2], in any unit.
     """
     if len(found) < _FEWEST:
         return []
-    rays = (found.points.astype(np.float64) - 0.5 * np.asarray(size)) / focals[:, None]
-    pixel = max(size) / float(focals.mean())
+    offsets, away = found.points.astype(np.float64) - 0.5 * np.asarray(size), torch.from_numpy(found.away)
+    rays = centred_rays(torch.from_numpy(offsets), away, torch.from_numpy(focals)).numpy()
+    pixel = found.grain * max(size) / float(focals.mean())
     solutions = [
         *_essential(rays[:, 0], rays[:, 1], _TOLERANCE * pixel),
         *_homography(rays[:, 0], rays[:, 1], _FLAT_TOLERANCE * pixel),

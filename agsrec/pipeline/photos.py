@@ -18,6 +18,7 @@ from agsrec.images import has_photos
 from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.settings import PhotoFolder
 from agsrec.pose_init import METHODS, initialize
+from agsrec.pose_init.originals import originals_digests
 
 if TYPE_CHECKING:
     from agsrec.pose_init import PoseEstimate
@@ -171,6 +172,8 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
     lost = [name for name, placed in zip(loaded.names, estimate.placed.tolist(), strict=True) if not placed]
     if lost:
         desk.listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
+    for sentence in estimate.remarks:
+        desk.listener.say(sentence)
     _say_what_does_not_fit(desk, posed)
     _say_what_is_unsure(desk, posed)
     _say_what_is_ambiguous(desk, posed)
@@ -189,12 +192,15 @@ def pose_views(desk: Desk, views: Views, folder: Path | None = None) -> Posed:
         "camera file": "none" if posing.file is None else camera_file_digest(posing.file),
         "weights": "none" if model is None else fingerprint(model),
     }
+    options = {"init": posing.method, "init_focal": posing.focal}
     if posing.method == "auto":
+        options["background"] = posing.background
+        if posing.background != "moving" and folder is not None:
+            inputs["photos with their background"] = originals_digests(folder)
         matcher = embedded_folder(EMBEDDED_MATCHER)
         inputs["matcher"] = "none" if matcher is None else contents_digest(matcher)
     if posing.method == "colmap" and folder is not None:
         inputs["photos with their background"] = contents_digest(folder / "source")
-    options = {"init": posing.method, "init_focal": posing.focal}
     request = desk.request("poses", inputs, **options, seed=settings.seed, device=desk.device.type)
 
     def estimated(_: object) -> Posed:
@@ -207,6 +213,7 @@ def pose_views(desk: Desk, views: Views, folder: Path | None = None) -> Posed:
             focal=posing.focal,
             file=posing.file,
             folder=folder,
+            background=posing.background,
             seed=settings.seed,
         )
         return Posed(views, estimate, time.perf_counter() - clock)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.errors import OptionError
 from agsrec.mesh.config import MeshConfig
-from agsrec.names import DeviceName, MeshFormat, MethodName
+from agsrec.names import BackgroundName, DeviceName, MeshFormat, MethodName
 
 if TYPE_CHECKING:
     from agsrec.fit import Guidance
@@ -47,12 +47,14 @@ class Posing:
         model: Its checkpoint: a folder, a name in `checkpoints/`, or a hub id; its usual one by default.
         file: Camera file, for the method `file`.
         focal: Focal length in pixels of the cut-out photos, if known.
+        background: For `auto`: whether what the photos show around the object stood still with it.
     """
 
     method: MethodName = "auto"
     model: str | None = None
     file: Path | None = None
     focal: float | None = None
+    background: BackgroundName = "auto"
 
 
 @dataclass(frozen=True)

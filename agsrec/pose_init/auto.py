@@ -31,14 +31,13 @@ from agsrec.matching import (
     Correspondences,
     EpipolarTerm,
     Hypothesis,
-    PairMatches,
     Rig,
     Spread,
     Votes,
     adjust,
     adjust_bundle,
+    belief_in,
     consistent_matches,
-    evidence_belief,
     largest_turn,
     load_matcher,
     match_views,
@@ -50,12 +49,14 @@ from agsrec.pose_init.estimate import Alternative, PoseEstimate
 from agsrec.pose_init.nview.angles import angles_from_rotations
 from agsrec.pose_init.nview.consensus import agreed_azimuths, mean_energies, pair_energies
 from agsrec.pose_init.nview.initializer import initialize_nview
-from agsrec.pose_init.nview.placement import place, search_focal
+from agsrec.pose_init.nview.placement import place
 from agsrec.pose_init.nview.reading import Reading, read_views
 from agsrec.pose_init.refine import look_again, refine_estimate
+from agsrec.pose_init.surroundings import Evidence, all_tied, gather_evidence, standing_agreement
 
 if TYPE_CHECKING:
     from agsrec.fit import CameraLoss
+    from agsrec.names import BackgroundName
     from agsrec.point_map import PointMap
     from agsrec.views import Views
 
@@ -72,6 +73,8 @@ _LIKELY = 3  # zooms that are looked at closely
 _PER_TRUST = 3  # arrangements that coarse scenes judge
 _SAME_DEG = 10.0  # arrangements that differ less are one
 _ADJUST = (0.015, 0.005)  # of the picture's longer side
+_NEARLY_STANDING_DEG, _ADJUST_STANDING = 30.0, (0.04, 0.015, 0.005)  # the same where errors add up around
+_SETTLED = 3  # arrangements that are adjusted to what stood still
 _POLISH = ((0.03, (0.01,)), (0.012, (0.005,)), (0.006, (0.003,)))  # how near, and at which scales
 _BUNDLE = ((0.006, (0.003,)), (0.006, (0.0015,)))  # the same, once there are points
 _AGREED = replace(CLOSE, turn=0.03)  # what tracks may turn, which tell more of it than scenes do
@@ -92,10 +95,12 @@ def initialize_auto(
     model: str | Path,
     device: str = "auto",
     focals: Sequence[float] | None = None,
+    folder: Path | None = None,
+    background: BackgroundName = "auto",
     refine: bool = True,
     seed: int = 0,
 ) -> PoseEstimate:
-    """Cameras of views from all evidence there is in their cut-outs.
+    """Cameras of views from all evidence there is in their cut-outs, and in what stood still around them.
 
     Without the embedded matcher it is the network and coarse scenes alone, which a warning says.
 
@@ -104,10 +109,13 @@ def initialize_auto(
         model: The network's folder or name, as for `nview`.
         device: "auto", "cpu" or "cuda".
         focals: Focal lengths [V] in pixels, if known.
+        folder: Folder that preprocessing wrote, for the photos with their background.
+        background: Whether that stood still with the object; `auto` finds out.
         refine: Let coarse scenes judge arrangements; see `agsrec.pose_init.refine`.
         seed: Seed of those scenes.
 
     Raises:
+        OptionError: The background shall be used, and there are no photos that show it.
         CheckpointError: The network cannot be used.
         DeviceError: There is no such device.
     """
@@ -123,7 +131,8 @@ def initialize_auto(
         return _in_order(alone, order)
     reading = read_views(views, model, target).to("cpu")
     found = match_views(views, matcher, _worth_matching(reading))
-    search = _Search(views, reading, found, known)
+    evidence = gather_evidence(views, reading, found, background=background, folder=folder, known=known)
+    search = _Search(views, reading, evidence, known)
     starts = search.starts()
     best = starts[0]
     estimate = PoseEstimate(
@@ -133,12 +142,16 @@ def initialize_auto(
         points=best.points,
         alternatives=tuple(Alternative(s.cameras, s.score, s.points) for s in starts[1:]),
         score=best.score,
+        remarks=evidence.remarks,
     )
-    if refine:
+    if evidence.standing:
+        estimate = search.settled(estimate)
+    tied = all_tied(evidence.found, estimate.cameras)  # no scene knows better
+    if refine and not tied:
         estimate = refine_estimate(views, estimate, search.plausibility, support=search.support, seed=seed)
-    estimate = search.polished(estimate)
-    if refine:
-        estimate = search.reconsidered(estimate, seed)
+    if not tied:
+        estimate = search.polished(estimate)
+        estimate = search.reconsidered(estimate, seed) if refine else estimate
     confidence, matches = search.confidence(estimate.cameras), search.matches(estimate.cameras)
     confidence[estimate.undecided()] *= _COIN
     return _in_order(replace(estimate, confidence=confidence, matches=matches), order)
@@ -189,15 +202,17 @@ class _Start:
 class _Search:
     """Arrangements of views, by all that is known of them."""
 
-    def __init__(
-        self, views: Views, reading: Reading, found: Sequence[PairMatches], known: Tensor | None
-    ) -> None:
+    def __init__(self, views: Views, reading: Reading, evidence: Evidence, known: Tensor | None) -> None:
         self._size = (views.width, views.height)
         self._views = views
         self._reading = reading
-        self._found = found
+        self._found = evidence.found
         self._known = known is not None
-        self._focals = search_focal(reading.sightings, reading.spans) if known is None else known
+        self._focals = evidence.focals
+        self._zooms = evidence.zooms or _ZOOMS
+        self._standing = evidence.standing
+        self._trusts = _TRUSTS[-1:] if evidence.standing else _TRUSTS
+        self._near = ROUGH if evidence.standing else CLOSE  # what stood still tells more than any scene
         self._energies = pair_energies(reading.differences)
         self._tilts = reading.rotations(torch.zeros(len(views)))
         self._hypotheses: dict[float, list[Hypothesis]] = {}  # by zoom
@@ -207,9 +222,9 @@ class _Search:
         """The arrangements that are worth a scene, the likeliest first; the network's own is among them."""
         modes = agreed_azimuths(self._energies, modes=2)
         upright = [self._reading.rotations(a) for a in modes.azimuths]
-        ranked: dict[float, list[tuple[float, Arrangement]]] = {trust: [] for trust in _TRUSTS}
+        ranked: dict[float, list[tuple[float, Arrangement]]] = {trust: [] for trust in self._trusts}
         for zoom in self._likely_zooms(upright):
-            for trust in _TRUSTS:
+            for trust in ranked:
                 agreement = self._agreement(zoom, trust)
                 ranked[trust] += [(zoom, one) for one in agreement.arrangements(upright)]
         chosen = [self._start(Rig(upright[0], place(self._reading.sightings, self._focals)[0], self._focals))]
@@ -228,7 +243,7 @@ class _Search:
     def _likely_zooms(self, upright: Sequence[Tensor]) -> list[float]:
         """The zooms at which pairs agree best: at the right one their relative rotations fit each other."""
         scores = {}
-        for zoom in (1.0,) if self._known else _ZOOMS:
+        for zoom in (1.0,) if self._known else self._zooms:
             self._hypotheses[zoom] = self._tried(zoom)
             self._agreements[zoom] = self._agreement(zoom, _TRUSTS[-1])
             best = self._agreements[zoom].arrangements(upright, trees=_TREES, modes=1)[0]
@@ -250,10 +265,11 @@ class _Search:
         """Cameras of an arrangement, brought to the matches that made it."""
         focals = zoom * self._focals
         rig = Rig(one.rotations, place(self._reading.sightings, focals)[0], focals)
-        support = supporting_matches(self._hypotheses[zoom], one.rotations)
+        within, scales = (_NEARLY_STANDING_DEG, _ADJUST_STANDING) if self._standing else (12.0, _ADJUST)
+        support = supporting_matches(self._hypotheses[zoom], one.rotations, within_deg=within)
         if not support:
             return rig
-        return adjust(rig, Correspondences.of(support, *self._size), self._free(ROUGH), scales=_ADJUST)
+        return adjust(rig, Correspondences.of(support, *self._size), self._free(ROUGH), scales=scales)
 
     def _start(self, rig: Rig) -> _Start:
         cameras, points = self._reading.stand(rig.rotations, rig.focals, self._views, rig.centers)
@@ -291,7 +307,7 @@ class _Search:
         wrong = torch.full((len(cameras),), 1 - _UNMATCHED)
         for f in self._found:
             agreeing = consistent_matches([f], rig, self._size, _CONSISTENT)
-            belief = evidence_belief(len(agreeing[0]), len(f)) if agreeing else 0.0
+            belief = belief_in(f, len(agreeing[0])) if agreeing else 0.0
             wrong[[f.first, f.second]] *= 1 - belief
         return 1 - wrong
 
@@ -309,6 +325,16 @@ class _Search:
         agreeing = consistent_matches(self._found, _rig(cameras), self._size, _CONSISTENT)
         return Correspondences.of(agreeing, *self._size) if agreeing else None
 
+    def settled(self, estimate: PoseEstimate) -> PoseEstimate:
+        """The estimate or an alternative, adjusted: whichever most of what stood still agrees with.
+
+        Errors add up around an object, and are spread over all views again in small steps.
+        """
+        others = estimate.alternatives[: _SETTLED - 1]
+        tried = [estimate, *(replace(estimate, cameras=a.cameras, points=a.points) for a in others)]
+        adjusted = [self.polished(self.polished(one)) for one in tried]
+        return max(adjusted, key=lambda one: standing_agreement(self._found, one.cameras))
+
     def polished(self, estimate: PoseEstimate) -> PoseEstimate:
         """The estimate with its cameras adjusted to all matches that agree with them."""
         cameras = estimate.cameras
@@ -317,8 +343,9 @@ class _Search:
             support = consistent_matches(self._found, rig, self._size, near)
             if not support:
                 return estimate
-            rig = adjust(rig, Correspondences.of(support, *self._size), self._free(CLOSE), scales=scales)
-        rig = self._bundled(rig)
+            rig = adjust(rig, Correspondences.of(support, *self._size), self._free(self._near), scales=scales)
+        if not self._standing:  # of which there are thousands of tracks, for minutes
+            rig = self._bundled(rig)
         viewmats = cameras.viewmats.clone()
         viewmats[:, :3, :3], viewmats[:, :3, 3] = rig.rotations.float(), rig.centers.float()
         after = replace(cameras, viewmats=viewmats, Ks=Cameras.intrinsics(rig.focals.float(), *self._size))

@@ -50,6 +50,7 @@ class PoseEstimate:
         score: Of the poses themselves, comparable with those of the alternatives.
         matches: Points that views share and that agree with the poses, by the cameras' indices.
         focal_known: Whether the focal lengths were given, not estimated.
+        remarks: Sentences that the user should read.
     """
 
     cameras: Cameras
@@ -60,6 +61,7 @@ class PoseEstimate:
     score: float = 0.0
     matches: Correspondences | None = None
     focal_known: bool = False
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.placed.shape != self.confidence.shape or self.placed.ndim != 1:

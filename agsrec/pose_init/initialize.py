@@ -13,7 +13,7 @@ from torch import Tensor
 
 from agsrec.device import resolve_device
 from agsrec.errors import CameraError, OptionError, SceneError
-from agsrec.names import MethodName
+from agsrec.names import BackgroundName, MethodName
 from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.focal import exif_focals, focals_per_view, typical
 from agsrec.pose_init.normalize import normalize_estimate, with_focals
@@ -41,6 +41,7 @@ class Task:
         focals: Focal length of each view in pixels, if known.
         file: Camera file, for the method that reads one.
         folder: Folder that preprocessing wrote, if there is one.
+        background: Whether what the photos show around the object stood still with it.
         refine: Whether to better rough poses before they are returned.
         seed: Seed of everything random.
     """
@@ -51,6 +52,7 @@ class Task:
     focals: Sequence[float] | None = None
     file: str | Path | None = None
     folder: Path | None = None
+    background: BackgroundName = "auto"
     refine: bool = True
     seed: int = 0
 
@@ -84,6 +86,8 @@ def _auto(task: Task) -> PoseEstimate:
         model=task.model,
         device=task.device,
         focals=task.focals,
+        folder=task.folder,
+        background=task.background,
         refine=task.refine,
         seed=task.seed,
     )
@@ -143,6 +147,7 @@ def initialize(
     focal: float | Sequence[float] | None = None,
     file: str | Path | None = None,
     folder: str | Path | None = None,
+    background: BackgroundName = "auto",
     refine: bool = True,
     seed: int = 0,
 ) -> PoseEstimate:
@@ -161,6 +166,8 @@ def initialize(
         focal: Focal length in pixels of the views, one or one per view, if known.
         file: For `file`: a `cameras.json`, a `transforms.json` or a folder with a COLMAP model.
         folder: Folder that preprocessing wrote: with focal lengths, crops, and photos with their background.
+        background: For `auto`: whether what the photos show around the object stood still with it ("static"),
+            and is matched too, or not ("moving"); "auto" finds out where there are such photos in `folder`.
         refine: For `auto` and `nview`: let coarse scenes choose among guesses and better their poses (see
             `agsrec.pose_init.refine`), some seconds on a CPU; off returns the likeliest guess.
         seed: Seed of everything random.
@@ -175,6 +182,10 @@ def initialize(
         DeviceError, CheckpointError, MissingExtraError, CameraError: As the message says.
     """
     chosen = _method(method, model, file)
+    if background not in get_args(BackgroundName):
+        raise OptionError(f"--background must be auto, static or moving, not {background!r}")
+    if background != "auto" and method != "auto":
+        raise OptionError(f"--background: the initialiser {method} does not ask for it; leave it out")
     target = resolve_device(device)
     if not 0 <= seed < 2**63:
         raise OptionError(f"--seed must be between 0 and 2**63 - 1, not {seed}")
@@ -192,6 +203,7 @@ def initialize(
         focals=None if focals is None else [focals[i] for i in kept],
         file=file,
         folder=None if folder is None else Path(folder),
+        background=background,
         refine=refine,
         seed=seed,
     )

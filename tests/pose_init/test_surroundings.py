@@ -1,0 +1,102 @@
+"""A plain ball on a patterned table, posed by the table; and what is said where that cannot be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from agsrec.cameras import CAMERA_DISTANCE, Cameras
+from agsrec.errors import OptionError
+from agsrec.images import save_png
+from agsrec.metrics.poses import pairwise_rotation_errors
+from agsrec.pose_init import PoseEstimate, auto, initialize
+from agsrec.pose_init.originals import originals_digests, whole_photos
+from agsrec.preprocess import process, read_crops
+from agsrec.view_files import load_views
+from tests.matching.tabletop import FOCAL, VIEW, cameras_around, photographed, turned_to_origin
+
+NAMES = ("a", "b", "c")
+AZIMUTHS = [0.0, 80.0, 200.0]
+
+
+def cut_out(folder: Path, *, turntable: bool) -> Path:
+    """Photos in a folder, and what processing makes of them by their masks."""
+    for name, photo in zip(NAMES, photographed(cameras_around(AZIMUTHS), turntable=turntable), strict=True):
+        save_png(folder / f"{name}.png", photo[..., :3])
+        save_png(folder / "masks" / f"{name}.png", photo[..., 3])
+    process(folder, size=VIEW)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cut_out(tmp_path_factory.mktemp("walked"), turntable=False)
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is matched on the ball itself."""
+    monkeypatch.setattr(auto, "load_matcher", lambda *_: None)
+    monkeypatch.setattr(auto, "match_views", lambda *_: [])
+    monkeypatch.setattr(auto, "_SETTLED", 1)
+
+
+def posed(folder: Path) -> PoseEstimate:
+    """The estimate with known focal lengths."""
+    crops = read_crops(folder / "processed" / "crops.json")
+    focals = [FOCAL * crops[name].scale for name in NAMES]
+    return initialize(load_views(folder), "auto", device="cpu", focal=focals, folder=folder, refine=False)
+
+
+@pytest.mark.usefixtures("plain")
+def test_the_table_poses_what_the_ball_cannot(walked: Path) -> None:
+    found = posed(walked)
+    truth = cameras_around(AZIMUTHS)
+    turned = torch.stack([turned_to_origin(v) for v in truth.viewmats])
+    true = Cameras(turned, truth.Ks, truth.width, truth.height).to(dtype=torch.float32)
+    assert float(pairwise_rotation_errors(found.cameras, true).max()) < 5.0
+    assert float(found.confidence.min()) > 0.9
+    assert float(found.cameras.centers.norm(dim=1).mean()) == pytest.approx(CAMERA_DISTANCE, rel=0.05)
+    assert "it stood still with the object" in found.remarks[0]
+    assert found.matches is not None and len(found.matches.pairs.unique()) == 3
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_turntable_is_noticed(tmp_path: Path) -> None:
+    folder = cut_out(tmp_path, turntable=True)
+    found = posed(folder)
+    assert found.remarks == () and found.matches is None
+
+
+@pytest.mark.usefixtures("plain")
+def test_without_photos_that_is_said(walked: Path) -> None:
+    views = load_views(walked)
+    with pytest.raises(OptionError, match="--background static: the photos with their background"):
+        initialize(views, "auto", device="cpu", background="static", refine=False)
+    with pytest.raises(OptionError, match="--background: the initialiser nview does not ask"):
+        initialize(views, "nview", device="cpu", background="static", folder=walked)
+    with pytest.raises(OptionError, match="must be auto, static or moving, not 'green'"):
+        initialize(views, "auto", background="green")  # type: ignore[arg-type]
+
+
+def test_what_is_left_of_the_photos_is_used(walked: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(walked, folder)
+    views = load_views(folder)
+    found = whole_photos(views, folder)
+    assert found is not None and all(w.rgb.shape == (400, 480, 3) and w.reach == 480 for w in found)
+    before = originals_digests(folder)
+    shutil.copy(folder / "b.png", folder / "a.png")  # another photo under its name
+    (folder / "c.png").unlink()
+    assert originals_digests(folder) != before
+    left = whole_photos(views, folder)
+    assert left is not None
+    assert [w.rgb.shape for w in left] == [(VIEW, VIEW, 3), (400, 480, 3), (VIEW, VIEW, 3)]
+    for now, then in zip(left, found, strict=True):
+        middle = torch.tensor([VIEW / 2, VIEW / 2]).numpy()
+        assert now.away(middle) == pytest.approx(then.away(middle), abs=1e-6)
+    (folder / "source" / "a.png").unlink()
+    assert whole_photos(views, folder) is None and whole_photos(views, None) is None
