@@ -16,6 +16,7 @@ from agsrec.files import contents_digest, folder_entries
 from agsrec.fit.support import unsupported_shares
 from agsrec.images import has_photos
 from agsrec.pipeline.desk import Desk
+from agsrec.pipeline.odd_photos import odd_entries, odd_sentences
 from agsrec.pipeline.settings import PhotoFolder
 from agsrec.pose_init import METHODS, initialize
 
@@ -60,6 +61,8 @@ class Posed:
             held = self.matched()
             for name, entry in found.items():
                 entry["rests_on"] = "matches" if name in held else "shape"
+        for name, odd in odd_entries(self.everyone.names, self.estimate.oddities).items():
+            found[name] |= odd
         return found
 
     def matched(self) -> set[str]:
@@ -162,7 +165,11 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
         f"{source} placed {len(estimate.cameras)} of {len(loaded)} views in {posed.seconds:.1f} s, "
         f"focal length {focal:.0f} pixels of {loaded.width}"
     )
-    lost = [name for name, placed in zip(loaded.names, estimate.placed.tolist(), strict=True) if not placed]
+    for sentence in odd_sentences(loaded.names, estimate.oddities):
+        desk.listener.say(sentence)
+    odd = {loaded.names[o.view] for o in estimate.oddities}
+    placed = zip(loaded.names, estimate.placed.tolist(), strict=True)
+    lost = [name for name, is_placed in placed if not is_placed and name not in odd]
     if lost:
         desk.listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
     _say_what_does_not_fit(desk, posed)

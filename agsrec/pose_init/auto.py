@@ -22,7 +22,7 @@ from torch import Tensor
 from agsrec.cameras import Cameras
 from agsrec.device import resolve_device
 from agsrec.embedded import EMBEDDED_MATCHER
-from agsrec.errors import CheckpointError
+from agsrec.errors import CameraError, CheckpointError
 from agsrec.matching import (
     CLOSE,
     ROUGH,
@@ -30,17 +30,21 @@ from agsrec.matching import (
     Arrangement,
     Correspondences,
     EpipolarTerm,
+    Features,
     Hypothesis,
+    Matcher,
     PairMatches,
     Rig,
     Spread,
     Votes,
     adjust,
     consistent_matches,
+    describe_views,
     evidence_belief,
+    find_oddities,
     largest_turn,
     load_matcher,
-    match_views,
+    match_features,
     pair_hypotheses,
     supporting_matches,
 )
@@ -50,7 +54,9 @@ from agsrec.pose_init.nview.consensus import agreed_azimuths, mean_energies, pai
 from agsrec.pose_init.nview.initializer import initialize_nview
 from agsrec.pose_init.nview.placement import place, search_focal
 from agsrec.pose_init.nview.reading import Reading, read_views
+from agsrec.pose_init.odd import left_in, lens_guesses, set_right, with_oddities
 from agsrec.pose_init.refine import look_again, refine_estimate
+from agsrec.pose_init.spread import for_all
 
 if TYPE_CHECKING:
     from agsrec.fit import CameraLoss
@@ -92,7 +98,8 @@ def initialize_auto(
 ) -> PoseEstimate:
     """Cameras of views from all evidence there is in their cut-outs.
 
-    Without the embedded matcher it is the network and coarse scenes alone, which a warning says.
+    Views that lie on their side are turned back first. Without the embedded matcher it is the network and
+    coarse scenes alone, which a warning says.
 
     Args:
         views: V >= 2 cut-outs with objects in them.
@@ -102,9 +109,14 @@ def initialize_auto(
         refine: Let coarse scenes judge arrangements; see `agsrec.pose_init.refine`.
         seed: Seed of those scenes.
 
+    Returns:
+        Estimate with points, alternatives and matches. Every view is placed but those that are mirrored or
+        show something else, which `oddities` tells.
+
     Raises:
         CheckpointError: The network cannot be used.
         DeviceError: There is no such device.
+        CameraError: All views are one picture.
     """
     order = _by_content(views)  # so that nothing depends on the order in which photos come
     views = views[order]
@@ -115,10 +127,23 @@ def initialize_auto(
     except CheckpointError as error:
         _log.warning("%s; poses rest on the network alone", error)
         alone = initialize_nview(views, model=model, device=device, focal=known, refine=refine, seed=seed)
-        return _in_order(alone, order)
-    reading = read_views(views, model, target).to("cpu")
-    found = match_views(views, matcher, _worth_matching(reading))
-    search = _Search(views, reading, found, known)
+        return for_all(alone, _places(order))
+    look = _look_at(views, model, matcher, target)
+    lenses = lens_guesses(look.reading, known)
+    oddities = find_oddities(views, look.features, look.found, matcher, lenses)
+    kept = left_in(len(views), oddities)
+    if len(kept) < 2:
+        raise CameraError("the photos are all the same picture; use photos from different sides")
+    if oddities:
+        known = None if known is None else known[kept]
+        look = _look_at(set_right(views, oddities)[kept], model, matcher, target)
+    estimate = _estimated(look, known, refine, seed)
+    return for_all(with_oddities(estimate, len(views), oddities), _places(order))
+
+
+def _estimated(look: _Look, known: Tensor | None, refine: bool, seed: int) -> PoseEstimate:
+    """Cameras of views that belong together, by all that is seen of them."""
+    views, search = look.views, _Search(look.views, look.reading, look.found, known)
     starts = search.starts()
     best = starts[0]
     estimate = PoseEstimate(
@@ -135,7 +160,7 @@ def initialize_auto(
     if refine:
         estimate = search.reconsidered(estimate, seed)
     confidence, matches = search.confidence(estimate.cameras), search.matches(estimate.cameras)
-    return _in_order(replace(estimate, confidence=confidence, matches=matches), order)
+    return replace(estimate, confidence=confidence, matches=matches)
 
 
 def _by_content(views: Views) -> list[int]:
@@ -144,20 +169,25 @@ def _by_content(views: Views) -> list[int]:
     return sorted(range(len(views)), key=digests.__getitem__)
 
 
-def _in_order(estimate: PoseEstimate, order: Sequence[int]) -> PoseEstimate:
-    """The estimate of views that came as `order` says, in the order that they have; all are placed."""
-    back = sorted(range(len(order)), key=order.__getitem__)  # where each view is
-    points = estimate.points
-    if points is not None and points.camera is not None:
-        points = replace(points, camera=torch.tensor(order)[points.camera])
-    return replace(
-        estimate,
-        cameras=estimate.cameras[back],
-        confidence=estimate.confidence[back],
-        points=points,
-        alternatives=tuple(replace(a, cameras=a.cameras[back], points=None) for a in estimate.alternatives),
-        matches=None if estimate.matches is None else estimate.matches.renumbered(back),
-    )
+def _places(order: Sequence[int]) -> list[int]:
+    """Where each view is among views that come as `order` says."""
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Views, what the network says of them, and their matches."""
+
+    views: Views
+    reading: Reading
+    features: list[Features]
+    found: list[PairMatches]
+
+
+def _look_at(views: Views, model: str | Path, matcher: Matcher, device: torch.device) -> _Look:
+    reading = read_views(views, model, device).to("cpu")
+    features = describe_views(views, matcher)
+    return _Look(views, reading, features, match_features(features, matcher, _worth_matching(reading)))
 
 
 def _worth_matching(reading: Reading) -> list[tuple[int, int]]:

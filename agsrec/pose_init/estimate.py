@@ -9,6 +9,7 @@ from torch import Tensor
 from agsrec.cameras import Cameras
 from agsrec.errors import ShapeError
 from agsrec.matching.epipolar import Correspondences
+from agsrec.matching.oddities import Oddity
 from agsrec.point_map import PointMap
 
 __all__ = ["Alternative", "PoseEstimate"]
@@ -44,6 +45,8 @@ class PoseEstimate:
         score: Of the poses themselves, comparable with those of the alternatives.
         matches: Points that views share and that agree with the poses, by the cameras' indices.
         focal_known: Whether the focal lengths were given, not estimated.
+        oddities: Views that do not belong with the others as they are, by their indices among all V: those
+            that are mirrored or show something else are not placed, the others are.
     """
 
     cameras: Cameras
@@ -54,6 +57,7 @@ class PoseEstimate:
     score: float = 0.0
     matches: Correspondences | None = None
     focal_known: bool = False
+    oddities: tuple[Oddity, ...] = ()
 
     def __post_init__(self) -> None:
         if self.placed.shape != self.confidence.shape or self.placed.ndim != 1:
