@@ -36,7 +36,7 @@ _TIED = 0.9  # belief from which a hypothesis ties two views
 _UPRIGHT_DEG = 60.0  # photos are taken with less roll than this
 _AGREE_DEG = 25.0  # that two ways from one view to another may differ
 _PARTNERS = 3  # views that a variant is matched with, those most like it
-_ENOUGH = 3  # views tied to each other, half of all at least, that know what belongs to them
+_ENOUGH = 3  # views tied to each other that know what belongs to them
 _UNLIKE, _LIKE = 3, 10  # what `likeness` is between photos of two objects, and usually of one
 _NOT_AT_ALL = 0.3  # belief that is none
 
@@ -180,17 +180,13 @@ class _Search:
 
     def oddities(self) -> list[Oddity]:
         """Those that are mirrored, turned or foreign."""
-        main = self._main()
-        if len(main) < 2:
-            return []
-        found = []
+        found, main = [], self._main()
         for view in self._suspects(main):
-            others = [v for v in main if v != view]
-            variants = [self._variant(view, oddity, others) for oddity in self._possible(view)]
-            odd = [v for v in variants if self._is_better(v, view)]
+            variants = [self._variant(view, oddity, main) for oddity in self._possible(view)]
+            odd = [v for v in variants if self._is_tied(v)]
             if odd:
                 found.append(max(odd, key=lambda v: v.strength).oddity)
-            elif self._is_foreign(view, others, variants):
+            elif self._is_foreign(view, main, variants):
                 found.append(Oddity(view, "foreign"))
         return found
 
@@ -208,7 +204,7 @@ class _Search:
         return [v for v in self._different if v != view and self._belief(v, view) >= _TIED]
 
     def _main(self) -> list[int]:
-        """The most views that ties connect."""
+        """The views that ties connect, where these are half of all at least and more than any others."""
         left, groups = set(self._different), []
         while left:
             group, reached = [], [min(left)]
@@ -219,28 +215,30 @@ class _Search:
                     group.append(view)
                     reached += self._partners(view)
             groups.append(sorted(group))
-        return max(groups, key=len, default=[])
+        main, *others = sorted(groups, key=len, reverse=True)
+        enough = len(main) >= max(2, len(self._different) / 2)
+        return main if enough and not (others and len(others[0]) == len(main)) else []
 
     def _suspects(self, main: Sequence[int]) -> list[int]:
-        """At most every third view, those with the least that ties them to the others."""
-        weak = [v for v in self._different if v not in main or len(self._partners(v)) < 2]
-        held = {v: sum(self._belief(v, other) for other in self._different if other != v) for v in weak}
-        return sorted(weak, key=lambda v: (v in main, held[v]))[: math.ceil(len(self._different) / 3)]
+        """The views that nothing ties to most others; at most every third, those with the least of it."""
+        apart = [v for v in self._different if main and v not in main]
+        held = {v: sum(self._belief(v, other) for other in self._different if other != v) for v in apart}
+        return sorted(apart, key=held.__getitem__)[: math.ceil(len(self._different) / 3)]
 
     def _possible(self, view: int) -> list[Oddity]:
         """What a view may be instead of upright."""
         turns = (90, 180, 270) if self._views.width == self._views.height else (180,)
         return [Oddity(view, "mirrored"), *(Oddity(view, "turned", turned_deg=deg) for deg in turns)]
 
-    def _variant(self, view: int, oddity: Oddity, others: Sequence[int]) -> _Variant:
+    def _variant(self, view: int, oddity: Oddity, main: Sequence[int]) -> _Variant:
         """A view as it should be if it is odd in that way, matched with the views that are most like it."""
         image = self._views.images[[view]]
         image = image.flip(2) if oddity.kind == "mirrored" else turned_back(image, oddity.turned_deg)
         features = describe_views(Views(image, ("variant",)), self._matcher)[0]
-        alike = {v: likeness(features, self._features[v]) for v in others}
+        alike = {v: likeness(features, self._features[v]) for v in main}
         most = max(alike.values(), default=0)
-        nearest = sorted((v for v in others if alike[v] > _UNLIKE), key=lambda v: (-alike[v], v))[:_PARTNERS]
-        if oddity.kind == "turned" and most <= self._likeness(view, others):
+        nearest = sorted((v for v in main if alike[v] > _UNLIKE), key=lambda v: (-alike[v], v))[:_PARTNERS]
+        if oddity.kind == "turned" and most <= self._likeness(view, main):
             nearest = []  # as it came it is more like the others
         ties = []
         last = len(self._features)
@@ -250,43 +248,36 @@ class _Search:
             ties += sorted(best, key=lambda h: -h.belief)[:1]
         return _Variant(oddity, ties, most)
 
-    def _is_better(self, variant: _Variant, view: int) -> bool:
-        """Whether more ties a variant than the view as it is.
+    def _is_tied(self, variant: _Variant) -> bool:
+        """Whether a variant is tied to the others, which the view as it came is not.
 
         A symmetric object's other side looks like a mirrored photo: two views have to say so, and agree.
         """
-        more = len(variant.ties) - len(self._partners(view))
         if variant.oddity.kind == "turned":
-            return more >= 1
-        return more >= 2 and self._agree(view, variant.ties)
-
-    def _agree(self, view: int, ties: Sequence[Hypothesis]) -> bool:
-        """Whether two of the views that are tied to a variant have it in the same place."""
-        for k, a in enumerate(ties):
-            known = self._turns_from(a.found.first, without=view)
-            for b in ties[k + 1 :]:
-                turn = known.get(b.found.first)
-                if turn is not None and _angle_deg(b.rotation @ turn @ a.rotation.T) < _AGREE_DEG:
+            return bool(variant.ties)
+        for k, a in enumerate(variant.ties):
+            turns = self._turns_from(a.found.first)
+            for b in variant.ties[k + 1 :]:
+                if _angle_deg(b.rotation @ turns[b.found.first] @ a.rotation.T) < _AGREE_DEG:
                     return True
         return False
 
-    def _turns_from(self, start: int, *, without: int) -> dict[int, NDArray[np.float64]]:
+    def _turns_from(self, start: int) -> dict[int, NDArray[np.float64]]:
         """Rotations [3, 3] from a camera to those that ties connect with it, the shortest way."""
         turns, reached = {start: np.eye(3)}, [start]
         for view in reached:  # grows as it goes
             for other in self._partners(view):
-                if other != without and other not in turns:
+                if other not in turns:
                     best = self._best[min(view, other), max(view, other)].rotation
                     turns[other] = (best if view < other else best.T) @ turns[view]
                     reached.append(other)
         return turns
 
-    def _is_foreign(self, view: int, others: Sequence[int], variants: Sequence[_Variant]) -> bool:
+    def _is_foreign(self, view: int, main: Sequence[int], variants: Sequence[_Variant]) -> bool:
         """Whether a view has nothing in common with many that have much in common."""
-        many = max(_ENOUGH, len(self._different) // 2)
-        if len(others) < many or any(self._belief(view, v) > _NOT_AT_ALL for v in self._different):
+        if len(main) < _ENOUGH or any(self._belief(view, v) > _NOT_AT_ALL for v in self._different):
             return False
-        usual = np.median([self._likeness(other, others) for other in others])
+        usual = np.median([self._likeness(other, main) for other in main])
         own = self._likeness(view, self._different)
         return bool(max(own, *(v.likeness for v in variants)) <= _UNLIKE and usual >= _LIKE)
 

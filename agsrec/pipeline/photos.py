@@ -62,7 +62,7 @@ class Posed:
             for name, entry in found.items():
                 entry["rests_on"] = "matches" if name in held else "shape"
         for name, odd in odd_entries(self.everyone.names, self.estimate.oddities).items():
-            found[name] |= odd
+            found[name] = {**found[name], **odd}
         return found
 
     def matched(self) -> set[str]:
@@ -174,6 +174,7 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
         desk.listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
     _say_what_does_not_fit(desk, posed)
     _say_what_is_unsure(desk, posed)
+    _say_that_two_share_nothing(desk, posed)
     return posed
 
 
@@ -236,4 +237,15 @@ def _say_what_is_unsure(desk: Desk, posed: Posed) -> None:
         desk.listener.say(
             f"Only the shape says where {', '.join(loose)} {were} taken from: no print or "
             "texture that the other photos show too; look at the poses, or take photos in between"
+        )
+
+
+def _say_that_two_share_nothing(desk: Desk, posed: Posed) -> None:
+    """Of two photos without matches nobody can say which is wrong, if one is."""
+    matched = desk.settings.posing.method == "auto" and embedded_folder(EMBEDDED_MATCHER) is not None
+    if matched and len(posed.everyone) == 2 and posed.estimate.matches is None:
+        desk.listener.say(
+            f"{' and '.join(posed.everyone.names)} share no print or texture: only their shapes say where "
+            "they were taken from, and if they show different objects the result is of neither; take a photo "
+            "in between"
         )

@@ -17,7 +17,7 @@ from agsrec.camera_files import read_cameras_json, write_cameras_json
 from agsrec.cli import main
 from agsrec.errors import CheckpointError
 from agsrec.images import save_png
-from agsrec.matching import Correspondences, PairMatches
+from agsrec.matching import Correspondences, Oddity, PairMatches
 from agsrec.pose_init.initialize import Task
 from tests.cli.helpers import refused
 from tests.pose_init.fakes import install, knowing
@@ -176,6 +176,35 @@ def test_poses_that_rest_on_shape_alone_are_named(
     assert "Only the shape says where 005 was taken from" in capsys.readouterr().out
     listed = json.loads((blob / "cameras.json").read_text())
     assert [listed[n]["rests_on"] for n in ("000", "004", "005")] == ["matches", "matches", "shape"]
+
+
+def test_odd_photos_are_named_with_what_to_do(
+    blob: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = knowing(TRUE, NAMES, lost=NAMES[4:])
+    odd = (
+        Oddity(1, "turned", 90),
+        Oddity(2, "copy", of=0),
+        Oddity(4, "mirrored"),
+        Oddity(5, "foreign"),
+    )
+    install(monkeypatch, lambda task: replace(known(task), oddities=odd))
+    main(["poses", str(blob)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "001 (a quarter turn to the left)" in said and "002 (of 000)" in said
+    assert "004 is mirrored" in said and "005 shows nothing that the other photos show" in said
+    assert "their poses could not be found" not in said
+    listed = json.loads((blob / "cameras.json").read_text())
+    assert listed["001"]["turned_deg"] == 90 and listed["002"]["copy_of"] == "000"
+    assert "004" not in listed and "005" not in listed
+
+
+def test_two_photos_that_share_nothing(
+    blob: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(monkeypatch, knowing(TRUE, NAMES))
+    main(["poses", str(blob), "--num-views", "2"])
+    assert "000 and 001 share no print or texture" in " ".join(capsys.readouterr().out.split())
 
 
 def _nine() -> tuple[np.ndarray, np.ndarray]:
