@@ -32,11 +32,12 @@ __all__ = ["Lenses", "OddKind", "Oddity", "find_oddities", "turned_back"]
 
 OddKind = Literal["mirrored", "turned", "copy", "foreign"]
 
-_TIED = 0.9  # belief from which a hypothesis ties two views
+_TIED = 0.9  # belief from which a hypothesis ties a view to another
+_KNOWN = 0.7  # the same for views that judge others
 _UPRIGHT_DEG = 60.0  # photos are taken with less roll than this
 _AGREE_DEG = 25.0  # that two ways from one view to another may differ
 _PARTNERS = 3  # views that a variant is matched with, those most like it
-_ENOUGH = 3  # views tied to each other that know what belongs to them
+_ENOUGH = 3  # views, half of all at least, that know what is of something else
 _UNLIKE, _LIKE = 3, 10  # what `likeness` is between photos of two objects, and usually of one
 _NOT_AT_ALL = 0.3  # belief that is none
 
@@ -180,13 +181,16 @@ class _Search:
 
     def oddities(self) -> list[Oddity]:
         """Those that are mirrored, turned or foreign."""
-        found, main = [], self._main()
-        for view in self._suspects(main):
-            variants = [self._variant(view, oddity, main) for oddity in self._possible(view)]
+        found = []
+        for view in self._suspects():
+            judges = self._judges(view)
+            if not judges:
+                continue
+            variants = [self._variant(view, oddity, judges) for oddity in self._possible(view)]
             odd = [v for v in variants if self._is_tied(v)]
             if odd:
                 found.append(max(odd, key=lambda v: v.strength).oddity)
-            elif self._is_foreign(view, main, variants):
+            elif self._is_foreign(view, judges, variants):
                 found.append(Oddity(view, "foreign"))
         return found
 
@@ -199,46 +203,35 @@ class _Search:
         mine = self._features[view]
         return max((likeness(mine, self._features[v]) for v in others if v != view), default=0)
 
-    def _partners(self, view: int) -> list[int]:
+    def _partners(self, view: int, belief: float) -> list[int]:
         """The views that are tied to one as it is."""
-        return [v for v in self._different if v != view and self._belief(v, view) >= _TIED]
+        return [v for v in self._different if v != view and self._belief(v, view) >= belief]
 
-    def _main(self) -> list[int]:
-        """The views that ties connect, where these are half of all at least and more than any others."""
-        left, groups = set(self._different), []
-        while left:
-            group, reached = [], [min(left)]
-            while reached:
-                view = reached.pop()
-                if view in left:
-                    left.remove(view)
-                    group.append(view)
-                    reached += self._partners(view)
-            groups.append(sorted(group))
-        main, *others = sorted(groups, key=len, reverse=True)
-        enough = len(main) >= max(2, len(self._different) / 2)
-        return main if enough and not (others and len(others[0]) == len(main)) else []
+    def _suspects(self) -> list[int]:
+        """The views that nothing ties to others; at most every third, those with the least of it."""
+        loose = [v for v in self._different if not self._partners(v, _TIED)]
+        held = {v: sum(self._belief(v, other) for other in self._different if other != v) for v in loose}
+        return sorted(loose, key=held.__getitem__)[: math.ceil(len(self._different) / 3)]
 
-    def _suspects(self, main: Sequence[int]) -> list[int]:
-        """The views that nothing ties to most others; at most every third, those with the least of it."""
-        apart = [v for v in self._different if main and v not in main]
-        held = {v: sum(self._belief(v, other) for other in self._different if other != v) for v in apart}
-        return sorted(apart, key=held.__getitem__)[: math.ceil(len(self._different) / 3)]
+    def _judges(self, view: int) -> list[int]:
+        """The other views that are tied to one another: if one of two does not belong, it is not these."""
+        others = [v for v in self._different if v != view]
+        return [v for v in others if any(p != view for p in self._partners(v, _KNOWN))]
 
     def _possible(self, view: int) -> list[Oddity]:
         """What a view may be instead of upright."""
         turns = (90, 180, 270) if self._views.width == self._views.height else (180,)
         return [Oddity(view, "mirrored"), *(Oddity(view, "turned", turned_deg=deg) for deg in turns)]
 
-    def _variant(self, view: int, oddity: Oddity, main: Sequence[int]) -> _Variant:
+    def _variant(self, view: int, oddity: Oddity, judges: Sequence[int]) -> _Variant:
         """A view as it should be if it is odd in that way, matched with the views that are most like it."""
         image = self._views.images[[view]]
         image = image.flip(2) if oddity.kind == "mirrored" else turned_back(image, oddity.turned_deg)
         features = describe_views(Views(image, ("variant",)), self._matcher)[0]
-        alike = {v: likeness(features, self._features[v]) for v in main}
+        alike = {v: likeness(features, self._features[v]) for v in judges}
         most = max(alike.values(), default=0)
-        nearest = sorted((v for v in main if alike[v] > _UNLIKE), key=lambda v: (-alike[v], v))[:_PARTNERS]
-        if oddity.kind == "turned" and most <= self._likeness(view, main):
+        nearest = sorted((v for v in judges if alike[v] > _UNLIKE), key=lambda v: (-alike[v], v))[:_PARTNERS]
+        if oddity.kind == "turned" and most <= self._likeness(view, judges):
             nearest = []  # as it came it is more like the others
         ties = []
         last = len(self._features)
@@ -256,28 +249,30 @@ class _Search:
         if variant.oddity.kind == "turned":
             return bool(variant.ties)
         for k, a in enumerate(variant.ties):
-            turns = self._turns_from(a.found.first)
+            turns = self._turns_from(a.found.first, without=variant.oddity.view)
             for b in variant.ties[k + 1 :]:
-                if _angle_deg(b.rotation @ turns[b.found.first] @ a.rotation.T) < _AGREE_DEG:
+                turn = turns.get(b.found.first)
+                if turn is not None and _angle_deg(b.rotation @ turn @ a.rotation.T) < _AGREE_DEG:
                     return True
         return False
 
-    def _turns_from(self, start: int) -> dict[int, NDArray[np.float64]]:
+    def _turns_from(self, start: int, *, without: int) -> dict[int, NDArray[np.float64]]:
         """Rotations [3, 3] from a camera to those that ties connect with it, the shortest way."""
         turns, reached = {start: np.eye(3)}, [start]
         for view in reached:  # grows as it goes
-            for other in self._partners(view):
-                if other not in turns:
+            for other in self._partners(view, _KNOWN):
+                if other != without and other not in turns:
                     best = self._best[min(view, other), max(view, other)].rotation
                     turns[other] = (best if view < other else best.T) @ turns[view]
                     reached.append(other)
         return turns
 
-    def _is_foreign(self, view: int, main: Sequence[int], variants: Sequence[_Variant]) -> bool:
+    def _is_foreign(self, view: int, judges: Sequence[int], variants: Sequence[_Variant]) -> bool:
         """Whether a view has nothing in common with many that have much in common."""
-        if len(main) < _ENOUGH or any(self._belief(view, v) > _NOT_AT_ALL for v in self._different):
+        many = max(_ENOUGH, len(self._different) / 2)
+        if len(judges) < many or any(self._belief(view, v) > _NOT_AT_ALL for v in self._different):
             return False
-        usual = np.median([self._likeness(other, main) for other in main])
+        usual = np.median([self._likeness(other, judges) for other in judges])
         own = self._likeness(view, self._different)
         return bool(max(own, *(v.likeness for v in variants)) <= _UNLIKE and usual >= _LIKE)
 

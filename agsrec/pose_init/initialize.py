@@ -12,6 +12,7 @@ import torch
 
 from agsrec.device import resolve_device
 from agsrec.errors import CameraError, OptionError, SceneError
+from agsrec.matching import Oddity
 from agsrec.names import MethodName
 from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.focal import exif_focals, focals_per_view, typical
@@ -201,7 +202,7 @@ def initialize(
     known = method == "file" or task.focals is not None
     position = {view: k for k, view in enumerate(kept)}
     everyone = for_all(estimate, [position.get(first, -1) for first in twin])
-    return replace(everyone, focal_known=known)
+    return replace(everyone, focal_known=known, oddities=_with_copies(everyone, twin))
 
 
 def _method(name: str, model: Any, file: str | Path | None) -> Method:
@@ -230,6 +231,17 @@ def _twins(views: Views, *, merge: bool) -> list[int]:
         same = (j for j in range(i) if merge and out[j] == j and torch.equal(pictures[i], pictures[j]))
         out.append(next(same, i) if shown[i] else -1)
     return out
+
+
+def _with_copies(estimate: PoseEstimate, twin: Sequence[int]) -> tuple[Oddity, ...]:
+    """What is odd about views, and those that are the same picture as an earlier one."""
+    named = {odd.view for odd in estimate.oddities}
+    copies = [
+        Oddity(view, "copy", of=twin[view])
+        for view in estimate.indices
+        if twin[view] != view and view not in named
+    ]
+    return tuple(sorted([*estimate.oddities, *copies], key=lambda odd: odd.view))
 
 
 def _require_two(views: Views, twin: Sequence[int], different: int) -> None:
