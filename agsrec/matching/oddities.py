@@ -33,7 +33,7 @@ __all__ = ["Lenses", "OddKind", "Oddity", "find_oddities", "turned_back"]
 OddKind = Literal["mirrored", "turned", "copy", "foreign"]
 
 _TIED = 0.9  # belief from which a hypothesis ties a view to another
-_KNOWN = 0.7  # the same for views that judge others
+_KNOWN = 0.5  # the same for views that judge others
 _UPRIGHT_DEG = 60.0  # photos are taken with less roll than this
 _AGREE_DEG = 25.0  # that two ways from one view to another may differ
 _PARTNERS = 3  # views that a variant is matched with, those most like it
