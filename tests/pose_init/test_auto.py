@@ -17,15 +17,19 @@ from agsrec.views import Views
 SIZE, FOCAL = 192, 420.0
 
 
-@pytest.fixture(scope="module")
-def can() -> tuple[Views, Cameras]:
+def photographed(*azimuths: float) -> tuple[Views, Cameras]:
     """Four photos of a can with a printed label, from a long way off."""
     Ks = Cameras.intrinsics(torch.full((4,), FOCAL, dtype=torch.float64), SIZE, SIZE)
     elevation = torch.tensor([-15.0, -22.0, -8.0, -18.0], dtype=torch.float64)
-    azimuth = torch.tensor([0.0, 62.0, 30.0, 95.0], dtype=torch.float64)
+    azimuth = torch.tensor(azimuths, dtype=torch.float64)
     cameras = Cameras.orbit(elevation, azimuth, 3.2, Ks=Ks, width=SIZE, height=SIZE)
     images = torch.from_numpy(render_views(product_object(4), cameras).images)
     return Views(images, ("a", "b", "c", "d")), cameras.to(dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def can() -> tuple[Views, Cameras]:
+    return photographed(0.0, 62.0, 30.0, 95.0)
 
 
 @pytest.mark.slow
@@ -48,8 +52,8 @@ def test_the_order_of_the_photos_does_not_matter(can: tuple[Views, Cameras]) -> 
 
 
 @pytest.mark.slow
-def test_a_turned_photo_is_named_and_posed(can: tuple[Views, Cameras]) -> None:
-    views, truth = can
+def test_a_turned_photo_is_named_and_posed() -> None:
+    views, truth = photographed(0.0, 25.0, 50.0, 75.0)
     images = views.images.clone()
     images[2] = images[2].rot90(1, (0, 1))
     found = initialize(Views(images, views.names), "auto", device="cpu", refine=False, focal=FOCAL)
