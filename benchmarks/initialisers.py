@@ -67,6 +67,7 @@ class Outcome:
         right: Whether each view is within 15 degrees of most others [V].
         confidence: Of each view [V].
         ambiguous: Whether it was said that another arrangement is as good.
+        odd: How many views were said not to belong with the others.
         focal: Estimated focal length over the true one.
         seconds: Time it took.
     """
@@ -80,6 +81,7 @@ class Outcome:
     right: list[bool]
     confidence: list[float]
     ambiguous: bool
+    odd: int
     focal: float
     seconds: float
 
@@ -141,7 +143,7 @@ def pose(
     truth = looking_through_the_middle(photos.cameras[kept])
     clock = time.perf_counter()
     errors, focal = torch.full((len(kept), len(kept)), 180.0, dtype=torch.float64), 0.0
-    confidence, ambiguous = torch.zeros(len(kept)), False
+    confidence, ambiguous, odd = torch.zeros(len(kept)), False, 0
     try:
         estimate = initialize(
             photos.views[kept],
@@ -158,7 +160,7 @@ def pose(
         i, j = torch.triu_indices(len(rows), len(rows), 1)
         found = pairwise_rotation_errors(estimate.cameras, truth[estimate.indices]).double()
         errors[rows[i], rows[j]] = errors[rows[j], rows[i]] = found
-        confidence, ambiguous = estimate.confidence, estimate.ambiguous
+        confidence, ambiguous, odd = estimate.confidence, estimate.ambiguous, len(estimate.oddities)
         ratio = estimate.cameras.focal_lengths.mean(1) / truth[estimate.indices].focal_lengths.mean(1)
         focal = float(ratio.median())
     seconds = time.perf_counter() - clock
@@ -172,6 +174,7 @@ def pose(
         right=_right(errors).tolist(),
         confidence=confidence.tolist(),
         ambiguous=ambiguous,
+        odd=odd,
         focal=focal,
         seconds=seconds,
     )
@@ -204,6 +207,7 @@ def row(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "< 30° (%)": f"{within[30]:.0f}",
         "Focal off (%)": f"{100 * focal.median():.0f}, worst {100 * focal.max():.0f}",
         "Ambiguous": f"{sum(o.ambiguous for o in outcomes)} of {len(outcomes)}",
+        "Odd": sum(o.odd for o in outcomes),
         "Seconds": f"{sum(o.seconds for o in outcomes) / len(outcomes):.1f}",
     }
 

@@ -14,9 +14,10 @@ from agsrec.matching.epipolar import (
     epipolar_distances,
     supporting_matches,
 )
-from agsrec.matching.matches import PairMatches, match_views
+from agsrec.matching.matches import Features, PairMatches, describe_views, match_features, match_views
 from agsrec.matching.motion import stands_still
 from agsrec.matching.networks import Matcher, load_matcher
+from agsrec.matching.oddities import Lenses, Oddity, OddKind, find_oddities, turned_back
 from agsrec.matching.surroundings import Whole, background_only, is_plain, match_wholes, standing_features
 from agsrec.matching.two_view import Hypothesis, belief_in, evidence_belief, pair_hypotheses
 
@@ -28,8 +29,12 @@ __all__ = [
     "Bundle",
     "Correspondences",
     "EpipolarTerm",
+    "Features",
     "Hypothesis",
+    "Lenses",
     "Matcher",
+    "OddKind",
+    "Oddity",
     "PairMatches",
     "Rig",
     "Spread",
@@ -41,11 +46,14 @@ __all__ = [
     "background_only",
     "belief_in",
     "consistent_matches",
+    "describe_views",
     "epipolar_distances",
     "evidence_belief",
+    "find_oddities",
     "is_plain",
     "largest_turn",
     "load_matcher",
+    "match_features",
     "match_views",
     "match_wholes",
     "pair_hypotheses",
@@ -55,5 +63,6 @@ __all__ = [
     "supporting_matches",
     "tracks_of",
     "triangulated",
+    "turned_back",
     "turns_apart",
 ]

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from agsrec.matching.networks import Matcher
     from agsrec.views import Views
 
-__all__ = ["PairMatches", "match_views"]
+__all__ = ["Features", "PairMatches", "describe_views", "likeness", "match_features", "match_views"]
 
 _FEATURES = 1024  # of a picture, the strongest
 _SIFT_FEATURES = 2048
 _SIFT_RATIO = 0.8
 _SIFT_CONTRAST = 0.01
+_LIKE_RATIO = 0.9  # of the distances to the best and the next descriptor, for a rough look
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ class SiftFeatures:
     descriptors: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Features:
+    """What is matched of one view: learned features, where there is a matcher, and SIFT's."""
+
+    learned: _Learned | None
+    sift: SiftFeatures
+
+
 def match_views(
     views: Views, matcher: Matcher | None, pairs: Iterable[tuple[int, int]] | None = None
 ) -> list[PairMatches]:
@@ -91,28 +100,47 @@ def match_views(
         One entry per pair and kind of features, where there are any, in order of the pairs: the kinds are
         right on different objects, and wrong in different ways.
     """
-    pictures = object_pictures(views)
-    sift = [_enlarged_sift(p) for p in pictures]
-    learned = None if matcher is None else _disk(matcher, pictures)
+    return match_features(describe_views(views, matcher), matcher, pairs)
+
+
+def describe_views(views: Views, matcher: Matcher | None) -> list[Features]:
+    """Features of each of V cut-outs, for `match_features`."""
+    return [
+        Features(None if matcher is None else _disk(matcher, picture), _enlarged_sift(picture))
+        for picture in object_pictures(views)
+    ]
+
+
+def match_features(
+    features: Sequence[Features], matcher: Matcher | None, pairs: Iterable[tuple[int, int]] | None = None
+) -> list[PairMatches]:
+    """The same as `match_views`, of views that are described already."""
     found = []
-    for i, j in combinations(range(len(views)), 2) if pairs is None else pairs:
-        if matcher is not None and learned is not None:
-            ids, scores = _matched(matcher, learned[i], learned[j])
-            shown = np.stack([learned[i].points[ids[:, 0]], learned[j].points[ids[:, 1]]], 1)
+    for i, j in combinations(range(len(features)), 2) if pairs is None else pairs:
+        a, b = features[i], features[j]
+        if matcher is not None and a.learned is not None and b.learned is not None:
+            ids, scores = _matched(matcher, a.learned, b.learned)
+            shown = np.stack([a.learned.points[ids[:, 0]], b.learned.points[ids[:, 1]]], 1)
             found.append(PairMatches(i, j, shown, ids + 2 * _SIFT_FEATURES, scores))
-        found.append(PairMatches(i, j, *matched_sift(sift[i], sift[j])))
+        found.append(PairMatches(i, j, *matched_sift(a.sift, b.sift)))
     return [f for f in found if len(f)]
+
+
+def likeness(a: Features, b: Features) -> int:
+    """How many learned features of two views are each other's nearest by far: a rough look at once."""
+    if a.learned is None or b.learned is None or min(len(a.learned.points), len(b.learned.points)) < 2:
+        return 0
+    similar = a.learned.descriptors @ b.learned.descriptors.T
+    mutual = similar.argmax(0)[similar.argmax(1)] == torch.arange(len(similar), device=similar.device)
+    best, following = (2 - 2 * similar.topk(2, dim=1).values).clamp_min(1e-9).sqrt().unbind(1)
+    return int((mutual & (best < _LIKE_RATIO * following)).sum())
 
 
 # -------------------------------------------------------------------- learned
 
 
 @torch.inference_mode()
-def _disk(matcher: Matcher, pictures: Sequence[Picture]) -> list[_Learned]:
-    return [_disk_of(matcher, picture) for picture in pictures]
-
-
-def _disk_of(matcher: Matcher, picture: Picture) -> _Learned:
+def _disk(matcher: Matcher, picture: Picture) -> _Learned:
     rgb = torch.from_numpy(picture.rgb).to(matcher.device).permute(2, 0, 1)[None].float() / 255
     found = matcher.disk(rgb, n=2 * _FEATURES)[0]
     at = found.keypoints.cpu().numpy()

@@ -16,6 +16,7 @@ from agsrec.files import contents_digest, folder_entries
 from agsrec.fit.support import unsupported_shares
 from agsrec.images import has_photos
 from agsrec.pipeline.desk import Desk
+from agsrec.pipeline.odd_photos import odd_entries, odd_sentences
 from agsrec.pipeline.settings import PhotoFolder
 from agsrec.pose_init import METHODS, initialize
 from agsrec.pose_init.originals import originals_digests
@@ -63,6 +64,8 @@ class Posed:
                 entry["rests_on"] = "matches" if name in held else "shape"
         for name in self.undecided():
             found[name]["ambiguous"] = True
+        for name, odd in odd_entries(self.everyone.names, self.estimate.oddities).items():
+            found[name] = {**found[name], **odd}
         return found
 
     def undecided(self) -> list[str]:
@@ -169,7 +172,11 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
         f"{source} placed {len(estimate.cameras)} of {len(loaded)} views in {posed.seconds:.1f} s, "
         f"focal length {focal:.0f} pixels of {loaded.width}"
     )
-    lost = [name for name, placed in zip(loaded.names, estimate.placed.tolist(), strict=True) if not placed]
+    for sentence in odd_sentences(loaded.names, estimate.oddities):
+        desk.listener.say(sentence)
+    odd = {loaded.names[o.view] for o in estimate.oddities}
+    placed = zip(loaded.names, estimate.placed.tolist(), strict=True)
+    lost = [name for name, is_placed in placed if not is_placed and name not in odd]
     if lost:
         desk.listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
     for sentence in estimate.remarks:
@@ -177,6 +184,7 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
     _say_what_does_not_fit(desk, posed)
     _say_what_is_unsure(desk, posed)
     _say_what_is_ambiguous(desk, posed)
+    _say_that_two_share_nothing(desk, posed)
     return posed
 
 
@@ -254,4 +262,15 @@ def _say_what_is_ambiguous(desk: Desk, posed: Posed) -> None:
             f"The object looks alike from several sides: {', '.join(undecided)} would fit as well from "
             "elsewhere, so these poses are a guess; photos in which a mark on the object, or something that "
             "stands beside it, tells its sides apart would decide"
+        )
+
+
+def _say_that_two_share_nothing(desk: Desk, posed: Posed) -> None:
+    """Of two photos without matches nobody can say which is wrong, if one is."""
+    matched = desk.settings.posing.method == "auto" and embedded_folder(EMBEDDED_MATCHER) is not None
+    if matched and len(posed.everyone) == 2 and posed.estimate.matches is None:
+        desk.listener.say(
+            f"{' and '.join(posed.everyone.names)} share no print or texture: only their shapes say where "
+            "they were taken from, and if they show different objects the result is of neither; take a photo "
+            "in between"
         )

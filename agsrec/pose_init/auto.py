@@ -22,7 +22,7 @@ from torch import Tensor
 from agsrec.cameras import Cameras
 from agsrec.device import resolve_device
 from agsrec.embedded import EMBEDDED_MATCHER
-from agsrec.errors import CheckpointError
+from agsrec.errors import CameraError, CheckpointError
 from agsrec.matching import (
     CLOSE,
     ROUGH,
@@ -30,7 +30,10 @@ from agsrec.matching import (
     Arrangement,
     Correspondences,
     EpipolarTerm,
+    Features,
     Hypothesis,
+    Matcher,
+    PairMatches,
     Rig,
     Spread,
     Votes,
@@ -38,9 +41,11 @@ from agsrec.matching import (
     adjust_bundle,
     belief_in,
     consistent_matches,
+    describe_views,
+    find_oddities,
     largest_turn,
     load_matcher,
-    match_views,
+    match_features,
     pair_hypotheses,
     supporting_matches,
     tracks_of,
@@ -51,7 +56,9 @@ from agsrec.pose_init.nview.consensus import agreed_azimuths, mean_energies, pai
 from agsrec.pose_init.nview.initializer import initialize_nview
 from agsrec.pose_init.nview.placement import place
 from agsrec.pose_init.nview.reading import Reading, read_views
+from agsrec.pose_init.odd import left_in, lens_guesses, set_right, with_oddities
 from agsrec.pose_init.refine import look_again, refine_estimate
+from agsrec.pose_init.spread import for_all
 from agsrec.pose_init.surroundings import Evidence, all_tied, gather_evidence, standing_agreement
 
 if TYPE_CHECKING:
@@ -102,7 +109,8 @@ def initialize_auto(
 ) -> PoseEstimate:
     """Cameras of views from all evidence there is in their cut-outs, and in what stood still around them.
 
-    Without the embedded matcher it is the network and coarse scenes alone, which a warning says.
+    Views that lie on their side are turned back first. Without the embedded matcher it is the network and
+    coarse scenes alone, which a warning says.
 
     Args:
         views: V >= 2 cut-outs with objects in them.
@@ -114,10 +122,15 @@ def initialize_auto(
         refine: Let coarse scenes judge arrangements; see `agsrec.pose_init.refine`.
         seed: Seed of those scenes.
 
+    Returns:
+        Estimate with points, alternatives and matches. Every view is placed but those that are mirrored or
+        show something else, which `oddities` tells.
+
     Raises:
         OptionError: The background shall be used, and there are no photos that show it.
         CheckpointError: The network cannot be used.
         DeviceError: There is no such device.
+        CameraError: All views are one picture.
     """
     order = _by_content(views)  # so that nothing depends on the order in which photos come
     views = views[order]
@@ -128,11 +141,30 @@ def initialize_auto(
     except CheckpointError as error:
         _log.warning("%s; poses rest on the network alone", error)
         alone = initialize_nview(views, model=model, device=device, focal=known, refine=refine, seed=seed)
-        return _in_order(alone, order)
-    reading = read_views(views, model, target).to("cpu")
-    found = match_views(views, matcher, _worth_matching(reading))
-    evidence = gather_evidence(views, reading, found, background=background, folder=folder, known=known)
-    search = _Search(views, reading, evidence, known)
+        return for_all(alone, _places(order))
+    look = _look_at(views, model, matcher, target)
+    lenses = lens_guesses(look.reading, known)
+    oddities = find_oddities(views, look.features, look.found, matcher, lenses)
+    kept = left_in(len(views), oddities)
+    if len(kept) < 2:
+        raise CameraError("the photos are all the same picture; use photos from different sides")
+    if oddities:
+        known = None if known is None else known[kept]
+        look = _look_at(set_right(views, oddities)[kept], model, matcher, target)
+    if any(odd.kind == "turned" for odd in oddities):
+        folder = None  # whose photos were not turned back
+    evidence = gather_evidence(
+        look.views, look.reading, look.found, background=background, folder=folder, known=known
+    )
+    estimate = _estimated(look, evidence, known, refine, seed)
+    return for_all(with_oddities(estimate, len(views), oddities), _places(order))
+
+
+def _estimated(
+    look: _Look, evidence: Evidence, known: Tensor | None, refine: bool, seed: int
+) -> PoseEstimate:
+    """Cameras of views that belong together, by all that is seen of them."""
+    views, search = look.views, _Search(look.views, look.reading, evidence, known)
     starts = search.starts()
     best = starts[0]
     estimate = PoseEstimate(
@@ -154,7 +186,7 @@ def initialize_auto(
         estimate = search.reconsidered(estimate, seed) if refine else estimate
     confidence, matches = search.confidence(estimate.cameras), search.matches(estimate.cameras)
     confidence[estimate.undecided()] *= _COIN
-    return _in_order(replace(estimate, confidence=confidence, matches=matches), order)
+    return replace(estimate, confidence=confidence, matches=matches)
 
 
 def _by_content(views: Views) -> list[int]:
@@ -163,20 +195,25 @@ def _by_content(views: Views) -> list[int]:
     return sorted(range(len(views)), key=digests.__getitem__)
 
 
-def _in_order(estimate: PoseEstimate, order: Sequence[int]) -> PoseEstimate:
-    """The estimate of views that came as `order` says, in the order that they have; all are placed."""
-    back = sorted(range(len(order)), key=order.__getitem__)  # where each view is
-    points = estimate.points
-    if points is not None and points.camera is not None:
-        points = replace(points, camera=torch.tensor(order)[points.camera])
-    return replace(
-        estimate,
-        cameras=estimate.cameras[back],
-        confidence=estimate.confidence[back],
-        points=points,
-        alternatives=tuple(replace(a, cameras=a.cameras[back], points=None) for a in estimate.alternatives),
-        matches=None if estimate.matches is None else estimate.matches.renumbered(back),
-    )
+def _places(order: Sequence[int]) -> list[int]:
+    """Where each view is among views that come as `order` says."""
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Views, what the network says of them, and their matches."""
+
+    views: Views
+    reading: Reading
+    features: list[Features]
+    found: list[PairMatches]
+
+
+def _look_at(views: Views, model: str | Path, matcher: Matcher, device: torch.device) -> _Look:
+    reading = read_views(views, model, device).to("cpu")
+    features = describe_views(views, matcher)
+    return _Look(views, reading, features, match_features(features, matcher, _worth_matching(reading)))
 
 
 def _worth_matching(reading: Reading) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from agsrec.cameras import Cameras
 from agsrec.errors import ShapeError
-from agsrec.matching import Correspondences, turns_apart
+from agsrec.matching import Correspondences, Oddity, turns_apart
 from agsrec.point_map import PointMap
 
 __all__ = ["Alternative", "PoseEstimate"]
@@ -51,6 +51,8 @@ class PoseEstimate:
         matches: Points that views share and that agree with the poses, by the cameras' indices.
         focal_known: Whether the focal lengths were given, not estimated.
         remarks: Sentences that the user should read.
+        oddities: Views that do not belong with the others as they are, by their indices among all V: those
+            that are mirrored or show something else are not placed, the others are.
     """
 
     cameras: Cameras
@@ -62,6 +64,7 @@ class PoseEstimate:
     matches: Correspondences | None = None
     focal_known: bool = False
     remarks: tuple[str, ...] = ()
+    oddities: tuple[Oddity, ...] = ()
 
     def __post_init__(self) -> None:
         if self.placed.shape != self.confidence.shape or self.placed.ndim != 1:

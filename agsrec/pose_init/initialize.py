@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from torch import Tensor
 
 from agsrec.device import resolve_device
 from agsrec.errors import CameraError, OptionError, SceneError
+from agsrec.matching import Oddity
 from agsrec.names import BackgroundName, MethodName
 from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.focal import exif_focals, focals_per_view, typical
 from agsrec.pose_init.normalize import normalize_estimate, with_focals
+from agsrec.pose_init.spread import for_all
 
 if TYPE_CHECKING:
     from agsrec.views import Views
@@ -211,7 +212,9 @@ def initialize(
     if chosen.learned and task.focals is not None:
         estimate = _with_focals(estimate, [task.focals[i] for i in estimate.indices])
     known = method == "file" or task.focals is not None
-    return replace(_for_all(estimate, kept, twin), focal_known=known)
+    position = {view: k for k, view in enumerate(kept)}
+    everyone = for_all(estimate, [position.get(first, -1) for first in twin])
+    return replace(everyone, focal_known=known, oddities=_with_copies(everyone, twin))
 
 
 def _method(name: str, model: Any, file: str | Path | None) -> Method:
@@ -240,6 +243,17 @@ def _twins(views: Views, *, merge: bool) -> list[int]:
         same = (j for j in range(i) if merge and out[j] == j and torch.equal(pictures[i], pictures[j]))
         out.append(next(same, i) if shown[i] else -1)
     return out
+
+
+def _with_copies(estimate: PoseEstimate, twin: Sequence[int]) -> tuple[Oddity, ...]:
+    """What is odd about views, and those that are the same picture as an earlier one."""
+    named = {odd.view for odd in estimate.oddities}
+    copies = [
+        Oddity(view, "copy", of=twin[view])
+        for view in estimate.indices
+        if twin[view] != view and view not in named
+    ]
+    return tuple(sorted([*estimate.oddities, *copies], key=lambda odd: odd.view))
 
 
 def _require_two(views: Views, twin: Sequence[int], different: int) -> None:
@@ -289,32 +303,3 @@ def _with_focals(estimate: PoseEstimate, focals: Sequence[float]) -> PoseEstimat
     if points is not None:
         points = points.moved(estimate.cameras, cameras)
     return replace(estimate, cameras=cameras, points=points, alternatives=others)
-
-
-def _for_all(estimate: PoseEstimate, kept: Sequence[int], twin: Sequence[int]) -> PoseEstimate:
-    """The estimate for `kept` views as one for all: their twins share their cameras, the others have none."""
-    if len(kept) == len(twin):
-        return estimate
-    position = {view: k for k, view in enumerate(kept)}
-    rows = [position.get(first, -1) for first in twin]  # of each view, in the estimate's views
-
-    def spread(values: Tensor) -> Tensor:
-        return torch.stack([values[r] if r >= 0 else torch.zeros_like(values[0]) for r in rows])
-
-    placed = spread(estimate.placed)
-    camera = {view: k for k, view in enumerate(estimate.indices)}
-    index = [camera[r] for r in rows if r in camera]
-    others = tuple(replace(a, cameras=a.cameras[index]) for a in estimate.alternatives)
-    points = estimate.points
-    if points is not None and points.camera is not None:
-        first = torch.tensor([index.index(k) for k in range(len(estimate.cameras))])
-        points = replace(points, camera=first[points.camera])
-    return replace(
-        estimate,
-        cameras=estimate.cameras[index],
-        points=points,
-        matches=None if estimate.matches is None else estimate.matches.renumbered(index),
-        placed=placed,
-        confidence=spread(estimate.confidence),
-        alternatives=others,
-    )

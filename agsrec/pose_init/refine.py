@@ -43,6 +43,7 @@ _CLOSE = 0.3  # cost above the best within which guesses are compared in a longe
 _FINALISTS = 3
 _NOISE = 0.015  # error that tells nothing: what a perfect scene of real photos leaves
 _EQUAL = 0.1  # difference in the logarithm of errors that chance makes
+_LATE = 0.9  # share of a fit after which what supports poses knows near from far
 _ALTERNATIVES = 3
 _APART_DEG = 25.0
 _MOVES = 4  # views that may be moved at last, one after the other
@@ -248,7 +249,7 @@ class _Search:
         held = None if self._support is None else self._support(best.cameras)
 
         def unexplained(guess: _Guess) -> float:
-            contradiction = 0.0 if held is None else float(held(guess.cameras, 1.0))
+            contradiction = 0.0 if held is None else float(held(guess.cameras, _LATE))
             return math.exp(guess.error) + contradiction + _NOISE
 
         return math.log(unexplained(other) / unexplained(best)) < _EQUAL

@@ -17,7 +17,7 @@ from agsrec.camera_files import read_cameras_json, write_cameras_json
 from agsrec.cli import main
 from agsrec.errors import CheckpointError
 from agsrec.images import save_png
-from agsrec.matching import Correspondences, PairMatches
+from agsrec.matching import Correspondences, Oddity, PairMatches
 from agsrec.pose_init import Alternative
 from agsrec.pose_init.initialize import Task
 from tests.cli.helpers import refused
@@ -192,6 +192,35 @@ def test_views_that_would_fit_elsewhere_are_named(
     assert "The object looks alike from several sides: 004, 005 would fit as well from elsewhere" in said
     listed = json.loads((blob / "cameras.json").read_text())
     assert [n for n in NAMES if listed[n].get("ambiguous")] == ["004", "005"]
+
+
+def test_odd_photos_are_named_with_what_to_do(
+    blob: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = knowing(TRUE, NAMES, lost=NAMES[4:])
+    odd = (
+        Oddity(1, "turned", 90),
+        Oddity(2, "copy", of=0),
+        Oddity(4, "mirrored"),
+        Oddity(5, "foreign"),
+    )
+    install(monkeypatch, lambda task: replace(known(task), oddities=odd))
+    main(["poses", str(blob)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "001 (a quarter turn to the left)" in said and "002 (of 000)" in said
+    assert "004 is mirrored" in said and "005 shows nothing that the other photos show" in said
+    assert "their poses could not be found" not in said
+    listed = json.loads((blob / "cameras.json").read_text())
+    assert listed["001"]["turned_deg"] == 90 and listed["002"]["copy_of"] == "000"
+    assert "004" not in listed and "005" not in listed
+
+
+def test_two_photos_that_share_nothing(
+    blob: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(monkeypatch, knowing(TRUE, NAMES))
+    main(["poses", str(blob), "--num-views", "2"])
+    assert "000 and 001 share no print or texture" in " ".join(capsys.readouterr().out.split())
 
 
 def _nine() -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import torch
 
 from agsrec.cameras import Cameras
 from agsrec.errors import CheckpointError
+from agsrec.matching import Oddity
 from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.pose_init import auto, initialize
 from agsrec.synthetic import RandomObject, product_object, render_views
@@ -18,20 +19,20 @@ from agsrec.views import Views
 SIZE, FOCAL = 192, 420.0
 
 
-@pytest.fixture(scope="module")
-def can() -> tuple[Views, Cameras]:
-    """Four photos of a can with a printed label, from a long way off."""
-    return photographed(product_object(4))
-
-
-def photographed(thing: RandomObject) -> tuple[Views, Cameras]:
-    """Four photos of something, and where they were taken from."""
+def photographed(*azimuths: float, thing: RandomObject | None = None) -> tuple[Views, Cameras]:
+    """Four photos of a can with a printed label, or of another thing, from a long way off."""
+    thing = product_object(4) if thing is None else thing
     Ks = Cameras.intrinsics(torch.full((4,), FOCAL, dtype=torch.float64), SIZE, SIZE)
     elevation = torch.tensor([-15.0, -22.0, -8.0, -18.0], dtype=torch.float64)
-    azimuth = torch.tensor([0.0, 62.0, 30.0, 95.0], dtype=torch.float64)
+    azimuth = torch.tensor(azimuths, dtype=torch.float64)
     cameras = Cameras.orbit(elevation, azimuth, 3.2, Ks=Ks, width=SIZE, height=SIZE)
     images = torch.from_numpy(render_views(thing, cameras).images)
     return Views(images, ("a", "b", "c", "d")), cameras.to(dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def can() -> tuple[Views, Cameras]:
+    return photographed(0.0, 62.0, 30.0, 95.0)
 
 
 @pytest.mark.slow
@@ -51,7 +52,7 @@ def test_a_plain_cylinder_is_said_to_be_ambiguous() -> None:
     bare = product_object(4, printed=False)
     even = np.zeros((2, 6))
     even[:, 3:] = 0.9  # from all sides: no shading tells them apart
-    views, _ = photographed(replace(bare, lights=even))
+    views, _ = photographed(0.0, 62.0, 30.0, 95.0, thing=replace(bare, lights=even))
     found = initialize(views, "auto", device="cpu")
     assert found.ambiguous and found.undecided()
     assert float(found.confidence[found.undecided()].max()) <= 0.5
@@ -63,6 +64,20 @@ def test_the_order_of_the_photos_does_not_matter(can: tuple[Views, Cameras]) -> 
     straight = initialize(views, "auto", device="cpu", refine=False, focal=FOCAL).cameras
     shuffled = initialize(views[order], "auto", device="cpu", refine=False, focal=FOCAL).cameras
     assert float(pairwise_rotation_errors(shuffled, straight[order]).max()) < 1.5
+
+
+@pytest.mark.slow
+def test_a_turned_photo_is_named_and_posed() -> None:
+    views, truth = photographed(0.0, 25.0, 50.0, 75.0)
+    images = views.images.clone()
+    images[2] = images[2].rot90(1, (0, 1))
+    found = initialize(Views(images, views.names), "auto", device="cpu", refine=False, focal=FOCAL)
+    assert found.oddities == (Oddity(2, "turned", 90),) and found.placed.all()
+    viewmats = truth.viewmats.clone()
+    quarter = torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # to the left, as y is down
+    viewmats[2, :3] = quarter @ viewmats[2, :3]
+    turned = Cameras(viewmats, truth.Ks, SIZE, SIZE)
+    assert float(pairwise_rotation_errors(found.cameras, turned).max()) < 8.0
 
 
 def test_without_the_matcher_the_network_goes_on_alone(
