@@ -208,10 +208,10 @@ class _Search:
         return [v for v in self._different if v != view and self._belief(v, view) >= belief]
 
     def _suspects(self) -> list[int]:
-        """The views that nothing ties to others; at most every third, those with the least of it."""
+        """The views that nothing ties to others; at most every fourth, those with the least of it."""
         loose = [v for v in self._different if not self._partners(v, _TIED)]
         held = {v: sum(self._belief(v, other) for other in self._different if other != v) for v in loose}
-        return sorted(loose, key=held.__getitem__)[: math.ceil(len(self._different) / 3)]
+        return sorted(loose, key=held.__getitem__)[: math.ceil(len(self._different) / 4)]
 
     def _judges(self, view: int) -> list[int]:
         """The other views that are tied to one another: if one of two does not belong, it is not these."""
@@ -231,7 +231,7 @@ class _Search:
         alike = {v: likeness(features, self._features[v]) for v in judges}
         most = max(alike.values(), default=0)
         nearest = sorted((v for v in judges if alike[v] > _UNLIKE), key=lambda v: (-alike[v], v))[:_PARTNERS]
-        if oddity.kind == "turned" and most <= self._likeness(view, judges):
+        if most <= self._likeness(view, judges):
             nearest = []  # as it came it is more like the others
         ties = []
         last = len(self._features)

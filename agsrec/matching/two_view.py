@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Hypothesis", "belief_in", "evidence_belief", "pair_hypotheses"]
 
 _HALF, _EVEN, _SLOPE = 15.0, 0.68, 0.07  # of the belief in a hypothesis
-_CHANCE_LEAST, _CHANCE_SHARE, _CHANCE_SLOPE = 9.0, 0.06, 2.5  # matches that agree with a wrong pose
+_CHANCE_LEAST, _CHANCE_SHARE, _CHANCE_SLOPE = 9.0, 0.12, 3.0  # matches that agree with a wrong pose
 _LEAST = 0.005  # belief below which a hypothesis is not worth a look
 _FEWEST = 8  # matches from which a relative pose is asked for
 _TOLERANCE = 0.004  # of the picture's longer side: 2 pixels of 512

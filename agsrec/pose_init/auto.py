@@ -86,7 +86,7 @@ _POLISH = ((0.03, (0.01,)), (0.012, (0.005,)), (0.006, (0.003,)))  # how near, a
 _BUNDLE = ((0.006, (0.003,)), (0.006, (0.0015,)))  # the same, once there are points
 _AGREED = replace(CLOSE, turn=0.03)  # what tracks may turn, which tell more of it than scenes do
 _CONSISTENT = 0.012  # distance of matches that agree with a pose, of the picture's longer side
-_UNMATCHED = 0.7  # share of the views without matches that coarse scenes place within 15 degrees
+_UNMATCHED = 0.6  # share of the views without matches that coarse scenes place within 15 degrees
 _COIN = 0.5  # what confidence is worth where two arrangements are as good
 _UNSURE, _SURE, _ENOUGH = 0.7, 0.9, 4  # views that are looked at again, and those that must be there for it
 _PER_PAIR = 40  # matches of a pair that scenes are fitted with

@@ -43,6 +43,7 @@ _CLOSE = 0.3  # cost above the best within which guesses are compared in a longe
 _FINALISTS = 3
 _NOISE = 0.015  # error that tells nothing: what a perfect scene of real photos leaves
 _EQUAL = 0.1  # difference in the logarithm of errors that chance makes
+_BROKEN = 0.003  # rise of the loss by what supports poses that tells nothing
 _LATE = 0.9  # share of a fit after which what supports poses knows near from far
 _ALTERNATIVES = 3
 _APART_DEG = 25.0
@@ -247,12 +248,10 @@ class _Search:
     def equal(self, other: _Guess, best: _Guess) -> bool:
         """Whether neither the photos nor what supports the best guess speak against the other one."""
         held = None if self._support is None else self._support(best.cameras)
-
-        def unexplained(guess: _Guess) -> float:
-            contradiction = 0.0 if held is None else float(held(guess.cameras, _LATE))
-            return math.exp(guess.error) + contradiction + _NOISE
-
-        return math.log(unexplained(other) / unexplained(best)) < _EQUAL
+        if held is not None and float(held(other.cameras, _LATE) - held(best.cameras, _LATE)) > _BROKEN:
+            return False
+        left = [math.exp(guess.error) + _NOISE for guess in (other, best)]
+        return math.log(left[0] / left[1]) < _EQUAL
 
     def rearranged(self, best: _Guess) -> _Guess:
         """The guess after moving views, one at a time, to where the others place them."""
