@@ -12,6 +12,8 @@ from torch import Tensor
 
 __all__ = ["centred_rays"]
 
+_GRAZING = 0.05  # of the depth of rays nearly at right angles to the view, where slopes end
+
 
 def centred_rays(offsets: Tensor, away: Tensor, focals: Tensor) -> Tensor:
     """Slopes [..., 2] of rays, in the axes of cameras that look through the middles of their views.
@@ -31,9 +33,6 @@ def centred_rays(offsets: Tensor, away: Tensor, focals: Tensor) -> Tensor:
     along = (between * seen).sum(-1, keepdim=True) / between[..., 2:]
     turned = seen - along * between + 2 * (middle * seen).sum(-1, keepdim=True) * forward
     return turned[..., :2] / turned[..., 2:].clamp_min(_GRAZING)
-
-
-_GRAZING = 0.05  # of the depth of rays nearly at right angles to the view, where slopes end
 
 
 def _lifted(slopes: Tensor) -> Tensor:

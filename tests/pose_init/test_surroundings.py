@@ -40,7 +40,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is matched on the ball itself."""
     monkeypatch.setattr(auto, "load_matcher", lambda *_: None)
-    monkeypatch.setattr(auto, "match_views", lambda *_: [])
+    monkeypatch.setattr(auto, "match_features", lambda *_: [])
     monkeypatch.setattr(auto, "_SETTLED", 1)
 
 
