@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agsrec.matching.epipolar import Rig, Spread, moved
+from agsrec.matching.solving import minimized
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "Tracks", "adjust_bundle", "reprojection_errors", "tracks_of", "triangulated"]
 
 _COUNTS_AS = 30.0  # tracks that two views share count as so many: neighbours err alike
-_EVALUATIONS = 25
-_REACH = (
-    20.0  # spread of points about the object's centre, of the cameras' distance; less pulls focal lengths up
-)
+# Spread of points about the object's centre, of the cameras' distance; less pulls focal lengths up.
+_REACH = 20.0
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,8 @@ def tracks_of(found: Sequence[PairMatches], width: int, height: int) -> Tracks:
         height: Of the views in pixels.
     """
     pixels: dict[tuple[int, int], NDArray[np.float32]] = {}
-    track: dict[
-        tuple[int, int], dict[int, int]
-    ] = {}  # of a feature: its features by view, shared by all of them
+    # Of a feature, the features of its track by view; one dict for all of them.
+    track: dict[tuple[int, int], dict[int, int]] = {}
     for k, row in _surest_first(found):
         f = found[k]
         ends = [(f.first, int(f.ids[row, 0])), (f.second, int(f.ids[row, 1]))]
@@ -150,26 +148,11 @@ def adjust_bundle(rig: Rig, tracks: Tracks, spread: Spread, *, scales: Sequence[
         spread: How far the start may be off.
         scales: Distances over which errors stop counting in full, of the picture's longer side.
     """
-    from scipy.optimize import least_squares
-
     if not len(tracks):
         return Bundle(rig, torch.zeros(0, 3).double())
     problem = _Problem(rig, tracks, spread)
-    x = problem.start()
-    for scale in scales:
-        problem.tolerance = scale * tracks.size
-        solved: Any = least_squares(
-            problem.residuals,
-            x,
-            jac=problem.jacobian,  # pyright: ignore[reportArgumentType]
-            x_scale="jac",
-            tr_solver="lsmr",
-            max_nfev=_EVALUATIONS,
-            ftol=1e-4,
-            xtol=1e-6,
-        )
-        x = solved.x
-    return problem.bundle(x)
+    tolerances = [scale * tracks.size for scale in scales]
+    return problem.bundle(minimized(problem, problem.start(), tolerances, ftol=1e-4, tr_solver="lsmr"))
 
 
 class _Problem:
@@ -184,10 +167,8 @@ class _Problem:
         self._focals = rig.focals.double()[tracks.views]
         count = len(rig.rotations)
         self._cameras = 6 * count + 1
-        one = [spread.turn] * 3 + [spread.center] * 2 + [spread.depth]
         reach = _REACH * float(self._centers.norm(dim=1).mean())
-        spreads = [*(one * count), max(spread.focal, 1e-4), *([reach] * (3 * len(tracks)))]
-        self._strength = 1 / np.array(spreads)
+        self._strength = 1 / np.append(spread.of_state(count), np.full(3 * len(tracks), reach))
         self._weights = _weights(tracks, count)
         self.tolerance = 1.0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from agsrec.lie import so3_exp
 from agsrec.matching.rays import centred_rays
+from agsrec.matching.solving import minimized
 from agsrec.matching.two_view import belief_in
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ __all__ = [
 
 _MOST = 120  # matches of a pair that take part
 _COUNTS_AS = 30.0  # what they count as: neighbouring matches err alike
-_EVALUATIONS = 25
 _LIKELY = 0.1  # belief in a pair's matches from which they take part
 
 
@@ -74,6 +74,11 @@ class Spread:
     center: float
     depth: float
     focal: float
+
+    def of_state(self, count: int) -> NDArray[np.float64]:
+        """Of the changes of `count` poses as `moved` takes them, and of the logarithm of focal lengths."""
+        one = [self.turn] * 3 + [self.center] * 2 + [self.depth]
+        return np.array([*(one * count), max(self.focal, 1e-4)])
 
 
 ROUGH = Spread(turn=0.35, center=0.06, depth=0.12, focal=0.35)
@@ -257,23 +262,9 @@ def adjust(rig: Rig, found: Correspondences, spread: Spread, *, scales: Sequence
         spread: How far the start may be off.
         scales: Distances over which errors stop counting in full, of the picture's longer side.
     """
-    from scipy.optimize import least_squares
-
     problem = _Problem(rig, found, spread)
-    x = np.zeros(6 * len(rig.rotations) + 1)
-    for scale in scales:
-        problem.tolerance = scale * found.size
-        solved: Any = least_squares(
-            problem.residuals,
-            x,
-            jac=problem.jacobian,  # pyright: ignore[reportArgumentType]
-            x_scale="jac",
-            max_nfev=_EVALUATIONS,
-            ftol=1e-5,
-            xtol=1e-6,
-        )
-        x = solved.x
-    return problem.rig(x)
+    start = np.zeros(6 * len(rig.rotations) + 1)
+    return problem.rig(minimized(problem, start, [scale * found.size for scale in scales], ftol=1e-5))
 
 
 class _Problem:
@@ -284,8 +275,7 @@ class _Problem:
         self._found = found
         self._rotations, self._centers = rig.rotations.double(), rig.centers.double()
         self._focals = rig.focals.double()[found.pairs]  # [M, 2]
-        one = [spread.turn] * 3 + [spread.center] * 2 + [spread.depth]
-        self._strength = 1 / np.array(one * len(rig.rotations) + [max(spread.focal, 1e-4)])
+        self._strength = 1 / spread.of_state(len(rig.rotations))
         self.tolerance = 1.0
 
     def residuals(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
