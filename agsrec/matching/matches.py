@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from agsrec.matching.pictures import Picture, object_pictures
 
 if TYPE_CHECKING:
     from agsrec.matching.networks import Matcher
+    from agsrec.store import Memory
     from agsrec.views import Views
 
 __all__ = ["Features", "PairMatches", "describe_views", "likeness", "match_features", "match_views"]
@@ -80,10 +82,15 @@ class SiftFeatures:
 
 @dataclass(frozen=True)
 class Features:
-    """What is matched of one view: learned features, where there is a matcher, and SIFT's."""
+    """What is matched of one view: learned features, where there is a matcher, and SIFT's.
+
+    Attributes:
+        digest: Of the view.
+    """
 
     learned: _Learned | None
     sift: SiftFeatures
+    digest: str = ""
 
 
 def match_views(
@@ -103,27 +110,51 @@ def match_views(
     return match_features(describe_views(views, matcher), matcher, pairs)
 
 
-def describe_views(views: Views, matcher: Matcher | None) -> list[Features]:
-    """Features of each of V cut-outs, for `match_features`."""
+def describe_views(views: Views, matcher: Matcher | None, memory: Memory | None = None) -> list[Features]:
+    """Features of each of V cut-outs, for `match_features`; those in the memory are not computed again."""
+    from agsrec.store import Memory, digest
+
+    memory = Memory() if memory is None else memory
+    learned = matcher is not None
+    digests = [digest((image, learned)) for image in views.images]
     return [
-        Features(None if matcher is None else _disk(matcher, picture), _enlarged_sift(picture))
-        for picture in object_pictures(views)
+        memory.once(("features", name), partial(_described, views[[k]], matcher, name))
+        for k, name in enumerate(digests)
     ]
 
 
+def _described(view: Views, matcher: Matcher | None, name: str) -> Features:
+    picture = object_pictures(view)[0]
+    learned = None if matcher is None else _disk(matcher, picture)
+    return Features(learned, _enlarged_sift(picture), name)
+
+
 def match_features(
-    features: Sequence[Features], matcher: Matcher | None, pairs: Iterable[tuple[int, int]] | None = None
+    features: Sequence[Features],
+    matcher: Matcher | None,
+    pairs: Iterable[tuple[int, int]] | None = None,
+    memory: Memory | None = None,
 ) -> list[PairMatches]:
-    """The same as `match_views`, of views that are described already."""
-    found = []
+    """The same as `match_views`, of views that are described already, or that the memory has matches of."""
+    from agsrec.store import Memory
+
+    memory = Memory() if memory is None else memory
+    found: list[PairMatches] = []
     for i, j in combinations(range(len(features)), 2) if pairs is None else pairs:
         a, b = features[i], features[j]
-        if matcher is not None and a.learned is not None and b.learned is not None:
-            ids, scores = _matched(matcher, a.learned, b.learned)
-            shown = np.stack([a.learned.points[ids[:, 0]], b.learned.points[ids[:, 1]]], 1)
-            found.append(PairMatches(i, j, shown, ids + 2 * _SIFT_FEATURES, scores))
-        found.append(PairMatches(i, j, *matched_sift(a.sift, b.sift)))
+        both = memory.once(("matches", a.digest, b.digest), partial(_both_kinds, a, b, matcher))
+        found += [replace(f, first=i, second=j) for f in both]
     return [f for f in found if len(f)]
+
+
+def _both_kinds(a: Features, b: Features, matcher: Matcher | None) -> tuple[PairMatches, ...]:
+    """Matches of two views, called 0 and 1."""
+    sift = PairMatches(0, 1, *matched_sift(a.sift, b.sift))
+    if matcher is None or a.learned is None or b.learned is None:
+        return (sift,)
+    ids, scores = _matched(matcher, a.learned, b.learned)
+    shown = np.stack([a.learned.points[ids[:, 0]], b.learned.points[ids[:, 1]]], 1)
+    return (PairMatches(0, 1, shown, ids + 2 * _SIFT_FEATURES, scores), sift)
 
 
 def likeness(a: Features, b: Features) -> int:

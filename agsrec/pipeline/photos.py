@@ -20,10 +20,10 @@ from agsrec.pipeline.odd_photos import odd_entries, odd_sentences
 from agsrec.pipeline.settings import PhotoFolder
 from agsrec.pose_init import METHODS, initialize
 from agsrec.pose_init.originals import originals_digests
+from agsrec.store import Memory, Request
 
 if TYPE_CHECKING:
     from agsrec.pose_init import PoseEstimate
-    from agsrec.store import Request
     from agsrec.views import Views
 
 __all__ = ["Posed", "cut_out_photos", "pose_photos", "pose_views"]
@@ -213,6 +213,7 @@ def pose_views(desk: Desk, views: Views, folder: Path | None = None) -> Posed:
 
     def estimated(_: object) -> Posed:
         clock = time.perf_counter()
+        memory = _match_memory(desk, request)
         estimate = initialize(
             views,
             posing.method,
@@ -222,11 +223,23 @@ def pose_views(desk: Desk, views: Views, folder: Path | None = None) -> Posed:
             file=posing.file,
             folder=folder,
             background=posing.background,
+            memory=memory,
             seed=settings.seed,
         )
+        memory.tidy()
         return Posed(views, estimate, time.perf_counter() - clock)
 
     return desk.once(request, f"estimating the cameras of {len(views)} views", estimated)
+
+
+def _match_memory(desk: Desk, request: Request) -> Memory:
+    """What earlier runs found in the photos and between them, so that another photo costs only itself."""
+    folder = None if desk.store.folder is None else desk.store.folder / "matches"
+    matcher, version = (request.made_from.get(name) for name in ("matcher", "version of the stage"))
+    memory = Memory(folder, (matcher, version), device=desk.device)
+    if not desk.store.is_used("poses"):
+        memory.forget()
+    return memory
 
 
 def _say_what_does_not_fit(desk: Desk, posed: Posed) -> None:

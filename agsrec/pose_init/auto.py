@@ -60,6 +60,7 @@ from agsrec.pose_init.odd import left_in, lens_guesses, set_right, with_oddities
 from agsrec.pose_init.refine import look_again, refine_estimate
 from agsrec.pose_init.spread import for_all
 from agsrec.pose_init.surroundings import Evidence, all_tied, gather_evidence, standing_agreement
+from agsrec.store import Memory
 
 if TYPE_CHECKING:
     from agsrec.fit import CameraLoss
@@ -105,6 +106,7 @@ def initialize_auto(
     folder: Path | None = None,
     background: BackgroundName = "auto",
     refine: bool = True,
+    memory: Memory | None = None,
     seed: int = 0,
 ) -> PoseEstimate:
     """Cameras of views from all evidence there is in their cut-outs, and in what stood still around them.
@@ -120,6 +122,7 @@ def initialize_auto(
         folder: Folder that preprocessing wrote, for the photos with their background.
         background: Whether that stood still with the object; `auto` finds out.
         refine: Let coarse scenes judge arrangements; see `agsrec.pose_init.refine`.
+        memory: Where features and matches are kept for the next time.
         seed: Seed of those scenes.
 
     Returns:
@@ -142,7 +145,8 @@ def initialize_auto(
         _log.warning("%s; poses rest on the network alone", error)
         alone = initialize_nview(views, model=model, device=device, focal=known, refine=refine, seed=seed)
         return for_all(alone, _places(order))
-    look = _look_at(views, model, matcher, target)
+    memory = Memory() if memory is None else memory
+    look = _look_at(views, model, matcher, target, memory)
     lenses = lens_guesses(look.reading, known)
     oddities = find_oddities(views, look.features, look.found, matcher, lenses)
     kept = left_in(len(views), oddities)
@@ -150,7 +154,7 @@ def initialize_auto(
         raise CameraError("the photos are all the same picture; use photos from different sides")
     if oddities:
         known = None if known is None else known[kept]
-        look = _look_at(set_right(views, oddities)[kept], model, matcher, target)
+        look = _look_at(set_right(views, oddities)[kept], model, matcher, target, memory)
     if any(odd.kind == "turned" for odd in oddities):
         folder = None  # whose photos were not turned back
     evidence = gather_evidence(
@@ -210,10 +214,13 @@ class _Look:
     found: list[PairMatches]
 
 
-def _look_at(views: Views, model: str | Path, matcher: Matcher, device: torch.device) -> _Look:
+def _look_at(
+    views: Views, model: str | Path, matcher: Matcher, device: torch.device, memory: Memory
+) -> _Look:
     reading = read_views(views, model, device).to("cpu")
-    features = describe_views(views, matcher)
-    return _Look(views, reading, features, match_features(features, matcher, _worth_matching(reading)))
+    features = describe_views(views, matcher, memory)
+    found = match_features(features, matcher, _worth_matching(reading), memory)
+    return _Look(views, reading, features, found)
 
 
 def _worth_matching(reading: Reading) -> list[tuple[int, int]]:

@@ -20,6 +20,7 @@ from agsrec.pose_init.normalize import normalize_estimate, with_focals
 from agsrec.pose_init.spread import for_all
 
 if TYPE_CHECKING:
+    from agsrec.store import Memory
     from agsrec.views import Views
 
 __all__ = ["METHODS", "Method", "MethodName", "PlacementError", "Task", "initialize"]
@@ -44,6 +45,7 @@ class Task:
         folder: Folder that preprocessing wrote, if there is one.
         background: Whether what the photos show around the object stood still with it.
         refine: Whether to better rough poses before they are returned.
+        memory: Where features and matches are kept for the next time.
         seed: Seed of everything random.
     """
 
@@ -55,6 +57,7 @@ class Task:
     folder: Path | None = None
     background: BackgroundName = "auto"
     refine: bool = True
+    memory: Memory | None = None
     seed: int = 0
 
 
@@ -90,6 +93,7 @@ def _auto(task: Task) -> PoseEstimate:
         folder=task.folder,
         background=task.background,
         refine=task.refine,
+        memory=task.memory,
         seed=task.seed,
     )
 
@@ -150,6 +154,7 @@ def initialize(
     folder: str | Path | None = None,
     background: BackgroundName = "auto",
     refine: bool = True,
+    memory: Memory | None = None,
     seed: int = 0,
 ) -> PoseEstimate:
     """Estimate the cameras of photos of one object.
@@ -171,6 +176,8 @@ def initialize(
             and is matched too, or not ("moving"); "auto" finds out where there are such photos in `folder`.
         refine: For `auto` and `nview`: let coarse scenes choose among guesses and better their poses (see
             `agsrec.pose_init.refine`), some seconds on a CPU; off returns the likeliest guess.
+        memory: For `auto`: where features and matches of the photos are kept, so that another photo, or
+            another seed, costs only what is new.
         seed: Seed of everything random.
 
     Returns:
@@ -206,6 +213,7 @@ def initialize(
         folder=None if folder is None else Path(folder),
         background=background,
         refine=refine,
+        memory=memory,
         seed=seed,
     )
     estimate = _placed(chosen, task, method)

@@ -12,8 +12,17 @@ from safetensors.torch import save_file
 
 from agsrec.embedded import EMBEDDED_MATCHER
 from agsrec.errors import CheckpointError
-from agsrec.matching import Matcher, load_matcher, match_views
+from agsrec.matching import (
+    Matcher,
+    PairMatches,
+    describe_views,
+    load_matcher,
+    match_features,
+    match_views,
+    matches,
+)
 from agsrec.matching.networks import FEATURES_FILE, MATCHER_FILE
+from agsrec.store import Memory
 from agsrec.views import Views
 
 # Of the pair below, by the authors' LightGlue (github.com/cvg/LightGlue, 1fd587b) on DISK's 512 strongest
@@ -87,6 +96,28 @@ def test_without_networks_sift_is_left() -> None:
     rgba[0, ..., :3], rgba[1, ..., :3] = first, second
     views = Views(torch.from_numpy(rgba).float() / 255, ("a", "b"))
     assert [len(f) > 10 for f in match_views(views, None)] == [True]
+
+
+def test_another_photo_costs_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views come in another order, too: what is remembered goes by their pictures."""
+    first, second, _ = pair()
+    rgba = np.full((3, 256, 256, 4), 255, np.uint8)
+    rgba[0, ..., :3], rgba[1, ..., :3], rgba[2, ..., :3] = first, second, second[:, ::-1]
+    views = Views(torch.from_numpy(rgba).float() / 255, ("a", "b", "c"))
+
+    def matched(chosen: Views) -> list[PairMatches]:
+        memory = Memory(tmp_path)
+        return match_features(describe_views(chosen, None, memory), None, memory=memory)
+
+    wanted = match_features(describe_views(views[[2, 0, 1]], None), None)
+    matched(views[[0, 1]])
+    seen: list[int] = []
+    sift = matches.sift_features
+    monkeypatch.setattr(matches, "sift_features", lambda *given: seen.append(1) or sift(*given))
+    found = matched(views[[2, 0, 1]])
+    assert len(seen) == 1
+    assert [(f.first, f.second) for f in found] == [(f.first, f.second) for f in wanted]
+    assert all(np.array_equal(f.points, w.points) for f, w in zip(found, wanted, strict=True))
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "other"])
