@@ -62,6 +62,8 @@ class Round(Bounded):
     """Camera learning rates at the end of the round, relative to its start."""
     guided: bool = False
     """Let the prior judge novel views in this round, where there is a prior."""
+    regularized: bool = False
+    """Ask of the scene in this round what `LossConfig.drop` and `LossConfig.roughness` say."""
     sh_degree: Annotated[int, Range(0, 3)] = 0
     """Spherical harmonics degree of the last stage; each stage before has one less."""
 
@@ -111,6 +113,18 @@ class LossConfig(Bounded):
     """Scale all these linearly from 0 to 1 over the fit, as published."""
     background: Literal["black", "white", "random"] = "random"
     """What transparent pixels are filled with, in photos and renders alike."""
+    drop: ShareBelow = 0.0
+    """Share of the Gaussians that steps do without, rising from 0 to this over a regularized round."""
+    roughness: NonNegative = 0.0
+    """Weight of the surface's roughness from random views, in regularized rounds."""
+    novel_interval: Count = 4
+    """Steps between two looks from random views."""
+    novel_views: Count = 2
+    """Random views per look."""
+    novel_size: _Pixels = 96
+    """Size of their renders in pixels."""
+    bounded_colors: bool = False
+    """Keep constant colours between black and white, so that none makes up for another beyond them."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +229,7 @@ class FitConfig(Bounded):
         return min(last.size, max(width, height))
 
 
+_REGULAR = LossConfig(drop=0.3, roughness=0.05, bounded_colors=True)
 _COARSE = Round(
     num_points=500,
     max_points=500,
@@ -246,8 +261,10 @@ FAST = FitConfig(
             rate_rotation=4e-3,
             rate_translation=3e-3,
             guided=True,
+            regularized=True,
         ),
-    )
+    ),
+    loss=_REGULAR,
 )
 
 QUALITY = FitConfig(
@@ -262,8 +279,10 @@ QUALITY = FitConfig(
             rate_rotation=4e-3,
             rate_translation=3e-3,
             guided=True,
+            regularized=True,
         ),
-    )
+    ),
+    loss=_REGULAR,
 )
 
 # Zhao & Tulsiani 2024, public configuration: learning rates, loss weights, iterations, points.

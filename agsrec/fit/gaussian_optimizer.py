@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from agsrec.gaussians import Gaussians
+from agsrec.gaussians import SH_C0, Gaussians
 
 if TYPE_CHECKING:
     from agsrec.config import Rates
@@ -59,8 +59,11 @@ class GaussianOptimizer:
             torch.cat([p["sh"], p["sh_rest"]], dim=1) if p["sh_rest"].shape[1] else p["sh"],
         )
 
-    def step(self, progress: float, max_scale: float) -> None:
-        """One Adam step at `progress` in [0, 1] through the schedule; keeps scales within bounds."""
+    def step(self, progress: float, max_scale: float, *, bounded_colors: bool = False) -> None:
+        """One Adam step at `progress` in [0, 1] through the schedule; keeps scales within bounds.
+
+        With `bounded_colors` constant colours too, between black and white.
+        """
         for group in self._adam.param_groups:
             decay = self._means_decay**progress if group["name"] == "means" else 1.0
             group["lr"] = self._rates[group["name"]] * decay
@@ -71,6 +74,8 @@ class GaussianOptimizer:
         self._adam.zero_grad(set_to_none=True)
         with torch.no_grad():
             self._parameter("log_scales").clamp_(math.log(max_scale * 1e-3), math.log(max_scale))
+            if bounded_colors:
+                self._parameter("sh").clamp_(-0.5 / SH_C0, 0.5 / SH_C0)
 
     def replace_with(self, kept: Tensor, added: Gaussians) -> None:
         """Keep the Gaussians at index `kept` [M] with their moments, and append new ones without."""

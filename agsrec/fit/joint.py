@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agsrec.fit.between import novel_roughness, thinned
 from agsrec.fit.densify import densify_and_prune
 from agsrec.fit.gaussian_optimizer import GaussianOptimizer
 from agsrec.fit.guided import Guidance, StatefulGuidance, guidance_loss
@@ -69,7 +70,8 @@ class FitResult:
         cameras: The refined cameras.
         fitted_size: Longer side of the pictures that the scene was fitted to last, pixels.
         history: Records of iteration, round, size, loss, psnr, pose_change_deg [V], viewmats [V, 4, 4] and,
-            where guided, guidance (the latest weighted loss).
+            where guided, guidance (the latest weighted loss). Loss and psnr are of the step as it was drawn,
+            without Gaussians that it left out.
         seconds: Time spent, including earlier interrupted runs.
     """
 
@@ -252,7 +254,9 @@ def _step(
     cameras = state.current().resized(width, height)
     gaussians = state.optimizer.gaussians
     background = _background(config.loss, len(cameras), state.generator).to(target.rgb)
-    rendered = render_scene(gaussians, cameras, background, render_mode="RGB")
+    share = config.loss.drop * progress if plan.regularized else 0.0
+    drawn = thinned(gaussians, share, state.generator) if share else gaussians
+    rendered = render_scene(drawn, cameras, background, render_mode="RGB")
     wanted = target.over(background)
     loss = data_loss(rendered, wanted, target.alpha, config.loss)
     if config.loss.ramp:
@@ -265,11 +269,16 @@ def _step(
         )
         state.guidance_loss = float(judged.detach())
         loss = loss + judged
+    if plan.regularized and config.loss.roughness and state.iteration % config.loss.novel_interval == 0:
+        rough = novel_roughness(gaussians, state.current(), config.loss, state.radius, state.generator)
+        loss = loss + config.loss.roughness * rough
     if camera_loss is not None:
         done = sum(r.iterations for r in config.rounds[: state.round]) + state.iteration
         loss = loss + camera_loss(state.current(), done / max(1, config.iterations))
     loss.backward()
-    state.optimizer.step(progress, config.densify.max_scale * state.radius)
+    state.optimizer.step(
+        progress, config.densify.max_scale * state.radius, bounded_colors=config.loss.bounded_colors
+    )
     warmup = min(1.0, (state.iteration + 1) / max(1, config.poses.warmup))
     state.poses.step(
         plan.rate_rotation, plan.rate_translation * state.radius, warmup * plan.rate_decay**progress

@@ -20,12 +20,12 @@ from agsrec.store import Checkpointing
 from agsrec.views import Views
 from tests.tiny import rough, tiny_config, tiny_scene
 
-# Two rounds, three stages in the second, random backgrounds, growing colours and counts.
+# Two rounds, three stages in the second, random backgrounds, growing colours and counts, regularized.
 _FIRST, _SECOND = tiny_config(12, size=32), tiny_config(8, 7, 7, size=32, sh_degree=2)
 INVOLVED = replace(
     _SECOND,
-    rounds=_FIRST.rounds + _SECOND.rounds,
-    loss=LossConfig(background="random"),
+    rounds=_FIRST.rounds + tuple(replace(r, regularized=True) for r in _SECOND.rounds),
+    loss=LossConfig(background="random", drop=0.3, roughness=0.05, novel_size=32, bounded_colors=True),
     poses=PoseConfig(refine_focal=True, warmup=5),
     log_interval=1,
 )
