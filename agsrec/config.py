@@ -114,7 +114,9 @@ class LossConfig(Bounded):
     background: Literal["black", "white", "random"] = "random"
     """What transparent pixels are filled with, in photos and renders alike."""
     drop: ShareBelow = 0.0
-    """Share of the Gaussians that steps do without, rising from 0 to this over a regularized round."""
+    """Largest share of the Gaussians that steps do without, in regularized rounds; it rises from 0 ..."""
+    drop_until: Annotated[float, Range(0, 1, above=True)] = 0.8
+    """... until this share of the round; then all of them are there for the last word."""
     roughness: NonNegative = 0.0
     """Weight of the surface's roughness from random views, in regularized rounds."""
     novel_interval: Count = 4
@@ -188,8 +190,8 @@ class GuidanceConfig(Bounded):
     angle_scale: Positive = 20.0
     """Of the photos shown, one this much farther in degrees counts 1/e of another."""
     full_angle: NonNegative = 60.0
-    """Views at least so many degrees from the nearest photo count fully, nearer ones by the square of their
-    share of it; 0 counts all fully."""
+    """Views at least so many degrees from the nearest photo are always judged, nearer ones as often as the
+    square of their share of it; 0 judges all."""
     scale: NonNegative = 3.0
     """Strength of classifier-free guidance; 1 is without."""
     noise_start: Share = 0.98

@@ -46,7 +46,7 @@ def tiny_config(*iterations: int, size: int = 48, sh_degree: int = 0, **options:
         "densify": DensifyConfig(interval=10),
         "poses": PoseConfig(warmup=5),
         "hull_resolution": 32,
-        "guidance": GuidanceConfig(interval=1, stop=1.0, size=32),
+        "guidance": GuidanceConfig(interval=1, stop=1.0, size=32, full_angle=0.0),
         "log_interval": 5,
         "checkpoint_interval": 7,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from agsrec.fit.novel_views import novel_cameras
+from agsrec.fit.novel_views import novel_cameras, unphotographed
 from agsrec.render import render_scene
 
 if TYPE_CHECKING:
@@ -70,10 +70,14 @@ def guidance_loss(
     center: Tensor,  # [3]
     progress: float,
     generator: torch.Generator,
-) -> Tensor:
-    """The weighted judgement of fresh random views of the scene."""
+) -> Tensor | None:
+    """The weighted judgement of fresh random views of the scene; None where photos know better."""
     inputs = replace(cameras, viewmats=cameras.viewmats.detach(), Ks=cameras.Ks.detach())
-    novel = novel_cameras(gaussians, inputs, config.views, config.size, generator)
-    white = torch.ones(config.views, 3).to(center)
+    drawn = novel_cameras(gaussians, inputs, config.views, config.size, generator)
+    far = unphotographed(drawn, inputs, center, config.full_angle, generator)
+    if not far:
+        return None
+    novel, white = drawn[far], torch.ones(len(far), 3).to(center)
     images = render_scene(gaussians, novel, white, render_mode="RGB").rgb
-    return config.weight * guidance(NovelViews(images, novel, inputs, center, progress, generator))
+    judged = guidance(NovelViews(images, novel, inputs, center, progress, generator))
+    return config.weight * len(far) / len(drawn) * judged

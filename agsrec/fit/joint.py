@@ -254,7 +254,7 @@ def _step(
     cameras = state.current().resized(width, height)
     gaussians = state.optimizer.gaussians
     background = _background(config.loss, len(cameras), state.generator).to(target.rgb)
-    share = config.loss.drop * progress if plan.regularized else 0.0
+    share = _dropped(config.loss, progress) if plan.regularized else 0.0
     drawn = thinned(gaussians, share, state.generator) if share else gaussians
     rendered = render_scene(drawn, cameras, background, render_mode="RGB")
     wanted = target.over(background)
@@ -267,8 +267,9 @@ def _step(
         judged = guidance_loss(
             guidance, config.guidance, gaussians, state.current(), state.center, share, state.generator
         )
-        state.guidance_loss = float(judged.detach())
-        loss = loss + judged
+        if judged is not None:
+            state.guidance_loss = float(judged.detach())
+            loss = loss + judged
     if plan.regularized and config.loss.roughness and state.iteration % config.loss.novel_interval == 0:
         rough = novel_roughness(gaussians, state.current(), config.loss, state.radius, state.generator)
         loss = loss + config.loss.roughness * rough
@@ -289,6 +290,11 @@ def _step(
     if done % config.log_interval and state.iteration < plan.iterations:
         return None
     return _record(state, done, max(width, height), float(loss.detach()), rendered.rgb.detach(), wanted)
+
+
+def _dropped(config: LossConfig, progress: float) -> float:
+    """Share of the Gaussians that a step does without, at `progress` through the round."""
+    return config.drop * progress / config.drop_until if progress < config.drop_until else 0.0
 
 
 def _background(config: LossConfig, count: int, generator: torch.Generator) -> Tensor:

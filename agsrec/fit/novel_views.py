@@ -10,9 +10,11 @@ import torch
 from agsrec.cameras import OBJECT_FILL, Cameras
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from agsrec.gaussians import Gaussians
 
-__all__ = ["novel_cameras"]
+__all__ = ["novel_cameras", "unphotographed", "view_cosines"]
 
 # Public SparseAGS: elevations up to 60 degrees beyond the observed ones, never nearer than 10 to a pole.
 _ELEVATION_MARGIN_DEG = 60.0
@@ -50,3 +52,25 @@ def novel_cameras(
         middle = (box_low + box_high) / 2 - novel.principal_points
         shifted[:, :2, 2] = size / 2 - middle * zoom[:, None]
         return replace(novel, Ks=shifted)
+
+
+def view_cosines(novel: Cameras, photos: Cameras, center: Tensor) -> Tensor:
+    """Cosines [B, V] of the angles at the object's centre [3] between novel cameras and photos."""
+    directions = [torch.nn.functional.normalize(c.centers - center, dim=-1) for c in (novel, photos)]
+    return (directions[0] @ directions[1].mT).clamp(-1, 1)
+
+
+def unphotographed(
+    novel: Cameras, photos: Cameras, center: Tensor, full_angle_deg: float, generator: torch.Generator
+) -> list[int]:
+    """Those of B novel views that are far from all photos: the farther, the likelier.
+
+    The chance is the square of the angle to the nearest photo over `full_angle_deg`, at most 1. What is done
+    for the chosen ones alone has the mean of what is done for all with the chance as its weight, and where
+    photos are all around, costs little.
+    """
+    if full_angle_deg == 0:
+        return list(range(len(novel)))
+    angles = view_cosines(novel, photos, center).amax(dim=1).acos().rad2deg()
+    chance = (angles / full_angle_deg).clamp_max(1).square().cpu()
+    return (torch.rand(len(novel), generator=generator) < chance).nonzero().flatten().tolist()

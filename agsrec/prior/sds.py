@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from agsrec.cameras import CAMERA_DISTANCE, OBJECT_FILL, Cameras
+from agsrec.fit.novel_views import view_cosines
 from agsrec.prior.framing import object_framing
 from agsrec.store import plain, rebuilt
 
@@ -29,7 +30,6 @@ __all__ = [
     "annealed_timestep",
     "average_noise",
     "distillation_loss",
-    "nearness_weights",
     "shown_photos",
 ]
 
@@ -79,30 +79,13 @@ def shown_photos(
     Returns:
         Indices [B, k] and weights [B, k] that sum to one.
     """
-    cosine = _cosines(novel, photos, center)
+    cosine = view_cosines(novel, photos, center)
     count = len(photos) if nearest == 0 else min(nearest, len(photos))
     top, index = cosine.topk(count, dim=1)
     if nearest == 0:
         return index.sort(dim=1).values, torch.full_like(top, 1 / count)
     angles = top.acos().rad2deg()
     return index, (-angles / angle_scale_deg).softmax(dim=1)
-
-
-def _cosines(novel: Cameras, photos: Cameras, center: Tensor) -> Tensor:  # [B, V]
-    """Cosines of the angles at the object between novel cameras and photos."""
-    directions = [torch.nn.functional.normalize(c.centers - center, dim=-1) for c in (novel, photos)]
-    return (directions[0] @ directions[1].mT).clamp(-1, 1)
-
-
-def nearness_weights(novel: Cameras, photos: Cameras, center: Tensor, full_angle_deg: float) -> Tensor:  # [B]
-    """How much each novel view's judgement counts: little where a photo says what is there.
-
-    The square of its angle to the nearest photo over `full_angle_deg`, at most 1; all 1 if that is 0.
-    """
-    if full_angle_deg == 0:
-        return torch.ones(len(novel)).to(center)
-    angles = _cosines(novel, photos, center).amax(dim=1).acos().rad2deg()
-    return (angles / full_angle_deg).clamp_max(1).square()
 
 
 def average_noise(
@@ -170,9 +153,7 @@ class ScoreDistillation:
                 *shown,
                 config.scale,
             )
-            nearness = nearness_weights(novel.cameras, photos, novel.center, config.full_angle)
-            weight = (1 - model.alphas_cumprod[step]) * nearness[:, None, None, None]
-            gradient = weight * (predicted - noise)
+            gradient = (1 - model.alphas_cumprod[step]) * (predicted - noise)
         if len(self.glimpses) < _GLIMPSES and novel.progress * _GLIMPSES >= len(self.glimpses):
             self._keep_glimpse(novel, noisy[:1], predicted[:1], t[:1])
         return distillation_loss(latents, gradient)

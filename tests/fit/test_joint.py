@@ -186,7 +186,7 @@ def test_guidance_sees_novel_views() -> None:
         assert len(novel.inputs) == len(views) and not novel.inputs.viewmats.requires_grad
         return novel.images.sum() * 0
 
-    guidance = GuidanceConfig(interval=2, stop=1.0, views=2, size=24)
+    guidance = GuidanceConfig(interval=2, stop=1.0, views=2, size=24, full_angle=0.0)
     fit(views, truth, tiny_config(6, guidance=guidance), guidance=judge)
     assert calls == [((2, 24, 24, 3), 2, 24, i / 6) for i in (0, 2, 4)]
 
@@ -204,6 +204,22 @@ def test_guidance_is_asked_in_guided_rounds_alone() -> None:
     result = fit(views, truth, config, guidance=judge)
     assert seen == [0, 1 / 3, 2 / 3]
     assert ["guidance" in record for record in result.history] == [False] * 3 + [True] * 3
+
+
+def test_where_photos_are_all_around_hardly_anything_is_judged() -> None:
+    views, truth = tiny_scene(8)
+    asked = []
+    for kept in ([0, 1], range(8)):
+        seen: list[int] = []
+
+        def judge(novel: NovelViews, seen: list[int] = seen) -> torch.Tensor:
+            seen.append(len(novel.cameras))
+            return novel.images.mean()
+
+        config = tiny_config(40, guidance=GuidanceConfig(interval=1, stop=1.0, size=16))
+        fit(views[kept], truth[kept], config, guidance=judge)
+        asked.append(len(seen))
+    assert asked[1] < 0.5 * asked[0] < 0.5 * 40
 
 
 def test_guidance_paints_the_unseen_side() -> None:
@@ -305,7 +321,12 @@ def test_photos_have_the_last_word() -> None:
         seen.append(novel.progress)
         return novel.images.mean()
 
-    fit(views, truth, tiny_config(8, guidance=GuidanceConfig(interval=1, stop=0.5, size=24)), guidance=judge)
+    fit(
+        views,
+        truth,
+        tiny_config(8, guidance=GuidanceConfig(interval=1, stop=0.5, size=24, full_angle=0.0)),
+        guidance=judge,
+    )
     assert seen == [0, 0.25, 0.5, 0.75]
 
 

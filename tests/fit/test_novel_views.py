@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agsrec.cameras import Cameras
-from agsrec.fit.novel_views import novel_cameras
+from agsrec.fit.novel_views import novel_cameras, unphotographed
 from agsrec.gaussians import Gaussians
 
 SIZE = 96
@@ -80,3 +80,19 @@ def test_cameras_carry_no_gradient() -> None:
     g = blob()
     novel = draw(replace(g, means=g.means.requires_grad_()), seen_from(0.0), 2)
     assert not novel.Ks.requires_grad and not novel.viewmats.requires_grad
+
+
+def test_views_near_a_photo_are_judged_more_seldom() -> None:
+    shift = torch.tensor([1.0, 2.0, 3.0])
+
+    def ring(*azimuths: float) -> Cameras:
+        Ks = Cameras.intrinsics(torch.full((len(azimuths),), 100.0), 64, 64)
+        cameras = Cameras.orbit(0.0, torch.tensor(azimuths), 1.9, Ks=Ks, width=64, height=64)
+        return cameras.transformed(1.0, torch.eye(3), shift)
+
+    novel, photos = ring(0.0, 15.0, 100.0, 45.0), ring(0.0, 90.0, 220.0)
+    generator, times = torch.Generator().manual_seed(0), torch.zeros(4)
+    for _ in range(2000):
+        times[unphotographed(novel, photos, shift, 30.0, generator)] += 1
+    torch.testing.assert_close(times / 2000, torch.tensor([0.0, 0.25, 1 / 9, 1.0]), atol=0.04, rtol=0)
+    assert unphotographed(novel, photos, shift, 0.0, generator) == [0, 1, 2, 3]

@@ -21,7 +21,6 @@ from agsrec.prior.sds import (
     annealed_timestep,
     average_noise,
     distillation_loss,
-    nearness_weights,
     shown_photos,
 )
 from agsrec.prior.zero123 import Conditioning, Zero123
@@ -143,17 +142,6 @@ def test_angles_are_taken_at_the_object() -> None:
 def test_more_photos_wanted_than_there_are() -> None:
     index, weights = shown_photos(ring(0.0), ring(20.0), torch.zeros(3), 3, 20.0)
     assert index.tolist() == [[0]] and weights.tolist() == [[1.0]]
-
-
-def test_views_near_a_photo_count_less() -> None:
-    shift = torch.tensor([1.0, 2.0, 3.0])
-    novel, photos = (
-        c.transformed(1.0, torch.eye(3), shift)
-        for c in (ring(0.0, 15.0, 100.0, 45.0), ring(0.0, 90.0, 220.0))
-    )
-    weights = nearness_weights(novel, photos, shift, 30.0)
-    torch.testing.assert_close(weights, torch.tensor([0.0, 0.25, 1 / 9, 1.0]), atol=1e-3, rtol=1e-3)
-    assert nearness_weights(novel, photos, shift, 0.0).tolist() == [1, 1, 1, 1]
 
 
 # -------------------------------------------------------------------- in a fit
