@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MeshFormat", "write_mesh"]
 
+# OpenGL's numbers, by which glTF names things.
+_VERTICES, _INDICES = 34962, 34963  # ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER
+_LINEAR, _MIPMAPS, _CLAMP = 9729, 9987, 33071  # LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE
+
 
 def write_mesh(folder: Path, mesh: TexturedMesh, *, kind: MeshFormat = "glb") -> Path:
     """Write `mesh.glb`, or `mesh.obj` with `mesh.mtl` and `mesh.png`, into a folder.
@@ -35,7 +39,9 @@ def write_mesh(folder: Path, mesh: TexturedMesh, *, kind: MeshFormat = "glb") ->
         material: Any = PBRMaterial(
             name="object", baseColorTexture=texture, metallicFactor=0.0, roughnessFactor=1.0
         )
-        content = _assembled(mesh, material).export(file_type="glb", include_normals=True)
+        content = _assembled(mesh, material).export(
+            file_type="glb", include_normals=True, tree_postprocessor=_complete
+        )
         atomic_write(folder / "mesh.glb", content)
         return folder / "mesh.glb"
     if kind != "obj":
@@ -53,6 +59,19 @@ def write_mesh(folder: Path, mesh: TexturedMesh, *, kind: MeshFormat = "glb") ->
         atomic_write(folder / name, content)
     atomic_write(folder / "mesh.obj", text)
     return folder / "mesh.obj"
+
+
+def _complete(tree: dict[str, Any]) -> None:
+    """Add to a glTF tree what trimesh leaves open: what buffers are for, and how the texture is looked up."""
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            for accessor in primitive["attributes"].values():
+                tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = _VERTICES
+            tree["bufferViews"][tree["accessors"][primitive["indices"]]["bufferView"]]["target"] = _INDICES
+    # By default it would repeat, and its edges would take colour from the opposite side.
+    tree["samplers"] = [{"magFilter": _LINEAR, "minFilter": _MIPMAPS, "wrapS": _CLAMP, "wrapT": _CLAMP}]
+    for texture in tree["textures"]:
+        texture["sampler"] = 0
 
 
 def _assembled(mesh: TexturedMesh, material: Any) -> Any:
