@@ -18,29 +18,41 @@ if TYPE_CHECKING:
     from agsrec.gaussians import Gaussians
     from agsrec.views import Views
 
-__all__ = ["fitted_size", "load_fitted", "load_splat"]
+__all__ = ["FITTED_SPLAT", "SHOWN_SPLAT", "fitted_size", "load_fitted", "load_shown", "load_splat"]
 
+SHOWN_SPLAT = "splat.ply"
+"""The scene for viewers, see `agsrec.export.viewer_splat.thickened_for_viewers`."""
+
+FITTED_SPLAT = "splat_fitted.ply"
+"""The scene as fitted, to work on further. Older results have it as their `SHOWN_SPLAT`."""
+
+_PHOTOS = ("cameras.json", "views")
 _METRICS_LIMIT = 64 * 2**20  # bytes
-_ERRORS = {"splat.ply": SceneError, "cameras.json": CameraError, "views": ImageError}
+_ERRORS = {SHOWN_SPLAT: SceneError, "cameras.json": CameraError, "views": ImageError}
 
 
 def load_splat(folder: Path, *others: str) -> Gaussians:
-    """The scene of a finished reconstruction, once the other parts named are known to be there too.
+    """The scene of a finished reconstruction as fitted, once the other parts named are known to be there too.
 
     Raises:
         OptionError: There is no such folder.
         SceneError, CameraError, ImageError: A part is missing, or the scene unusable.
     """
+    fitted = os.path.exists(folder / FITTED_SPLAT)
+    return _load_scene(folder, FITTED_SPLAT if fitted else SHOWN_SPLAT, others)
+
+
+def _load_scene(folder: Path, file: str, others: tuple[str, ...]) -> Gaussians:
     if not os.path.isdir(folder):
         raise OptionError(f"{folder} is not a folder; give the folder of a finished reconstruction")
-    for part in ("splat.ply", *others):
+    for part in (file, *others):
         if not os.path.exists(folder / part):
             raise _ERRORS[part](
                 f"{folder} has no {part}; give the folder of a finished reconstruction, or make it anew"
             )
-    gaussians = read_ply(folder / "splat.ply")
+    gaussians = read_ply(folder / file)
     if len(gaussians) == 0:
-        raise SceneError(f"{folder / 'splat.ply'} is empty; reconstruct the object again")
+        raise SceneError(f"{folder / file} is empty; reconstruct the object again")
     return gaussians
 
 
@@ -60,13 +72,21 @@ def fitted_size(folder: Path) -> int | None:
 
 
 def load_fitted(folder: Path) -> tuple[Gaussians, Views, Cameras]:
-    """Scene, photos and cameras of a finished reconstruction, in the order of its `cameras.json`.
+    """Scene as fitted, photos and cameras of a finished reconstruction, in the order of its `cameras.json`.
 
     Raises:
         OptionError: There is no such folder.
         SceneError, CameraError, ImageError: A part is missing or unusable.
     """
-    gaussians = load_splat(folder, "cameras.json", "views")
+    return (load_splat(folder, *_PHOTOS), *_load_photos(folder))
+
+
+def load_shown(folder: Path) -> tuple[Gaussians, Views, Cameras]:
+    """The same with the scene for viewers."""
+    return (_load_scene(folder, SHOWN_SPLAT, _PHOTOS), *_load_photos(folder))
+
+
+def _load_photos(folder: Path) -> tuple[Views, Cameras]:
     views = load_views(folder / "views", allow_blank=True)
     listed = read_cameras_json(folder / "cameras.json", views.width, views.height)
     missing = [name for name in listed.names if name not in views.names]
@@ -74,4 +94,4 @@ def load_fitted(folder: Path) -> tuple[Gaussians, Views, Cameras]:
         raise ImageError(
             f"{folder / 'views'} lacks the photo of view {missing[0]}; reconstruct the object again"
         )
-    return gaussians, views[[views.names.index(name) for name in listed.names]], listed.cameras
+    return views[[views.names.index(name) for name in listed.names]], listed.cameras

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agsrec.export.archive import write_archive
 from agsrec.export.decisions import decision_sentences
 from agsrec.export.view_cards import view_cards
-from agsrec.export.viewer_splat import turned_for_viewers
+from agsrec.export.viewer_splat import thickened_for_viewers, turned_for_viewers
 from agsrec.figures.camera_plot import camera_plot
 from agsrec.ply import write_ply
 
@@ -40,7 +40,8 @@ def publish(done: Finished, folder: Path, served: Path, title: str) -> dict[str,
             shutil.copyfile(folder / name, served / name)
             files[name] = str(served / name)
     shown = served / "view.ply"
-    write_ply(shown, turned_for_viewers(result.gaussians))
+    thick = thickened_for_viewers(result.gaussians, result.cameras, result.fitted_size)
+    write_ply(shown, turned_for_viewers(thick))
     archive = served / f"{re.sub(r'[^a-z0-9-]+', '-', title.lower()).strip('-') or 'object'}.zip"
     write_archive(archive, folder, archive.stem)
     moved = [card.name for card in cards if card.verdict == "corrected"]

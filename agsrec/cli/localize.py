@@ -30,7 +30,7 @@ class Localize:
     """Find the pose of a photo in a finished reconstruction, from nothing."""
 
     result: tyro.conf.Positional[Path]
-    """Folder of the reconstruction, with its splat.ply and cameras.json."""
+    """Folder of the reconstruction, with its splat and cameras.json."""
     photo: tyro.conf.Positional[Path]
     """The photo; its transparency is used, or else its background removed."""
     output: Path | None = None

@@ -16,6 +16,7 @@ from agsrec.export.decisions import decision_record
 from agsrec.export.mesh_results import add_mesh
 from agsrec.export.overview import Outcome, reconstruction_report
 from agsrec.export.report import write_report
+from agsrec.export.viewer_splat import thickened_for_viewers
 from agsrec.figures.cameras import cameras_figure
 from agsrec.figures.panels import comparison_figure
 from agsrec.figures.turntable import save_turntable
@@ -23,6 +24,7 @@ from agsrec.files import atomic_write, prepare_folder
 from agsrec.images import save_png
 from agsrec.metrics.evaluation import evaluate, rendered_on_white
 from agsrec.ply import write_ply
+from agsrec.result_files import FITTED_SPLAT, SHOWN_SPLAT
 
 if TYPE_CHECKING:
     from agsrec.dataset import Scene
@@ -67,7 +69,9 @@ def save_results(
     scene = None if scene is None else _used_part(scene, result)
     write_cameras_json(folder / "cameras.json", result.cameras, names, extras=_extras(result, scene))
     write_camera_course(folder / "cameras_rounds.json", course)
-    write_ply(folder / "splat.ply", result.gaussians)
+    write_ply(folder / FITTED_SPLAT, result.gaussians)
+    shown = thickened_for_viewers(result.gaussians, result.cameras, result.fitted_size)
+    write_ply(folder / SHOWN_SPLAT, shown)
     files = _write_views(result.views, folder / "views")
     save_camera_exports(folder / "export", ExportInput(result.cameras, files, result.gaussians))
     inputs = result.views.composited(torch.ones(3))
@@ -177,7 +181,8 @@ def _write_rounds(correction: Correction, folder: Path) -> None:
         chosen = correction.trusted if name == "trusted" else correction.contests[-1].views
         file = folder / name / "cameras.json"
         write_cameras_json(file, result.cameras, [names[view] for view in chosen])
-        write_ply(folder / name / "splat.ply", result.gaussians)
+        shown = thickened_for_viewers(result.gaussians, result.cameras, result.fitted_size)
+        write_ply(folder / name / SHOWN_SPLAT, shown)
 
 
 def _write_views(views: Views, folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from agsrec.camera_files import read_camera_course, read_cameras_json
 from agsrec.errors import CameraError, SceneError
 from agsrec.files import folder_entries, read_bytes
 from agsrec.ply import read_ply
-from agsrec.result_files import load_fitted
+from agsrec.result_files import SHOWN_SPLAT, load_shown
 
 if TYPE_CHECKING:
     from agsrec.camera_files import CameraCourse
@@ -61,7 +61,7 @@ def load_result(folder: str | Path) -> ShownResult:
         SceneError, CameraError, ImageError: A file in it is missing or unusable.
     """
     folder = Path(folder)
-    gaussians, views, cameras = load_fitted(folder)
+    gaussians, views, cameras = load_shown(folder)
     return ShownResult(
         name=folder.resolve().name,
         gaussians=gaussians,
@@ -124,7 +124,7 @@ def _fits(folder: Path, views: Views) -> dict[str, tuple[Gaussians, Cameras, tup
     """The fits in the folder `rounds`, by name."""
     fits = {}
     for part in folder_entries(folder):
-        if os.path.exists(part / "splat.ply") and os.path.exists(part / "cameras.json"):
+        if os.path.exists(part / SHOWN_SPLAT) and os.path.exists(part / "cameras.json"):
             listed = read_cameras_json(part / "cameras.json", views.width, views.height)
-            fits[part.name] = (read_ply(part / "splat.ply"), listed.cameras, listed.names)
+            fits[part.name] = (read_ply(part / SHOWN_SPLAT), listed.cameras, listed.names)
     return fits

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from agsrec.dataset import Scene, load_scene
 from agsrec.errors import OutputError
 from agsrec.export import results as module
 from agsrec.export.results import save_results
+from agsrec.export.viewer_splat import thickened_for_viewers
 from agsrec.figures import turntable
 from agsrec.files import prepare_folder
 from agsrec.gaussians import Gaussians
@@ -23,11 +25,12 @@ from agsrec.pipeline import Settings
 from agsrec.pipeline.run import reconstruct
 from agsrec.ply import read_ply
 from agsrec.reconstruction import Reconstruction
+from agsrec.result_files import load_shown, load_splat
 from tests.tiny import NAMES, tiny_config, write_scene
 
 FILES = {
-    "cameras.json", "cameras_rounds.json", "splat.ply", "turntable.mp4", "comparison.png", "cameras.png",
-    "metrics.json", "config.json", "report.html", "views", "export",
+    "cameras.json", "cameras_rounds.json", "splat.ply", "splat_fitted.ply", "turntable.mp4", "comparison.png",
+    "cameras.png", "metrics.json", "config.json", "report.html", "views", "export",
 }  # fmt: skip
 
 
@@ -101,11 +104,26 @@ def test_the_course_starts_where_the_corrected_cameras_are(saved: Saved) -> None
     )
 
 
-def test_splat_is_exact(saved: Saved) -> None:
+def test_what_is_worked_on_further_is_exact(saved: Saved) -> None:
     root, _, result, _ = saved
-    loaded = read_ply(root / "out" / "splat.ply")
-    for name, tensor in vars(result.gaussians).items():
-        assert torch.equal(getattr(loaded, name), tensor), name
+    for loaded in (read_ply(root / "out" / "splat_fitted.ply"), load_splat(root / "out")):
+        for name, tensor in vars(result.gaussians).items():
+            assert torch.equal(getattr(loaded, name), tensor), name
+
+
+def test_viewers_get_the_blur_of_the_fit_once(saved: Saved) -> None:
+    root, _, result, _ = saved
+    shown = thickened_for_viewers(result.gaussians, result.cameras, result.fitted_size)
+    assert (shown.scales > result.gaussians.scales).all()
+    for loaded in (read_ply(root / "out" / "splat.ply"), load_shown(root / "out")[0]):
+        for name, tensor in vars(shown).items():
+            assert torch.equal(getattr(loaded, name), tensor), name
+
+
+def test_results_of_earlier_versions_have_one_splat(saved: Saved, tmp_path: Path) -> None:
+    root, _, result, _ = saved
+    shutil.copy(root / "out" / "splat_fitted.ply", tmp_path / "splat.ply")
+    assert torch.equal(load_splat(tmp_path).log_scales, result.gaussians.log_scales)
 
 
 def test_metrics_and_options_are_stored(saved: Saved) -> None:
