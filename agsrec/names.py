@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["BackgroundName", "DeviceName", "MeshFormat", "MethodName"]
+__all__ = ["BackgroundName", "DeviceName", "MeshFormat", "MethodName", "SplatFormat"]
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 """Where to compute; see `agsrec.device`."""
@@ -17,3 +17,6 @@ MethodName = Literal["auto", "nview", "dust3r", "leap", "colmap", "file"]
 
 MeshFormat = Literal["glb", "obj"]
 """Files that meshes are written to; see `agsrec.mesh.files`."""
+
+SplatFormat = Literal["ply", "spz"]
+"""Files that splats are written to, the PLY in any case; see `agsrec.ply` and `agsrec.export.spz`."""

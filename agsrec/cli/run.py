@@ -17,7 +17,7 @@ from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
 from agsrec.mesh.config import MeshConfig
-from agsrec.names import BackgroundName, DeviceName, MeshFormat, MethodName
+from agsrec.names import BackgroundName, DeviceName, MeshFormat, MethodName, SplatFormat
 from agsrec.pipeline import PhotoFolder, Posing, Settings, StageName
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ class Run:
     "u2netp" (the embedded model), another model of rembg, or "grabcut"."""
     mesh_format: MeshFormat | Literal["none"] = "glb"
     """Textured mesh beside the splat: glb (one file), obj (with mtl and png), or none."""
+    splat_format: SplatFormat = "ply"
+    """ply; or spz, for a compressed splat.spz beside splat.ply."""
     faces: int = MeshConfig.faces
     """Triangles of the mesh, at most; more options with `agsrec mesh`."""
     enable_loop: bool = False
@@ -148,6 +150,7 @@ class Run:
             outliers=OutlierConfig() if self.enable_loop else None,
             mesh=None if self.mesh_format == "none" else MeshConfig(faces=self.faces),
             mesh_format="glb" if self.mesh_format == "none" else self.mesh_format,
+            splat_format=self.splat_format,
         )
 
     def _method(self) -> MethodName:

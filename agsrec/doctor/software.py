@@ -22,6 +22,7 @@ _PURPOSES = {
     "colmap": "poses by COLMAP",
     "lpips": "perceptual scores",
     "ray": "many objects on several machines",
+    "spz": "compressed splats",
     "viewer": "agsrec view",
     "xformers": "large priors in less memory",
 }

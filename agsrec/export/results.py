@@ -16,6 +16,7 @@ from agsrec.export.decisions import decision_record
 from agsrec.export.mesh_results import add_mesh
 from agsrec.export.overview import Outcome, reconstruction_report
 from agsrec.export.report import write_report
+from agsrec.export.spz import write_spz
 from agsrec.export.viewer_splat import thickened_for_viewers
 from agsrec.figures.cameras import cameras_figure
 from agsrec.figures.panels import comparison_figure
@@ -29,7 +30,7 @@ from agsrec.result_files import FITTED_SPLAT, SHOWN_SPLAT
 if TYPE_CHECKING:
     from agsrec.dataset import Scene
     from agsrec.mesh import MeshResult
-    from agsrec.names import MeshFormat
+    from agsrec.names import MeshFormat, SplatFormat
     from agsrec.outliers import Correction
     from agsrec.reconstruction import Reconstruction
     from agsrec.views import Views
@@ -44,6 +45,7 @@ def save_results(
     mesh: MeshResult | None = None,
     *,
     mesh_format: MeshFormat = "glb",
+    splat_format: SplatFormat = "ply",
 ) -> dict[str, Any]:
     """Write cameras (for other programs too), splat, video, pictures, metrics, options and the report.
 
@@ -53,11 +55,13 @@ def save_results(
         scene: What it was made from: with ground truth, pose errors and novel-view quality are measured too.
         mesh: Its mesh, if there is one; see `agsrec.export.mesh_results.save_mesh` for its files.
         mesh_format: Format of the mesh's file.
+        splat_format: Format of a second file with the splat for viewers, where it is not the PLY.
 
     Returns:
         The metrics, as stored.
 
     Raises:
+        MissingExtraError: What writes the format of the splat is not installed.
         OutputError: A file cannot be written.
     """
     folder = Path(folder)
@@ -72,6 +76,8 @@ def save_results(
     write_ply(folder / FITTED_SPLAT, result.gaussians)
     shown = thickened_for_viewers(result.gaussians, result.cameras, result.fitted_size)
     write_ply(folder / SHOWN_SPLAT, shown)
+    if splat_format == "spz":
+        write_spz(folder / "splat.spz", shown)
     files = _write_views(result.views, folder / "views")
     save_camera_exports(folder / "export", ExportInput(result.cameras, files, result.gaussians))
     inputs = result.views.composited(torch.ones(3))

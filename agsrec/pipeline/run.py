@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agsrec.dataset import Scene, posed_scene
 from agsrec.errors import OptionError, ShapeError
+from agsrec.export.spz import require_spz
 from agsrec.files import prepare_folder, remove_leftovers
 from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.finishing import export_result, make_textured_mesh
@@ -68,9 +69,12 @@ def run(
         again: Stages to compute in any case.
 
     Raises:
-        AgsrecError: See `reconstruct`; `OutputError` where the folder cannot be written.
+        AgsrecError: See `reconstruct`; `OutputError` where the folder cannot be written, `MissingExtraError`
+            where what writes the splat's format is not installed.
     """
     desk = Desk.at(folder, settings or Settings(), listener, again)
+    if desk.settings.splat_format == "spz":
+        require_spz()  # before the long part
     return _whole(desk, what, folder)
 
 

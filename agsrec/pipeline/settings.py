@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.errors import OptionError
 from agsrec.mesh.config import MeshConfig
-from agsrec.names import BackgroundName, DeviceName, MeshFormat, MethodName
+from agsrec.names import BackgroundName, DeviceName, MeshFormat, MethodName, SplatFormat
 
 if TYPE_CHECKING:
     from agsrec.fit import Guidance
@@ -73,6 +73,7 @@ class Settings:
         outliers: Look for badly posed views so, and pose them again or leave them out; None does not.
         mesh: Size and effort of the mesh; None makes none.
         mesh_format: Its file's format.
+        splat_format: "spz" writes a compressed splat beside the PLY; needs the extra `spz`.
 
     Raises:
         OptionError: There is no such preset, or the seed is out of range.
@@ -88,6 +89,7 @@ class Settings:
     outliers: OutlierConfig | None = None
     mesh: MeshConfig | None = field(default_factory=MeshConfig)
     mesh_format: MeshFormat = "glb"
+    splat_format: SplatFormat = "ply"
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:

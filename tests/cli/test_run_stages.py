@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,6 +83,22 @@ def test_only_what_depends_on_a_change(
 ) -> None:
     main(command(root, *options))
     assert computed == wanted
+
+
+def test_a_compressed_splat_is_written_again_from_what_is_there(
+    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "gsply", None)
+    assert "pip install 'agsrec[spz]'" in refused(capsys, *command(root, "--splat_format", "spz"))
+    assert computed == []
+
+    def write(file: Path, data: object, **_: object) -> None:
+        file.write_bytes(b"spz")
+
+    stub = SimpleNamespace(GSData=SimpleNamespace(from_arrays=dict), write_spz=write)
+    monkeypatch.setitem(sys.modules, "gsply", stub)
+    main(command(root, "--splat_format", "spz"))
+    assert computed == ["export"] and (root / "out/blob/splat.spz").read_bytes() == b"spz"
 
 
 def test_files_that_are_gone_are_written_again(root: Path, computed: list[str]) -> None:
