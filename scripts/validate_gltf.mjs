@@ -17,5 +17,5 @@ for (const file of process.argv.slice(2)) {
   const faults = issues.numErrors + issues.numWarnings + issues.numHints;
   if (faults > 0) process.exitCode = 1;
   const verdict = faults > 0 ? `${faults} faults` : "valid";
-  console.log(`${file}: ${verdict}, ${info.totalTriangleCount} triangles (glTF validator ${validatorVersion})`);
+  console.log(`${file}: ${verdict}, ${info?.totalTriangleCount ?? 0} triangles (glTF validator ${validatorVersion})`);
 }

@@ -69,8 +69,8 @@ def export_result(
 
     extras = {} if posed is None else posed.extras()
     inputs = {"result": result, "scene": scene, "mesh": mesh, "what is known of the cameras": extras}
-    formats = {"mesh_format": desk.settings.mesh_format, "splat_format": desk.settings.splat_format}
-    request = desk.request("export", inputs, **formats)
+    mesh_format, splat_format = desk.settings.mesh_format, desk.settings.splat_format
+    request = desk.request("export", inputs, mesh_format=mesh_format, splat_format=splat_format)
     before = desk.store.latest("export")
     if before is not None and any(contents_digest(folder / f) != known for f, known in before.files.items()):
         desk.store.distrust("export", "files of the result were changed or removed")
@@ -80,7 +80,9 @@ def export_result(
         if posed is not None:
             file = folder / "cameras_initial.json"
             write_cameras_json(file, posed.estimate.cameras, posed.views.names, extras=extras)
-        metrics = results.save_results(result, folder, scene, mesh, **formats)
+        metrics = results.save_results(
+            result, folder, scene, mesh, mesh_format=mesh_format, splat_format=splat_format
+        )
         return Exported(metrics, _files(folder, begun), metrics.get("mesh", {}).get("file"))
 
     return desk.once(request, "writing the results", written)

@@ -221,6 +221,16 @@ def test_errors(folder: Path, tmp_path: Path) -> None:
         load_result(broken)
 
 
+def test_what_is_shown_is_the_splat_for_viewers(folder: Path, tmp_path: Path) -> None:
+    from agsrec.ply import write_ply
+    from agsrec.result_files import load_fitted
+
+    both = copied(folder, tmp_path)
+    write_ply(both / "splat_fitted.ply", ball(300))
+    assert len(load_result(both).gaussians) == 400
+    assert len(load_fitted(both)[0]) == 300
+
+
 def test_empty_splats_are_refused(folder: Path, tmp_path: Path) -> None:
     from agsrec.ply import write_ply
 
