@@ -14,6 +14,7 @@ from agsrec.bounds import Bounded, Count, Filled, NonNegative, Positive, Range, 
 __all__ = [
     "PRESETS",
     "DensifyConfig",
+    "ExposureConfig",
     "FitConfig",
     "GuidanceConfig",
     "LossConfig",
@@ -167,8 +168,20 @@ class PoseConfig(Bounded):
     """Steps over which a round's camera learning rates rise from zero."""
     matches: NonNegative = 0.05
     """Weight of the matches that initial poses rest on, where there are any."""
-    matches_until: Share = 0.7
+    matches_until: Share = 1.0
     """Share of the fit after which the photos alone count."""
+
+
+@dataclass(frozen=True)
+class ExposureConfig(Bounded):
+    """Brightness of each photo."""
+
+    optimize: bool = False
+    """Give every photo a factor per colour channel, for cameras that set their exposure anew."""
+    rate: NonNegative = 5e-3
+    """Learning rate of the factors' logarithms."""
+    keep: NonNegative = 0.1
+    """Weight of their mean square, which keeps factors near one."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +225,7 @@ class FitConfig(Bounded):
     loss: LossConfig = field(default_factory=LossConfig)
     densify: DensifyConfig = field(default_factory=DensifyConfig)
     poses: PoseConfig = field(default_factory=PoseConfig)
+    exposure: ExposureConfig = field(default_factory=ExposureConfig)
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     hull_resolution: _Pixels = 64
     """Voxels along an edge of the visual hull's grid."""
@@ -267,6 +281,7 @@ FAST = FitConfig(
         ),
     ),
     loss=_REGULAR,
+    exposure=ExposureConfig(optimize=True),
 )
 
 QUALITY = FitConfig(
@@ -285,6 +300,7 @@ QUALITY = FitConfig(
         ),
     ),
     loss=_REGULAR,
+    exposure=ExposureConfig(optimize=True),
 )
 
 # Zhao & Tulsiani 2024, public configuration: learning rates, loss weights, iterations, points.

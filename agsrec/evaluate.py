@@ -250,6 +250,7 @@ def _fit_record(scene: Scene, start: _Start, settings: Settings, lpips: Any) -> 
         result.initial_cameras,
         seen,
         fitted_size=result.fitted_size,
+        exposures=result.exposures,
         lpips=lpips,
     )
     record |= evaluation.as_dict()

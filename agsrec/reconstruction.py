@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from agsrec.cameras import Cameras
     from agsrec.gaussians import Gaussians
     from agsrec.outliers import Correction
@@ -28,6 +30,7 @@ class Reconstruction:
         history: Course of the fit, a record every few steps.
         timings: Seconds by stage.
         options: The resolved options, as plain values.
+        exposures: How bright each photo is beside the scene, by channel [V, 3]; None where not asked.
         glimpses: What the prior saw at a few moments of the fit, where there was one.
         correction: What was decided about badly posed views, where they were looked for.
     """
@@ -40,5 +43,6 @@ class Reconstruction:
     history: list[dict[str, Any]]
     timings: dict[str, float]
     options: dict[str, Any]
+    exposures: Tensor | None = None
     glimpses: tuple[Glimpse, ...] = ()
     correction: Correction | None = None

@@ -81,7 +81,7 @@ def save_results(
     files = _write_views(result.views, folder / "views")
     save_camera_exports(folder / "export", ExportInput(result.cameras, files, result.gaussians))
     inputs = result.views.composited(torch.ones(3))
-    renders = rendered_on_white(result.gaussians, result.cameras)
+    renders = rendered_on_white(result.gaussians, result.cameras, exposures=result.exposures)
     truth = None if scene is None else scene.truth
     save_png(folder / "comparison.png", comparison_figure(names, inputs, renders))
     save_png(
@@ -92,6 +92,8 @@ def save_results(
     save_turntable(folder / "turntable.mp4", result.gaussians, result.cameras, shown)
     metrics: dict[str, Any] = {"views": list(names), "gaussians": len(result.gaussians)}
     metrics["fitted_size"] = result.fitted_size
+    if result.exposures is not None:
+        metrics["exposures"] = dict(zip(names, result.exposures.tolist(), strict=True))
     evaluation = None
     if scene is not None:
         evaluation = evaluate(
@@ -100,6 +102,7 @@ def save_results(
             result.initial_cameras,
             scene,
             fitted_size=result.fitted_size,
+            exposures=result.exposures,
         )
         metrics |= evaluation.as_dict()
     timings = result.timings | {"export": time.perf_counter() - clock}

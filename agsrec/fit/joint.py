@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from agsrec.fit.between import novel_roughness, thinned
 from agsrec.fit.densify import densify_and_prune
+from agsrec.fit.exposure import Exposures, exposed
 from agsrec.fit.gaussian_optimizer import GaussianOptimizer
 from agsrec.fit.guided import Guidance, StatefulGuidance, guidance_loss
 from agsrec.fit.hull import gaussians_from_hull, object_sphere, visual_hull
@@ -73,6 +74,7 @@ class FitResult:
             where guided, guidance (the latest weighted loss). Loss and psnr are of the step as it was drawn,
             without Gaussians that it left out.
         seconds: Time spent, including earlier interrupted runs.
+        exposures: How bright each photo is beside the scene, by channel [V, 3]; None where not asked.
     """
 
     gaussians: Gaussians
@@ -80,6 +82,7 @@ class FitResult:
     fitted_size: int
     history: list[dict[str, Any]]
     seconds: float
+    exposures: Tensor | None = None
 
 
 @dataclass
@@ -90,6 +93,7 @@ class _State:
     """Cameras at the start of the current round."""
     start: Cameras
     """Cameras at the start of the fit."""
+    exposures: Exposures
     generator: torch.Generator
     optimizer: GaussianOptimizer | None = None
     poses: PoseOptimizer | None = None
@@ -140,7 +144,8 @@ def fit(
     Raises:
         CameraError, SceneError: The cameras do not fit the photos at all.
     """
-    state = _State(cameras, cameras, torch.Generator().manual_seed(seed))
+    exposures = Exposures(len(views), config.exposure, views.images.device)
+    state = _State(cameras, cameras, exposures, torch.Generator().manual_seed(seed))
     if checkpointing is not None:
         stored = checkpointing.load()
         if stored is not None:
@@ -153,7 +158,8 @@ def fit(
     final = state.current()
     final = replace(final, viewmats=final.viewmats.detach(), Ks=final.Ks.detach())
     size = config.fitted_size(views.width, views.height)
-    return FitResult(state.optimizer.gaussians.detach(), final, size, state.history, state.seconds)
+    found = exposures.factors().detach() if exposures.optimized else None
+    return FitResult(state.optimizer.gaussians.detach(), final, size, state.history, state.seconds, found)
 
 
 # -------------------------------------------------------------------- rounds
@@ -257,10 +263,15 @@ def _step(
     share = _dropped(config.loss, progress) if plan.regularized else 0.0
     drawn = thinned(gaussians, share, state.generator) if share else gaussians
     rendered = render_scene(drawn, cameras, background, render_mode="RGB")
+    if state.exposures.optimized:
+        factors = state.exposures.factors()
+        rendered = replace(rendered, rgb=exposed(rendered.rgb, rendered.alpha, background, factors))
     wanted = target.over(background)
     loss = data_loss(rendered, wanted, target.alpha, config.loss)
     if config.loss.ramp:
         loss = loss * progress
+    if state.exposures.optimized:
+        loss = loss + state.exposures.penalty()
     guided = plan.guided and progress < config.guidance.stop
     if guidance is not None and guided and state.iteration % config.guidance.interval == 0:
         share = progress / config.guidance.stop
@@ -284,6 +295,7 @@ def _step(
     state.poses.step(
         plan.rate_rotation, plan.rate_translation * state.radius, warmup * plan.rate_decay**progress
     )
+    state.exposures.step()
     state.iteration += 1
     _maybe_densify(state, config, plan)
     done = sum(r.iterations for r in config.rounds[: state.round]) + state.iteration
@@ -351,6 +363,7 @@ def _snapshot(state: _State, guidance: Guidance | None) -> dict[str, Any]:
         "viewmats": state.cameras.viewmats,
         "Ks": state.cameras.Ks,
         "poses": state.poses.state_dict(),
+        "exposures": state.exposures.state_dict(),
         "center": state.center,
         "radius": state.radius,
         "optimizer": state.optimizer.state_dict(),
@@ -368,6 +381,7 @@ def _restore(state: _State, views: Views, config: FitConfig, stored: dict[str, A
     state.center, state.radius = stored["center"].to(device), stored["radius"]
     state.poses = PoseOptimizer.restored(stored["poses"], config.poses, device)
     state.optimizer = _restored_optimizer(stored["optimizer"], config, state.radius, device)
+    state.exposures.load_state_dict(stored["exposures"])
     state.generator.set_state(stored["generator"].cpu())
     state.history, state.seconds = stored["history"], stored["seconds"]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from agsrec.fit.exposure import exposed
 from agsrec.metrics.alignment import align_scene
 from agsrec.metrics.geometry import SurfaceAccuracy, surface_accuracy
 from agsrec.metrics.images import ImageQuality, image_quality
@@ -28,19 +29,38 @@ __all__ = ["Evaluation", "evaluate", "input_quality", "novel_quality", "rendered
 _SURFACE_OPACITY = 0.3
 
 
-def rendered_on_white(gaussians: Gaussians, cameras: Cameras, fitted_size: float | None = None) -> Tensor:
-    """Images [V, H, W, 3] in [0, 1] of a scene over white; `fitted_size` as in `render_scene`."""
+def rendered_on_white(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    fitted_size: float | None = None,
+    exposures: Tensor | None = None,
+) -> Tensor:
+    """Images [V, H, W, 3] in [0, 1] of a scene over white.
+
+    Args:
+        gaussians: The scene.
+        cameras: V cameras.
+        fitted_size: As in `render_scene`.
+        exposures: How bright each picture is beside the scene, by channel [V, 3].
+    """
     white = torch.ones(3).to(gaussians.means)
     with torch.no_grad():
         rendered = render_scene(gaussians, cameras, white, fitted_size=fitted_size, render_mode="RGB")
-    return rendered.rgb.clamp(0, 1)
+    rgb = rendered.rgb
+    if exposures is not None:
+        rgb = exposed(rgb, rendered.alpha, white.expand(len(cameras), 3), exposures.to(rgb))
+    return rgb.clamp(0, 1)
 
 
 def input_quality(
-    gaussians: Gaussians, cameras: Cameras, views: Views, fitted_size: float | None = None
+    gaussians: Gaussians,
+    cameras: Cameras,
+    views: Views,
+    fitted_size: float | None = None,
+    exposures: Tensor | None = None,
 ) -> ImageQuality:
-    """Agreement of the scene with its own photos."""
-    rendered = rendered_on_white(gaussians, cameras, fitted_size)
+    """Agreement of the scene with its own photos; arguments as for `rendered_on_white`."""
+    rendered = rendered_on_white(gaussians, cameras, fitted_size, exposures)
     return image_quality(rendered, views.composited(torch.ones(3)))
 
 
@@ -113,6 +133,7 @@ def evaluate(
     scene: Scene,
     *,
     fitted_size: float | None = None,
+    exposures: Tensor | None = None,
     lpips: PerceptualModel | None = None,
 ) -> Evaluation:
     """Measure a reconstruction of a scene; see `Evaluation`.
@@ -126,9 +147,10 @@ def evaluate(
         initial: Those that the fit began with.
         scene: What is known.
         fitted_size: Longer side of the pictures that the scene was fitted to, pixels; the views' by default.
+        exposures: How bright each input photo is beside the scene, by channel [V, 3].
         lpips: Perceptual model, if there is one.
     """
-    quality = input_quality(gaussians, cameras, scene.views, fitted_size)
+    quality = input_quality(gaussians, cameras, scene.views, fitted_size, exposures)
     if scene.truth is None:
         return Evaluation(quality)
     start = align_cameras(cameras, scene.truth)

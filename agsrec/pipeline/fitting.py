@@ -182,7 +182,12 @@ def fit_scene(
             checkpointing=begun,
         )
         seconds = max(result.seconds, time.perf_counter() - clock)
-        here = replace(result, cameras=result.cameras.to("cpu"), gaussians=result.gaussians.to("cpu"))
+        here = replace(
+            result,
+            cameras=result.cameras.to("cpu"),
+            gaussians=result.gaussians.to("cpu"),
+            exposures=None if result.exposures is None else result.exposures.cpu(),
+        )
         glimpses = tuple(guidance.glimpses) if isinstance(guidance, ScoreDistillation) else ()
         return Fitted(here, glimpses, seconds, judge.seconds)
 

@@ -137,6 +137,7 @@ def _reconstruction(
         cameras=fitted.result.cameras,
         gaussians=fitted.result.gaussians,
         fitted_size=fitted.result.fitted_size,
+        exposures=fitted.result.exposures,
         history=fitted.result.history,
         timings={stage: value for stage, value in seconds.items() if value is not None},
         options=resolved_options(desk, config, judge, posed=posed is not None),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from agsrec.cameras import Cameras
-from agsrec.config import FitConfig, GuidanceConfig, LossConfig, PoseConfig
+from agsrec.config import ExposureConfig, FitConfig, GuidanceConfig, LossConfig, PoseConfig
 from agsrec.errors import OutputError
 from agsrec.fit import FitProgress, FitResult, fit
 from agsrec.fit.guided import NovelViews
@@ -27,6 +27,7 @@ INVOLVED = replace(
     rounds=_FIRST.rounds + tuple(replace(r, regularized=True) for r in _SECOND.rounds),
     loss=LossConfig(background="random", drop=0.3, roughness=0.05, novel_size=32, bounded_colors=True),
     poses=PoseConfig(refine_focal=True, warmup=5),
+    exposure=ExposureConfig(optimize=True),
     log_interval=1,
 )
 
