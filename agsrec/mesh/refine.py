@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from agsrec.fit.guided import NovelViews
+from agsrec.fit.novel_views import unphotographed
 from agsrec.mesh.textured import TexturedMesh, looked_up, mesh_fragments, texture_places
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def refine_texture(
         loss = (error * counts).sum() / counts.sum().clamp(min=1)
         loss = loss + _KEEP * (texture - baked).square().mean()
         if judge is not None and step % judge.config.interval == 0:
-            loss = loss + _judgement(mesh, texture, cameras, judge, step / steps)
+            judged = _judgement(mesh, texture, cameras, judge, step / steps)
+            loss = loss if judged is None else loss + judged
         loss.backward()
         adam.param_groups[0]["lr"] = _RATE * (1 - step / steps)
         adam.step()
@@ -86,14 +88,16 @@ def refine_texture(
 
 def _judgement(
     mesh: TexturedMesh, texture: Tensor, cameras: Cameras, judge: Judge, progress: float
-) -> Tensor:
-    """The prior's weighted loss on one novel view."""
+) -> Tensor | None:
+    """The prior's weighted loss on one novel view; None where photos know better."""
     pick = int(torch.randint(len(judge.cameras), (), generator=judge.generator))
     novel = judge.cameras[[pick]]
+    center = torch.from_numpy(mesh.vertices.mean(axis=0)).to(cameras.viewmats)
+    if not unphotographed(novel, cameras, center, judge.config.full_angle, judge.generator):
+        return None
     fragments = mesh_fragments(mesh.vertices, mesh.faces, novel, supersampling=_SUPERSAMPLING)
     places, seen = texture_places(mesh, fragments), torch.from_numpy(fragments.mask)
     rgba = looked_up(texture, places, seen, _SUPERSAMPLING)
     image = rgba[..., :3] + 1 - rgba[..., 3:]
-    center = torch.from_numpy(mesh.vertices.mean(axis=0)).to(cameras.viewmats)
     views = NovelViews(image, novel, cameras, center, progress, judge.generator)
     return judge.config.weight * judge.guidance(views)

@@ -57,6 +57,7 @@ from agsrec.pose_init.nview.initializer import initialize_nview
 from agsrec.pose_init.nview.placement import place
 from agsrec.pose_init.nview.reading import Reading, read_views
 from agsrec.pose_init.odd import left_in, lens_guesses, set_right, with_oddities
+from agsrec.pose_init.principal import principal_offsets
 from agsrec.pose_init.refine import look_again, refine_estimate
 from agsrec.pose_init.spread import for_all
 from agsrec.pose_init.surroundings import Evidence, all_tied, gather_evidence, standing_agreement
@@ -157,6 +158,7 @@ def initialize_auto(
         look = _look_at(set_right(views, oddities)[kept], model, matcher, target, memory)
     if any(odd.kind == "turned" for odd in oddities):
         folder = None  # whose photos were not turned back
+    look = _with_principal_points(look, folder)
     evidence = gather_evidence(
         look.views, look.reading, look.found, background=background, folder=folder, known=known
     )
@@ -221,6 +223,16 @@ def _look_at(
     features = describe_views(views, matcher, memory)
     found = match_features(features, matcher, _worth_matching(reading), memory)
     return _Look(views, reading, features, found)
+
+
+def _with_principal_points(look: _Look, folder: Path | None) -> _Look:
+    """The same with matches that know how their photos were taken, where preprocessing has noted it."""
+    views = look.views
+    offsets = None if folder is None else principal_offsets(folder, views.names, views.width)
+    if offsets is None:
+        return look
+    away = offsets.double().numpy()
+    return replace(look, found=[replace(f, away=away[[f.first, f.second]]) for f in look.found])
 
 
 def _worth_matching(reading: Reading) -> list[tuple[int, int]]:

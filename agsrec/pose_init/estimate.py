@@ -41,8 +41,8 @@ class PoseEstimate:
     """Cameras of the views that could be placed; the others are marked, never given an invented pose.
 
     Attributes:
-        cameras: P <= V cameras, one per placed view in the order of the views, in pixels of the views, with
-            the optical axes meeting near the origin, +y up and mean distance `CAMERA_DISTANCE`.
+        cameras: P <= V cameras, one per placed view in the order of the views, in pixels of the views, which
+            see the origin near the middles of their pictures, +y up, at the mean distance `CAMERA_DISTANCE`.
         placed: [V] bool, whether the view has a camera.
         confidence: [V] in [0, 1]; 0 where a view is not placed.
         points: The surface as the initialiser sees it, if it does.

@@ -17,6 +17,7 @@ from agsrec.names import BackgroundName, MethodName
 from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.focal import exif_focals, focals_per_view, typical
 from agsrec.pose_init.normalize import normalize_estimate, with_focals
+from agsrec.pose_init.principal import as_photographed, principal_offsets
 from agsrec.pose_init.spread import for_all
 
 if TYPE_CHECKING:
@@ -70,12 +71,14 @@ class Method:
         model: Model that is used unless another is named; None where the method has none or no usual one.
         learned: Whether it has a model at all.
         upright: Whether its world has an up direction of its own, which normalising would lose.
+        exact: Whether its cameras know the photos' principal points; others' look through middles of views.
     """
 
     run: Callable[[Task], PoseEstimate]
     model: str | None = None
     learned: bool = False
     upright: bool = False
+    exact: bool = False
 
 
 def _imported(module: str, name: str) -> Callable[..., PoseEstimate]:
@@ -138,7 +141,7 @@ METHODS: dict[str, Method] = {
     "dust3r": Method(_dust3r, model="naver/DUSt3R_ViTLarge_BaseDecoder_224_linear", learned=True),
     "leap": Method(_leap, learned=True),
     "colmap": Method(_colmap),
-    "file": Method(_file, upright=True),
+    "file": Method(_file, upright=True, exact=True),
 }
 """All initialisers by name."""
 
@@ -181,8 +184,8 @@ def initialize(
         seed: Seed of everything random.
 
     Returns:
-        Cameras of the views that could be placed, with optical axes meeting near the origin, +y up, at the
-        mean distance `CAMERA_DISTANCE`.
+        Cameras of the views that could be placed, which see the origin near the middles of their pictures, +y
+        up, at the mean distance `CAMERA_DISTANCE`.
 
     Raises:
         OptionError: An argument cannot be used, or there are too few views.
@@ -222,6 +225,9 @@ def initialize(
     known = method == "file" or task.focals is not None
     position = {view: k for k, view in enumerate(kept)}
     everyone = for_all(estimate, [position.get(first, -1) for first in twin])
+    offsets = None if folder is None else principal_offsets(folder, views.names, views.width)
+    if offsets is not None and not chosen.exact:
+        everyone = as_photographed(everyone, offsets)
     return replace(everyone, focal_known=known, oddities=_with_copies(everyone, twin))
 
 
