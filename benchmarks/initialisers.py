@@ -9,8 +9,9 @@ background and a transforms.json: as many of these as --views says at most are t
 number --photo on, and cut out in a copy of the folder. Folders with one parent are shown together.
 
 Errors are relative rotation errors over pairs of views; a pair with a view that could not be placed counts as
-180 degrees. A cut-out does not tell where its photo's principal point was: true cameras are turned until they
-look through the middle of the cut-out, which changes the picture by a homography alone.
+180 degrees. A cut-out alone does not tell where its photo's principal point was: but for photos with their
+background, true cameras are turned until they look through the middle of the cut-out, which changes the
+picture by a homography alone.
 With --rough, poses are measured without the coarse scenes that better them.
 """
 
@@ -140,7 +141,9 @@ def pose(
 ) -> Outcome:
     """An initialiser's outcome for the first views."""
     kept = list(range(min(count, len(photos.views))))
-    truth = looking_through_the_middle(photos.cameras[kept])
+    truth = photos.cameras[kept]
+    if photos.folder is None:
+        truth = looking_through_the_middle(truth)
     clock = time.perf_counter()
     errors, focal = torch.full((len(kept), len(kept)), 180.0, dtype=torch.float64), 0.0
     confidence, ambiguous, odd = torch.zeros(len(kept)), False, 0
