@@ -1,127 +1,138 @@
-"""The texture of a mesh from photos, and from the scene where no photo looks."""
+"""The texture of a mesh from photos, and from the scene where no photo looks.
+
+Colours and detail are blended apart, as the bands of Burt and Adelson ("A multiresolution spline with
+application to image mosaics", 1983): colours broadly, from all photos that see a place, so that no border
+shows; detail from the photo that sees it best, so that nothing shows twice.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 from torch import Tensor
-from torch.nn import functional as F
 
-from agsrec.mesh.textured import TexturedMesh, mesh_fragments
-from agsrec.render.zbuffer import rasterize_mesh
+from agsrec.mesh.album import sampled, shrunk
+from agsrec.mesh.evidence import FRONTAL, gathered, photo_of_face
+from agsrec.mesh.texels import Texels
 
 if TYPE_CHECKING:
-    from agsrec.cameras import Cameras
+    from agsrec.mesh.album import Album
+    from agsrec.mesh.evidence import Evidence
+    from agsrec.mesh.shape import Shape
+    from agsrec.mesh.textured import TexturedMesh
 
-__all__ = ["Pictures", "bake_texture"]
+__all__ = ["bake_texture"]
 
-_SHARPNESS = 6  # power of the cosine between view and normal: the most frontal photo nearly alone
-_HIDDEN = 0.015  # of the object's size: a point so much behind the surface is not seen
-_TRUSTED = 0.9  # alpha of the mask so drawn in, from which a pixel counts
-_ERODED = 2  # pixels at the edge of a mask that are not trusted
-_ENOUGH = 0.02  # weight from which pictures decide alone
+_ENOUGH = 0.02  # weight from which photos decide alone
+_NARROW = 2  # power of the share of a photo's triangles around a texel: how narrow the border of its detail is
+_SPARE = 1e-3  # weight of the other photos' detail, for where the chosen one has none
+_FINER = 1.25  # pixels per texel from which a picture is made smaller first
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """V pictures of the object.
+@dataclass
+class _Sums:
+    """Weighted sums over photos at M texels: colours and detail [M, 3], and their weights [M, 1]."""
 
-    Attributes:
-        rgb: Straight colours [V, H, W, 3].
-        alpha: Masks [V, H, W].
-        cameras: Their cameras.
+    colors: Tensor
+    detail: Tensor
+    weight: Tensor
+    chosen: Tensor
+
+    @staticmethod
+    def empty(count: int) -> _Sums:
+        return _Sums(*(torch.zeros(count, channels) for channels in (3, 3, 1, 1)))
+
+    def mean(self) -> Tensor:
+        """Colours with detail [M, 3]."""
+        return self.colors / self.weight.clamp(min=1e-12) + self.detail / self.chosen.clamp(min=1e-12)
+
+
+def bake_texture(mesh: TexturedMesh, shape: Shape, album: Album, scene: Album | None = None) -> TexturedMesh:
+    """The mesh with colours from photos.
+
+    Args:
+        mesh: The mesh, with a texture of the size wanted.
+        shape: Its shape, with the triangles in the same order.
+        album: The photos.
+        scene: Renders of the scene, for what no photo sees. What none of those sees either takes the colour
+            of the nearest texel on the surface.
     """
-
-    rgb: Tensor
-    alpha: Tensor
-    cameras: Cameras
-
-
-@dataclass(frozen=True)
-class _Texels:
-    """The M texels that belong to the surface.
-
-    Attributes:
-        rows, columns: Where they are in the texture [M].
-        points: World positions [M, 3].
-        normals: Unit normals [M, 3].
-    """
-
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    points: NDArray[np.float64]
-    normals: NDArray[np.float64]
+    texels = Texels.of(mesh, len(mesh.texture))
+    sums = _photographed(texels, shape, album)
+    colors, known = sums.mean(), (sums.weight[:, 0] / _ENOUGH).clamp(max=1)
+    del sums
+    if scene is not None and bool((known < 1).any()):
+        which = (known < 1).nonzero()[:, 0]
+        rendered, seen = _rendered(texels, which, shape, scene)
+        total = known[which] + (1 - known[which]) * seen
+        share = (known[which] / total.clamp(min=1e-12))[:, None]
+        colors[which] = share * colors[which] + (1 - share) * rendered
+        known[which] = total
+    lost = known < 0.5
+    if bool(lost.any()) and not bool(lost.all()):
+        nearest = KDTree(texels.points[~lost]).query(texels.points[lost])[1]
+        colors[lost] = colors[~lost][torch.from_numpy(nearest)]
+    return replace(mesh, texture=texels.painted(colors.clamp(0, 1)))
 
 
-def bake_texture(mesh: TexturedMesh, sources: list[Pictures]) -> TexturedMesh:
-    """The mesh with colours from pictures.
-
-    Each texel takes the weighted mean of the pictures that see it, frontal ones far before slanted ones. What
-    the first source does not see is taken from the next; what none sees, from the nearest texel on the
-    surface.
-    """
-    size = len(mesh.texture)
-    texels = _texels(mesh, size)
-    colors, missing = np.zeros((len(texels.rows), 3)), np.ones(len(texels.rows))
-    for source in sources:
-        seen, weight = _seen_colors(mesh, texels, source)
-        share = missing * np.minimum(1.0, weight / _ENOUGH)
-        colors += share[:, None] * seen
-        missing -= share
-    known = missing < 0.5
-    if known.any():
-        colors[known] /= (1 - missing[known])[:, None]
-        nearest = KDTree(texels.points[known]).query(texels.points[~known])[1]
-        colors[~known] = colors[known][nearest]
-    texture = np.zeros((size, size, 3), dtype=np.float32)
-    texture[texels.rows, texels.columns] = colors
-    covered = np.zeros((size, size), dtype=bool)
-    covered[texels.rows, texels.columns] = True
-    # Between the charts every texel takes the colour of the nearest one: sampling reaches over the edge.
-    row, column = np.asarray(distance_transform_edt(~covered, return_distances=False, return_indices=True))
-    return TexturedMesh(mesh.vertices, mesh.faces, mesh.uvs, texture[row, column].clip(0, 1))
-
-
-def _texels(mesh: TexturedMesh, size: int) -> _Texels:
-    """What lies under the centre of each texel: the mesh drawn flat, at its texture coordinates."""
-    flat = np.stack([mesh.uvs[:, 0] * size, (1 - mesh.uvs[:, 1]) * size, np.ones(len(mesh.uvs))], axis=-1)
-    fragments = rasterize_mesh(flat, mesh.faces, np.eye(4)[None], np.eye(3)[None], size, size)
-    rows, columns = fragments.mask[0].nonzero()
-    corners = mesh.faces[fragments.face_ids[0, rows, columns]]
-    share = fragments.barycentrics[0, rows, columns].astype(np.float64)
-    points = np.einsum("mk,mkc->mc", share, mesh.vertices[corners])
-    a, b, c = (mesh.vertices[corners[:, i]] for i in range(3))
-    normals = np.cross(b - a, c - a)
-    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-20)
-    return _Texels(rows, columns, points, normals)
+def _photographed(texels: Texels, shape: Shape, album: Album) -> _Sums:
+    """What photos say of texels."""
+    corners = torch.from_numpy(shape.faces).long()
+    evidence = gathered(shape, album)
+    finest = texels.per_unit(shape)
+    shares = _shares(corners, photo_of_face(shape, evidence, finest), evidence)
+    sums = _Sums.empty(len(texels))
+    for view, sight in enumerate(album.sights):
+        picture = _resized(album, view, evidence, finest)
+        for chunk in texels.chunks():
+            facing = texels.corner_mean(chunk, corners, evidence.facing[:, view])
+            front = facing > 0
+            pick, facing = chunk[front], facing[front]
+            place, trust = sight.places(texels.points[pick])
+            seen = trust > 0
+            pick, facing, place, trust = pick[seen], facing[seen], album.warped(view, place[seen]), trust[seen]
+            share = texels.corner_mean(pick, corners, shares[:, view])
+            weight = (facing**FRONTAL * trust)[:, None]
+            chosen = (share**_NARROW * trust)[:, None] + _SPARE * weight
+            coarse = sampled(sight.coarse, place)
+            detail = sampled(picture, place, "bicubic") - coarse
+            sums.colors[pick] += weight * coarse * album.gains[view]
+            sums.detail[pick] += chosen * detail * album.gains[view]
+            sums.weight[pick] += weight
+            sums.chosen[pick] += chosen
+    return sums
 
 
-def _seen_colors(
-    mesh: TexturedMesh, texels: _Texels, source: Pictures
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean colour [M, 3] of the pictures at each texel, and the sum of their weights [M]."""
-    points, normals = (torch.from_numpy(a).float() for a in (texels.points, texels.normals))
-    hidden = _HIDDEN * float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
-    solid = -F.max_pool2d(-source.alpha[:, None], 2 * _ERODED + 1, stride=1, padding=_ERODED)
-    total, colors = torch.zeros(len(points)), torch.zeros(len(points), 3)
-    for view in range(len(source.cameras)):  # one by one: a texture has many texels
-        camera = source.cameras[[view]].to("cpu", torch.float32)
-        depths = mesh_fragments(mesh.vertices, mesh.faces, camera).depths
-        surface = torch.from_numpy(np.where(np.isfinite(depths), depths, 0.0))[:, None]
-        pixels, z = camera.project(points)
-        place = (2 * pixels / torch.tensor([camera.width, camera.height]) - 1)[:, None]
-        ahead = F.grid_sample(surface, place, mode="nearest", align_corners=False)[0, 0, 0]
-        trusted = F.grid_sample(solid[[view]], place, align_corners=False)[0, 0, 0] > _TRUSTED
-        facing = (F.normalize(camera.centers - points, dim=-1) * normals).sum(-1).clamp(min=0)
-        weight = facing**_SHARPNESS * ((ahead > 0) & (z[0] < ahead + hidden) & trusted)
-        seen = F.grid_sample(source.rgb[[view]].movedim(-1, 1), place, align_corners=False)[0, :, 0]
+def _resized(album: Album, view: int, evidence: Evidence, finest: float) -> Tensor:
+    """Colours [H, W, 3] of a picture, made smaller where texels could not hold its pixels."""
+    picture = album.pictures[view].float().cpu()
+    front = evidence.facing[:, view] > 0.5
+    density = float(evidence.density[front, view].median()) if bool(front.any()) else finest
+    if density > _FINER * finest:
+        picture = shrunk(picture, round(finest / density * max(picture.shape[:2])))
+    return picture[..., :3]
+
+
+def _shares(corners: Tensor, labels: Tensor, evidence: Evidence) -> Tensor:
+    """Share [P, V] of the triangles around each point that take their detail from each photo."""
+    counts = torch.zeros_like(evidence.trust)
+    for corner in corners.mT:
+        counts.index_put_((corner, labels), torch.ones(len(corner)), accumulate=True)
+    return counts / counts.sum(1, keepdim=True).clamp(min=1)
+
+
+def _rendered(texels: Texels, which: Tensor, shape: Shape, scene: Album) -> tuple[Tensor, Tensor]:
+    """Mean colours [M, 3] of renders at some texels, and how sure they are [M]."""
+    corners = torch.from_numpy(shape.faces).long()
+    facing = gathered(shape, scene).facing
+    colors, total = torch.zeros(len(which), 3), torch.zeros(len(which), 1)
+    for view, sight in enumerate(scene.sights):
+        place, trust = sight.places(texels.points[which])
+        cosine = texels.corner_mean(which, corners, facing[:, view])
+        weight = (cosine**FRONTAL * trust)[:, None]
+        colors += weight * sampled(sight.rgb, place)
         total += weight
-        colors += weight[:, None] * seen.mT
-    mean = colors / total.clamp(min=1e-12)[:, None]
-    return mean.double().numpy(), total.double().numpy()
+    return colors / total.clamp(min=1e-12), (total[:, 0] / _ENOUGH).clamp(max=1)

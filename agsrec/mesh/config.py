@@ -18,7 +18,9 @@ class MeshConfig(Bounded, called="--{}"):
     """Triangles, at most."""
     grid: Annotated[int, Range(16, 512)] = 128
     """Voxels along the object's longest side, for the surface."""
-    texture_size: Annotated[int, Range(64, 8192)] = 1024
-    """Edge of the square texture in pixels."""
-    refine_steps: Annotated[int, Range(0, 100_000)] = 50
-    """Steps that refine the baked texture against the photos; 0 keeps it as baked."""
+    texture_size: Annotated[int | None, Range(64, 8192)] = None
+    """Edge of the square texture in pixels; by default 2048 where the photos are large enough for it, else
+    1024."""
+    refine_steps: Annotated[int | None, Range(0, 100_000)] = None
+    """Steps that refine the baked texture against photos and prior; by default 50 with a prior, none
+    without."""

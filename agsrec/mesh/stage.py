@@ -15,20 +15,28 @@ from agsrec.config import GuidanceConfig
 from agsrec.device import resolve_device
 from agsrec.errors import OptionError
 from agsrec.fit.novel_views import novel_cameras
-from agsrec.mesh.bake import Pictures, bake_texture
+from agsrec.mesh.album import opened
+from agsrec.mesh.bake import bake_texture
+from agsrec.mesh.balance import balanced
 from agsrec.mesh.config import MeshConfig
+from agsrec.mesh.evidence import gathered, photographed_pixels
 from agsrec.mesh.refine import Judge, refine_texture
+from agsrec.mesh.registration import registered
 from agsrec.mesh.repair import is_closed
+from agsrec.mesh.shape import Shape
 from agsrec.mesh.surface import around, extract_surface
 from agsrec.mesh.textured import TexturedMesh, render_mesh
 from agsrec.mesh.unwrap import unwrapped
 from agsrec.render import render_scene
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agsrec.cameras import Cameras
     from agsrec.fit import Guidance
     from agsrec.fit.guided import NovelViews
     from agsrec.gaussians import Gaussians
+    from agsrec.mesh.album import Album
     from agsrec.prior.zero123 import Zero123
     from agsrec.views import Views
 
@@ -38,7 +46,10 @@ TEXTURE_GUIDANCE = GuidanceConfig()
 """What a prior does for the texture, unless told otherwise."""
 
 _SCENE_VIEWS, _SCENE_SIZE = 26, 256  # renders of the scene for what no photo sees
-_JUDGED_VIEWS = 32
+_JUDGED_VIEWS, _JUDGED_STEPS = 32, 50
+_SIZES = 1024, 2048  # of the texture, unless told otherwise
+_FILLED = 0.6  # share of a texture that charts cover, about
+_LARGER = 1.2  # edge of the largest texels, in pixels of the photos
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ def make_mesh(
     guidance_config: GuidanceConfig | None = None,
     device: str = "auto",
     seed: int = 0,
+    photos: Sequence[Tensor] | None = None,
 ) -> MeshResult:
     """A closed, textured mesh of a reconstructed object.
 
@@ -79,8 +91,12 @@ def make_mesh(
         guidance_config: Weight, interval and picture size; of the prior, also its noise.
         device: Where the prior computes: "auto", "cpu" or "cuda"; all else is done on the CPU.
         seed: Seed of the novel views.
+        photos: The V photos at their own sizes, for the texture: RGBA [H, W, 4] float32 in [0, 1], straight
+            alpha, each with the field of view of the view of the same index. They are asked for one at a
+            time, so that they need not all be in memory. The views themselves by default.
 
     Raises:
+        ShapeError: The photos are not such, or not one per view.
         SceneError: The scene is empty or has no surface.
         OptionError, DeviceError: An option cannot be used.
         CheckpointError: The prior cannot be used.
@@ -89,38 +105,49 @@ def make_mesh(
     settings = TEXTURE_GUIDANCE if guidance_config is None else guidance_config
     if prior is not None and guidance is not None:
         raise OptionError("give a prior or a guidance, not both")
-    if prior is not None and config.refine_steps:
+    judged = prior is not None or guidance is not None
+    steps = config.refine_steps if config.refine_steps is not None else _JUDGED_STEPS if judged else 0
+    if prior is not None and steps:
         guidance = _distillation(prior, views, settings, resolve_device(device))
     gaussians, views, cameras = gaussians.detach().to("cpu"), views.to("cpu"), cameras.to("cpu")
     clock = _Clock()
     surface = extract_surface(gaussians, views, cameras, grid=config.grid, faces=config.faces)
     clock.lap("surface")
-    vertices, faces, uvs = unwrapped(surface.vertices, surface.faces, config.texture_size)
-    blank = np.zeros((config.texture_size, config.texture_size, 3), dtype=np.float32)
+    shape = Shape.of(surface.vertices, surface.faces)
+    album = registered(balanced(shape, opened(shape, views.images if photos is None else photos, cameras)))
+    clock.lap("photos")
+    size = _texture_size(shape, album) if config.texture_size is None else config.texture_size
+    blank = np.zeros((size, size, 3), dtype=np.float32)
+    mesh = TexturedMesh(*unwrapped(surface.vertices, surface.faces, size), blank)
     clock.lap("unwrap")
-    photos = Pictures(views.images[..., :3], views.images[..., 3], cameras)
-    scene = _scene_pictures(gaussians, surface.vertices)
-    baked = bake_texture(TexturedMesh(vertices, faces, uvs, blank), [photos, scene])
+    baked = bake_texture(mesh, shape, album, _scene_pictures(gaussians, shape))
     clock.lap("bake")
     judge = None
     if guidance is not None:
         generator = torch.Generator().manual_seed(seed)
         novel = novel_cameras(gaussians, cameras, _JUDGED_VIEWS, settings.size, generator)
         judge = Judge(guidance, settings, novel, generator)
-    refined = refine_texture(baked, views, cameras, steps=config.refine_steps, judge=judge)
+    refined = refine_texture(baked, views, cameras, steps=steps, judge=judge)
     clock.lap("refine")
+    before = _psnr(baked, views, cameras)
     metrics = {
-        "faces": len(faces),
-        "vertices": len(vertices),
-        "texture_size": config.texture_size,
-        "prior": prior is not None and config.refine_steps > 0,
+        "faces": len(mesh.faces),
+        "vertices": len(mesh.vertices),
+        "texture_size": size,
+        "prior": prior is not None and steps > 0,
         "watertight": is_closed(surface.faces),
         "silhouette_iou": surface.iou,
-        "psnr_baked": _psnr(baked, views, cameras),
-        "psnr": _psnr(refined, views, cameras),
+        "psnr_baked": before,
+        "psnr": before if refined is baked else _psnr(refined, views, cameras),
         "seconds": clock.laps,
     }
     return MeshResult(refined, metrics)
+
+
+def _texture_size(shape: Shape, album: Album) -> int:
+    """The smallest of the usual sizes whose texels are not much larger than the photos' pixels."""
+    edge = (photographed_pixels(shape, gathered(shape, album)) / _FILLED) ** 0.5
+    return next((size for size in _SIZES if edge <= _LARGER * size), _SIZES[-1])
 
 
 def _distillation(
@@ -159,12 +186,12 @@ class _Clock:
 
 
 @torch.no_grad()
-def _scene_pictures(gaussians: Gaussians, vertices: np.ndarray) -> Pictures:
+def _scene_pictures(gaussians: Gaussians, shape: Shape) -> Album:
     """Renders of the scene from all around."""
-    cameras = around(torch.from_numpy(vertices).float(), _SCENE_VIEWS, _SCENE_SIZE)
+    cameras = around(torch.from_numpy(shape.points).float(), _SCENE_VIEWS, _SCENE_SIZE)
     rendered = render_scene(gaussians, cameras, render_mode="RGB")
     rgb = rendered.rgb / rendered.alpha.clamp(min=1e-3)[..., None]
-    return Pictures(rgb.clamp(0, 1), rendered.alpha, cameras)
+    return opened(shape, torch.cat([rgb.clamp(0, 1), rendered.alpha[..., None]], dim=-1), cameras)
 
 
 def _psnr(mesh: TexturedMesh, views: Views, cameras: Cameras) -> float:

@@ -85,6 +85,17 @@ def render_mesh(mesh: TexturedMesh, cameras: Cameras, *, supersampling: int = 2)
     out = []
     for view in range(len(cameras)):
         fragments = mesh_fragments(mesh.vertices, mesh.faces, cameras[[view]], supersampling=supersampling)
-        places = texture_places(mesh, fragments)
-        out.append(looked_up(texture, places, torch.from_numpy(fragments.mask), supersampling))
+        places, seen = texture_places(mesh, fragments), torch.from_numpy(fragments.mask)
+        out.append(looked_up(_shrunk_for(texture, places, seen), places, seen, supersampling))
     return torch.cat(out)
+
+
+def _shrunk_for(texture: Tensor, places: Tensor, seen: Tensor) -> Tensor:
+    """The texture [3, T, T] halved until steps from pixel to pixel are below two texels: no detail aliases."""
+    both = seen[:, :, 1:] & seen[:, :, :-1]
+    if not bool(both.any()):
+        return texture
+    step = (places[:, :, 1:] - places[:, :, :-1])[both].norm(dim=-1).median()
+    while float(step) * texture.shape[-1] / 2 >= 2 and texture.shape[-1] % 2 == 0:
+        texture = F.avg_pool2d(texture, 2)
+    return texture

@@ -1,0 +1,55 @@
+"""The surface as one piece, before it is cut open for its texture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Shape"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Triangles whose corners in one place are one point.
+
+    Attributes:
+        points: World positions [P, 3].
+        faces: Corner indices [F, 3], in the order of the mesh that it was made from.
+        normals: Unit normals of the points [P, 3], means over the triangles around them.
+    """
+
+    points: Array
+    faces: NDArray[np.int32]
+    normals: Array
+
+    @staticmethod
+    def of(vertices: Array, faces: NDArray[np.int32]) -> Shape:
+        """The shape of a mesh: vertices [N, 3], faces [F, 3]."""
+        points, place = np.unique(vertices, axis=0, return_inverse=True)
+        corners = place.ravel()[faces].astype(np.int32)
+        a, b, c = (points[corners[:, k]] for k in range(3))
+        normals = np.zeros_like(points)
+        np.add.at(normals, corners, np.cross(b - a, c - a)[:, None])
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+        return Shape(points, corners, normals)
+
+    @property
+    def size(self) -> float:
+        """Diagonal of the box around it."""
+        return float(np.linalg.norm(np.ptp(self.points, axis=0)))
+
+    def areas(self) -> Array:
+        """Of the triangles [F]."""
+        a, b, c = (self.points[self.faces[:, k]] for k in range(3))
+        return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
+
+    def neighbours(self) -> NDArray[np.int64]:
+        """Pairs of triangles [E, 2] that share an edge."""
+        edges = np.sort(self.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+        order = np.lexsort((edges[:, 1], edges[:, 0]))
+        same = (edges[order[1:]] == edges[order[:-1]]).all(axis=1)
+        return np.stack([order[:-1][same], order[1:][same]], axis=1) // 3
