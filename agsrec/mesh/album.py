@@ -23,6 +23,7 @@ __all__ = ["Album", "Sight", "opened", "sampled", "shrunk"]
 
 _WORKING = 768  # longest side in pixels of the small copies
 _HIDDEN = 0.015  # of the object's size: a point so much behind the surface is not seen
+_JUMP = 0.04  # of the object's size: one surface ends before another, and not only a dent
 _SOLID = 0.9  # alpha from which a pixel is the object's
 _EDGE, _INSIDE = 0.004, 0.016  # of the picture: how far from an edge trust in a pixel begins, and is full
 _COARSE = 0.01  # of the object's size: standard deviation of the blur that parts colours from detail
@@ -168,7 +169,7 @@ def _sight(shape: Shape, picture: Tensor, camera: Cameras) -> Sight:
     normals[mask] = torch.from_numpy(interpolate(fragments, shape.faces, shape.normals)).float()
     slack = _HIDDEN * shape.size
     solid = small[..., 3] > _SOLID
-    trust = _trust(depths, solid, slack)
+    trust = _trust(depths, solid, _JUMP * shape.size)
     distance = float((camera.centers[0] - torch.from_numpy(shape.points.mean(0)).float()).norm())
     blur = _COARSE * shape.size * float(camera.focal_lengths[0, 0]) / distance
     return Sight(
@@ -176,14 +177,14 @@ def _sight(shape: Shape, picture: Tensor, camera: Cameras) -> Sight:
     )
 
 
-def _trust(depths: Tensor, solid: Tensor, slack: float) -> Tensor:
+def _trust(depths: Tensor, solid: Tensor, jump: float) -> Tensor:
     """How much each pixel is to be trusted [h, w], by its distance to the next edge."""
     import cv2
 
     known = depths > 0
     far = F.max_pool2d(depths[None, None], 3, stride=1, padding=1)[0, 0]
     near = -F.max_pool2d(torch.where(known, -depths, -torch.inf)[None, None], 3, stride=1, padding=1)[0, 0]
-    inside = known & solid & (far - near < slack)
+    inside = known & solid & (far - near < jump)
     # The picture's own border cuts nothing off that was not cut off before.
     away = cv2.distanceTransform(inside.byte().numpy(), cv2.DIST_L2, 5)
     longest = max(depths.shape)

@@ -15,6 +15,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from agsrec.mesh.album import sampled, shrunk
+from agsrec.mesh.balance import continued
 from agsrec.mesh.evidence import FRONTAL, gathered, photo_of_face
 from agsrec.mesh.texels import Texels
 
@@ -61,12 +62,13 @@ def bake_texture(mesh: TexturedMesh, shape: Shape, album: Album, scene: Album | 
             of the nearest texel on the surface.
     """
     texels = Texels.of(mesh, len(mesh.texture))
-    sums = _photographed(texels, shape, album)
+    evidence = gathered(shape, album)
+    sums = _photographed(texels, shape, album, evidence)
     colors, known = sums.mean(), (sums.weight[:, 0] / _ENOUGH).clamp(max=1)
     del sums
     if scene is not None and bool((known < 1).any()):
         which = (known < 1).nonzero()[:, 0]
-        rendered, seen = _rendered(texels, which, shape, scene)
+        rendered, seen = _rendered(texels, which, shape, scene, evidence)
         total = known[which] + (1 - known[which]) * seen
         share = (known[which] / total.clamp(min=1e-12))[:, None]
         colors[which] = share * colors[which] + (1 - share) * rendered
@@ -78,10 +80,9 @@ def bake_texture(mesh: TexturedMesh, shape: Shape, album: Album, scene: Album | 
     return replace(mesh, texture=texels.painted(colors.clamp(0, 1)))
 
 
-def _photographed(texels: Texels, shape: Shape, album: Album) -> _Sums:
+def _photographed(texels: Texels, shape: Shape, album: Album, evidence: Evidence) -> _Sums:
     """What photos say of texels."""
     corners = torch.from_numpy(shape.faces).long()
-    evidence = gathered(shape, album)
     finest = texels.per_unit(shape)
     shares = _shares(corners, photo_of_face(shape, evidence, finest), evidence)
     sums = _Sums.empty(len(texels))
@@ -124,15 +125,19 @@ def _shares(corners: Tensor, labels: Tensor, evidence: Evidence) -> Tensor:
     return counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
-def _rendered(texels: Texels, which: Tensor, shape: Shape, scene: Album) -> tuple[Tensor, Tensor]:
+def _rendered(
+    texels: Texels, which: Tensor, shape: Shape, scene: Album, photographed: Evidence
+) -> tuple[Tensor, Tensor]:
     """Mean colours [M, 3] of renders at some texels, and how sure they are [M]."""
     corners = torch.from_numpy(shape.faces).long()
-    facing = gathered(shape, scene).facing
+    evidence = gathered(shape, scene)
+    factors = continued(shape, photographed, evidence)
     colors, total = torch.zeros(len(which), 3), torch.zeros(len(which), 1)
     for view, sight in enumerate(scene.sights):
         place, trust = sight.places(texels.points[which])
-        cosine = texels.corner_mean(which, corners, facing[:, view])
+        cosine = texels.corner_mean(which, corners, evidence.facing[:, view])
         weight = (cosine**FRONTAL * trust)[:, None]
         colors += weight * sampled(sight.rgb, place)
         total += weight
-    return colors / total.clamp(min=1e-12), (total[:, 0] / _ENOUGH).clamp(max=1)
+    factor = torch.stack([texels.corner_mean(which, corners, f) for f in factors.mT], dim=1)
+    return factor * colors / total.clamp(min=1e-12), (total[:, 0] / _ENOUGH).clamp(max=1)

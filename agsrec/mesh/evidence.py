@@ -24,10 +24,10 @@ __all__ = ["FRONTAL", "Evidence", "gathered", "photo_of_face", "photographed_pix
 
 FRONTAL = 6
 """Power of the cosine with which a photo counts for colours: the most frontal one nearly alone."""
-_DEVIATION = 0.06  # of a photo's colour from the others', from which it is doubted
-_DOUBT = 4.0  # most that doubt divides a photo's share by, as a power of e
+_DEVIATION = 0.1  # of a photo's colour from the others', from which it is doubted
+_DOUBT = 3.0  # most that doubt divides a photo's share by, as a power of e
 _UNSEEN = 12.0  # cost of a photo that does not show a triangle
-_CHANGE = 0.25  # cost of another photo on the neighbour, in powers of e of resolution
+_CHANGE = 2.0  # cost of another photo on the neighbour, in powers of e of resolution
 _STEPS, _DAMPING = 60, 0.5
 
 

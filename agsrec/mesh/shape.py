@@ -11,6 +11,8 @@ __all__ = ["Shape"]
 
 Array = NDArray[np.float64]
 
+_SMOOTHINGS = 6
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -19,7 +21,8 @@ class Shape:
     Attributes:
         points: World positions [P, 3].
         faces: Corner indices [F, 3], in the order of the mesh that it was made from.
-        normals: Unit normals of the points [P, 3], means over the triangles around them.
+        normals: Unit normals of the points [P, 3], smoothed: the surface has bumps that the object has not, and
+            they should not decide which photo is frontal.
     """
 
     points: Array
@@ -34,7 +37,11 @@ class Shape:
         a, b, c = (points[corners[:, k]] for k in range(3))
         normals = np.zeros_like(points)
         np.add.at(normals, corners, np.cross(b - a, c - a)[:, None])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+        for _ in range(_SMOOTHINGS):
+            means = normals[corners].sum(axis=1)
+            normals = np.zeros_like(points)
+            np.add.at(normals, corners, means[:, None])
+            normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
         return Shape(points, corners, normals)
 
     @property
