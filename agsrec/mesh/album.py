@@ -122,7 +122,9 @@ def opened(shape: Shape, pictures: Sequence[Tensor], cameras: Cameras) -> Album:
         ShapeError: A picture has another shape, or their number is not that of the cameras.
     """
     if len(pictures) != len(cameras):
-        raise ShapeError(f"{len(pictures)} photos for {len(cameras)} cameras: the mesh needs one of each view")
+        raise ShapeError(
+            f"{len(pictures)} photos for {len(cameras)} cameras: the mesh needs one of each view"
+        )
     sights, widths = [], []
     for view in range(len(cameras)):
         picture = pictures[view]

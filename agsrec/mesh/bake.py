@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["bake_texture"]
 
 _ENOUGH = 0.02  # weight from which photos decide alone
-_NARROW = 2  # power of the share of a photo's triangles around a texel: how narrow the border of its detail is
+_NARROW = (
+    2  # power of the share of a photo's triangles around a texel: how narrow the border of its detail is
+)
 _SPARE = 1e-3  # weight of the other photos' detail, for where the chosen one has none
 _FINER = 1.25  # pixels per texel from which a picture is made smaller first
 
@@ -94,7 +96,12 @@ def _photographed(texels: Texels, shape: Shape, album: Album, evidence: Evidence
             pick, facing = chunk[front], facing[front]
             place, trust = sight.places(texels.points[pick])
             seen = trust > 0
-            pick, facing, place, trust = pick[seen], facing[seen], album.warped(view, place[seen]), trust[seen]
+            pick, facing, place, trust = (
+                pick[seen],
+                facing[seen],
+                album.warped(view, place[seen]),
+                trust[seen],
+            )
             share = texels.corner_mean(pick, corners, shares[:, view])
             weight = (facing**FRONTAL * trust)[:, None]
             chosen = (share**_NARROW * trust)[:, None] + _SPARE * weight

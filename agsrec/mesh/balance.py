@@ -21,8 +21,8 @@ __all__ = ["balanced", "continued"]
 
 _DARKEST, _BRIGHTEST = 0.03, 0.96  # beyond them, colours say nothing about exposure
 _OBLIQUE = 0.35  # cosine below which a photo does not say much about a point
-# Of the logarithm: what photos differ by at a point beside their exposures; wide at first, since an exposure may
-# be far off.
+# Of the logarithm: what photos differ by at a point beside their exposures; wide at first, since an exposure
+# may be far off.
 _SCALES = (3.0, 3.0, 1.5, 1.5, 0.8, 0.8, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1)
 _FEWEST = 30  # points that two photos must share
 _TIE, _ODD = 0.02, 0.2  # of a photo's evidence: pull towards 1; less where a photo is so much off the others
@@ -36,8 +36,8 @@ def balanced(shape: Shape, album: Album) -> Album:
     """An album with a gain per photo and channel.
 
     Least squares of the logarithms over all points of the surface that two photos show, robust against
-    highlights and what is misplaced (Geman and McClure's weights), and tied to 1: what most photos agree on is
-    what they are balanced to.
+    highlights and what is misplaced (Geman and McClure's weights), and tied to 1: what most photos agree on
+    is what they are balanced to.
     """
     evidence = gathered(shape, replace(album, gains=torch.ones_like(album.gains)))
     useful = (evidence.trust > 0) & (evidence.facing > _OBLIQUE)
@@ -59,7 +59,7 @@ def balanced(shape: Shape, album: Album) -> Album:
 
 
 def _solved(ties: list[tuple[int, int, Tensor, Tensor]], gains: Tensor, scale: float) -> Tensor:
-    """One step of reweighted least squares: log gains [V, 3] from the differences that pairs of photos show."""
+    """Log gains [V, 3] from the differences that pairs show, by one step of reweighted least squares."""
     count = len(gains)
     matrix = torch.zeros(3, count, count, dtype=torch.float64)
     right = torch.zeros(3, count, dtype=torch.float64)
@@ -91,7 +91,9 @@ def continued(shape: Shape, photographed: Evidence, rendered: Evidence) -> Tenso
     from scipy.sparse.linalg import cg
 
     logs = [
-        ((e.colors * e.weights[..., None]).sum(1) / e.weights.sum(1)[:, None].clamp(min=1e-9)).clamp(min=0.02).log()
+        ((e.colors * e.weights[..., None]).sum(1) / e.weights.sum(1)[:, None].clamp(min=1e-9))
+        .clamp(min=0.02)
+        .log()
         for e in (photographed, rendered)
     ]
     bound = ((photographed.weights.sum(1) > _BOUND) & (rendered.weights.sum(1) > _BOUND)).numpy()

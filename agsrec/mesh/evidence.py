@@ -27,7 +27,8 @@ FRONTAL = 6
 _DEVIATION = 0.1  # of a photo's colour from the others', from which it is doubted
 _DOUBT = 3.0  # most that doubt divides a photo's share by, as a power of e
 _UNSEEN = 12.0  # cost of a photo that does not show a triangle
-_CHANGE = 2.0  # cost of another photo on the neighbour, in powers of e of resolution
+_TILES = 20_000  # parts of the surface that costs are for, so that they do not depend on the triangles
+_CHANGE = 1.0  # cost of another photo along the edge of such a part, in powers of e of resolution
 _STEPS, _DAMPING = 60, 0.5
 
 
@@ -118,22 +119,24 @@ def photo_of_face(shape: Shape, evidence: Evidence, finest: float) -> Tensor:
     share = resolution / resolution.amax(1, keepdim=True).clamp(min=1e-12)
     cost = -share.clamp(min=1e-9).log().clamp(min=-_UNSEEN) + evidence.doubt[corners].mean(1)
     cost = torch.where(share > 0, cost, _UNSEEN)
-    pairs = torch.from_numpy(shape.neighbours())
+    pairs, lengths = (torch.from_numpy(a) for a in shape.neighbours())
+    areas = torch.from_numpy(shape.areas()).float()
+    unit = areas.sum() / _TILES
     detail = (evidence.detail * evidence.weights).sum(1) / evidence.weights.sum(1).clamp(min=1e-6)
     busy = detail[corners].mean(1)
     # Changes are cheaper where there is nothing to cut through.
     there = busy[pairs].mean(1) / busy.mean().clamp(min=1e-6)
-    return _labelled(cost, pairs, _CHANGE * (0.5 + 0.5 * there.clamp(max=3)))
+    change = _CHANGE * (0.5 + 0.5 * there.clamp(max=3)) * lengths.float() / unit.sqrt()
+    return _labelled(cost * (areas / unit)[:, None], pairs, change)
 
 
 def _labelled(cost: Tensor, pairs: Tensor, change: Tensor) -> Tensor:
     """Labels [F] of about the least sum of costs [F, L], and of the costs [E] of pairs [E, 2] that differ."""
-    count, labels = cost.shape
     source = torch.cat([pairs[:, 0], pairs[:, 1]])
     target = torch.cat([pairs[:, 1], pairs[:, 0]])
     back = torch.arange(len(source)).roll(len(pairs))
     most = torch.cat([change, change])[:, None]
-    messages = torch.zeros(len(source), labels)
+    messages = torch.zeros(len(source), cost.shape[1])
     for _ in range(_STEPS):
         belief = cost.index_add(0, target, messages)
         without = belief[source] - messages[back]

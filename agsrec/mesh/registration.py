@@ -8,11 +8,12 @@ search", 2016) between the photo and what the others show of the same surface.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from agsrec.mesh.album import sampled
@@ -24,11 +25,14 @@ __all__ = ["registered"]
 
 _ROUNDS, _STEP = 3, 0.6  # each photo goes part of the way, since the others move too
 _FURTHEST = 0.01  # of the picture
-_SMOOTH = 0.02  # of the picture: standard deviation of the blur of the flow
+_SMOOTH = 0.03  # of the picture: standard deviation of the blur of the flow
 _GRID = 96  # samples of the offsets along each side
 _OTHERS = 5  # photos that one is compared with, those that see most of the same
 _FRONTAL = 4  # power of the cosine with which the others count
+_LIMB = 0.25  # cosine from which a pixel counts itself
+_ENOUGH = 0.1  # weight of the others from which they count fully
 _CONTRAST = 600.0  # grey levels per unit of detail
+_CLEAR = 64.0  # of the slope of grey levels, eight times as steep: from where it is full evidence
 _TIE = 0.05  # pull towards no offset, as a share of full evidence
 _BETTER = 0.97  # of the disagreement: more must be gone, or the photo stays as it was
 
@@ -52,71 +56,85 @@ def _detail(sight: Sight, gain: Tensor) -> Tensor:
     return torch.where(sight.trust[..., None] > 0, fine, 0.0)
 
 
-_Link = tuple[int, Tensor, Tensor]
-"""Another view, where it shows the pixels of this one [M, 2], and how much it counts there [M]."""
+@dataclass(frozen=True)
+class _Links:
+    """Where other views show the M pixels of one view that show the surface.
+
+    Attributes:
+        mask: Those pixels [h, w].
+        own: How much they count themselves [M].
+        others: Another view each, the places in it [M, 2], and how much it counts there [M].
+    """
+
+    mask: Tensor
+    own: Tensor
+    others: list[tuple[int, Tensor, Tensor]]
 
 
-def _links(album: Album, view: int) -> list[_Link]:
+def _links(album: Album, view: int) -> _Links:
     """The views that share most with one."""
     sight = album.sights[view]
     mask, points, normals = sight.surface()
-    own = sight.trust[mask] * sight.facing(points, normals)
+    # At the limb, all is distorted, and what is coarse is not told from what is fine.
+    frontal = ((sight.facing(points, normals) - _LIMB) / (1 - _LIMB)).clamp(0, 1)
+    own = sight.trust[mask] * frontal
     found = []
     for other, there in enumerate(album.sights):
-        if other == view:
-            continue
-        place, trusted = there.places(points)
-        weight = there.facing(points, normals) ** _FRONTAL * trusted
-        found.append((float((own * weight).sum()), other, place, weight))
+        if other != view:
+            place, trusted = there.places(points)
+            weight = there.facing(points, normals) ** _FRONTAL * trusted
+            found.append((float((own * weight).sum()), other, place, weight))
     found.sort(key=lambda link: -link[0])
-    return [(other, place, weight) for shared, other, place, weight in found[:_OTHERS] if shared > 0]
+    return _Links(mask, own, [link[1:] for link in found[:_OTHERS] if link[0] > 0])
 
 
-def _reference(
-    album: Album, view: int, details: list[Tensor], links: list[_Link]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The pixels of a view that show the surface [h, w], what the others show there [M], and how surely [M]."""
-    sight = album.sights[view]
-    mask = sight.depths > 0
-    total, sum_ = torch.zeros(int(mask.sum())), torch.zeros(int(mask.sum()))
-    for other, place, weight in links:
+def _reference(album: Album, details: list[Tensor], links: _Links) -> tuple[Tensor, Tensor]:
+    """What other photos show at the pixels of a view [M], and how surely [M]."""
+    total, mean = torch.zeros(len(links.own)), torch.zeros(len(links.own))
+    for other, place, weight in links.others:
         some = weight > 1e-3
         seen = sampled(details[other], album.warped(other, place[some]))[:, 0]
         total[some] += weight[some]
-        sum_[some] += weight[some] * seen
-    return mask, sum_ / total.clamp(min=1e-6), (total / 0.1).clamp(max=1) * sight.trust[mask]
+        mean[some] += weight[some] * seen
+    return mean / total.clamp(min=1e-6), (total / _ENOUGH).clamp(max=1) * links.own
 
 
-def _offsets(album: Album, view: int, details: list[Tensor], links: list[_Link]) -> Tensor:
+def _offsets(album: Album, view: int, details: list[Tensor], links: _Links) -> Tensor:
     """Offsets [2, g, g] at which a photo agrees with the others, in places."""
     import cv2
 
-    mask, wanted, sure = _reference(album, view, details, links)
+    wanted, sure = _reference(album, details, links)
     own = details[view][..., 0]
     reference, certainty = own.clone(), torch.zeros_like(own)
-    reference[mask] = torch.where(sure > 0, wanted, own[mask])
-    certainty[mask] = sure
-    grey = [(128 + _CONTRAST * d).clamp(0, 255).round().byte().numpy() for d in (reference, own)]
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], None)  # type: ignore[call-overload]
-    longest = max(own.shape)
-    blur = _SMOOTH * longest
+    reference[links.mask] = torch.where(sure > 0, wanted, own[links.mask])
+    certainty[links.mask] = sure
+    there, here = ((128 + _CONTRAST * d).clamp(0, 255).round().byte().numpy() for d in (reference, own))
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = method.calc(there, here, np.zeros((*own.shape, 2), dtype=np.float32))
+    slope = np.hypot(*(cv2.Sobel(there, cv2.CV_32F, dx, 1 - dx) for dx in (1, 0)))
     # Where there is no detail there is no evidence.
-    slope = np.hypot(*(cv2.Sobel(grey[0].astype(np.float32), cv2.CV_32F, dx, dy) for dx, dy in ((1, 0), (0, 1))))
-    weight = certainty.numpy() * np.minimum(1.0, slope / 64.0)
+    return torch.from_numpy(_smoothed(flow, certainty.numpy() * np.minimum(1.0, slope / _CLEAR)))
+
+
+def _smoothed(flow: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A flow [h, w, 2] in pixels as smooth offsets [2, g, g] in places, short and tied to none."""
+    import cv2
+
+    height, width = weight.shape
+    blur = _SMOOTH * max(height, width)
     share = cv2.GaussianBlur(weight, (0, 0), blur)
     mean = cv2.GaussianBlur(flow * weight[..., None], (0, 0), blur) / (share + _TIE)[..., None]
     length = np.linalg.norm(mean, axis=-1, keepdims=True)
-    mean *= np.minimum(1.0, _FURTHEST * longest / np.maximum(length, 1e-9))
-    height, width = own.shape
-    small = cv2.resize(mean * (2 / np.array([width, height], np.float32)), (_GRID, _GRID), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(small).movedim(-1, 0)
+    mean *= np.minimum(1.0, _FURTHEST * max(height, width) / np.maximum(length, 1e-9))
+    mean *= 2 / np.array([width, height], dtype=np.float32)
+    return np.moveaxis(cv2.resize(mean, (_GRID, _GRID), interpolation=cv2.INTER_AREA), -1, 0).copy()
 
 
-def _kept(album: Album, view: int, details: list[Tensor], links: list[_Link]) -> Tensor:
+def _kept(album: Album, view: int, details: list[Tensor], links: _Links) -> Tensor:
     """The offsets of a view where it agrees better with the others than without them, else none."""
-    mask, wanted, sure = _reference(album, view, details, links)
-    rows, columns = mask.nonzero(as_tuple=True)
-    height, width = mask.shape
+    wanted, sure = _reference(album, details, links)
+    rows, columns = links.mask.nonzero(as_tuple=True)
+    height, width = links.mask.shape
     place = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], dim=-1)
     before, after = (
         float((sure * (sampled(details[view], p)[:, 0] - wanted).square()).sum())

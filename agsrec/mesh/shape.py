@@ -21,8 +21,8 @@ class Shape:
     Attributes:
         points: World positions [P, 3].
         faces: Corner indices [F, 3], in the order of the mesh that it was made from.
-        normals: Unit normals of the points [P, 3], smoothed: the surface has bumps that the object has not, and
-            they should not decide which photo is frontal.
+        normals: Unit normals of the points [P, 3], smoothed: the surface has bumps that the object has not,
+            and they should not decide which photo is frontal.
     """
 
     points: Array
@@ -54,9 +54,11 @@ class Shape:
         a, b, c = (self.points[self.faces[:, k]] for k in range(3))
         return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
 
-    def neighbours(self) -> NDArray[np.int64]:
-        """Pairs of triangles [E, 2] that share an edge."""
+    def neighbours(self) -> tuple[NDArray[np.int64], Array]:
+        """Pairs of triangles [E, 2] that share an edge, and the edges' lengths [E]."""
         edges = np.sort(self.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
         order = np.lexsort((edges[:, 1], edges[:, 0]))
         same = (edges[order[1:]] == edges[order[:-1]]).all(axis=1)
-        return np.stack([order[:-1][same], order[1:][same]], axis=1) // 3
+        a, b = self.points[edges[order[:-1][same]]].transpose(1, 0, 2)
+        pairs = np.stack([order[:-1][same], order[1:][same]], axis=1) // 3
+        return pairs, np.linalg.norm(a - b, axis=1)

@@ -91,7 +91,7 @@ def render_mesh(mesh: TexturedMesh, cameras: Cameras, *, supersampling: int = 2)
 
 
 def _shrunk_for(texture: Tensor, places: Tensor, seen: Tensor) -> Tensor:
-    """The texture [3, T, T] halved until steps from pixel to pixel are below two texels: no detail aliases."""
+    """The texture [3, T, T], halved until pixels are less than two texels apart: no detail aliases."""
     both = seen[:, :, 1:] & seen[:, :, :-1]
     if not bool(both.any()):
         return texture

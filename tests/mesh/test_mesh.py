@@ -17,20 +17,16 @@ from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
 from agsrec.cameras import Cameras
-from agsrec.config import GuidanceConfig
 from agsrec.errors import OptionError, SceneError
-from agsrec.fit.guided import NovelViews
 from agsrec.gaussians import Gaussians
-from agsrec.mesh import MeshConfig, TexturedMesh, make_mesh
-from agsrec.mesh.bake import Pictures, bake_texture
+from agsrec.mesh import MeshConfig, make_mesh
 from agsrec.mesh.files import write_mesh
-from agsrec.mesh.refine import Judge, refine_texture
 from agsrec.mesh.repair import is_closed, taken_apart
 from agsrec.mesh.surface import _simplified, around, extract_surface
-from agsrec.mesh.textured import mesh_fragments, render_mesh
-from agsrec.mesh.unwrap import unwrapped
+from agsrec.mesh.textured import mesh_fragments
 from agsrec.render import render_scene
 from agsrec.views import Views
+from tests.mesh.painting import BALL_RADIUS, ball, painted
 
 SPHERE_RADIUS = 0.4
 TORUS_RADII = 0.35, 0.13
@@ -166,129 +162,25 @@ def test_scenes_without_a_surface(case: str) -> None:
         extract_surface(scenes[case], views, cameras, grid=32)
 
 
-# ---------------------------------------------------------------- texture
-
-
-def icosphere() -> tuple[np.ndarray, np.ndarray]:
-    ball = trimesh.creation.icosphere(subdivisions=3, radius=SPHERE_RADIUS)
-    return np.asarray(ball.vertices, dtype=np.float64), np.asarray(ball.faces, dtype=np.int32)
-
-
-def cut_open(size: int) -> TexturedMesh:
-    vertices, faces, uvs = unwrapped(*icosphere(), size)
-    return TexturedMesh(vertices, faces, uvs, np.zeros((size, size, 3), dtype=np.float32))
-
-
-def test_charts_lie_inside_and_do_not_overlap() -> None:
-    mesh = cut_open(256)
-    assert mesh.uvs.min() >= 0 and mesh.uvs.max() <= 1
-    a, b, c = (mesh.uvs[mesh.faces[:, i]] for i in range(3))
-    area = 0.5 * np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0])
-    # Texels that are claimed once each must make up the charts' whole area.
-    counts = np.zeros((512, 512), dtype=int)
-    from agsrec.render.zbuffer import rasterize_mesh
-
-    flat = np.concatenate([mesh.uvs * 512, np.ones((len(mesh.uvs), 1))], axis=1)
-    for face in mesh.faces:
-        counts += rasterize_mesh(flat, face[None], np.eye(4)[None], np.eye(3)[None], 512, 512).mask[0]
-    assert counts.max() == 1
-    assert counts.sum() / 512**2 == pytest.approx(area.sum(), rel=0.02)
-
-
-def checker(points: np.ndarray) -> np.ndarray:
-    odd = (np.floor(points / 0.15).sum(axis=-1) % 2).astype(np.float32)
-    return np.stack([odd, 0.2 + 0.5 * odd, 1 - odd], axis=-1)
-
-
-def painted(size: int) -> TexturedMesh:
-    """The ball with a checker texture, exact at every texel."""
-    from agsrec.mesh.bake import _texels
-
-    mesh = cut_open(size)
-    texels = _texels(mesh, size)
-    texture = np.full((size, size, 3), 0.5, dtype=np.float32)
-    texture[texels.rows, texels.columns] = checker(texels.points)
-    return replace(mesh, texture=texture)
-
-
-def pictures_of(mesh: TexturedMesh, cameras: Cameras) -> Pictures:
-    rgba = render_mesh(mesh, cameras)
-    return Pictures(rgba[..., :3] / rgba[..., 3:].clamp(min=1e-3), rgba[..., 3], cameras)
-
-
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(-10 * (a - b).square().mean().log10())
-
-
-def test_a_checker_is_baked_and_seen_again() -> None:
-    truth = painted(256)
-    points = torch.from_numpy(truth.vertices).float()
-    baked = bake_texture(cut_open(256), [pictures_of(truth, around(points, 14, 160))])
-    from_elsewhere = around(points, 5, 96)
-    assert psnr(render_mesh(baked, from_elsewhere), render_mesh(truth, from_elsewhere)) > 20
-
-
-def test_what_photos_do_not_see_comes_from_the_scene_and_the_rest_from_near_by() -> None:
-    mesh = cut_open(128)
-    cameras = around(torch.from_numpy(mesh.vertices).float(), 2, 64)  # from above and below
-    solid_mask = pictures_of(painted(128), cameras).alpha
-
-    def plain(color: list[float], index: int) -> Pictures:
-        rgb = torch.tensor(color).expand(1, 64, 64, 3)
-        return Pictures(rgb, solid_mask[[index]], cameras[[index]])
-
-    red, blue = plain([1.0, 0, 0], 0), plain([0, 0, 1.0], 1)
-    both = bake_texture(mesh, [red, blue])
-    seen = render_mesh(both, cameras)[:, 32, 32, :3]
-    torch.testing.assert_close(seen, torch.tensor([[1.0, 0, 0], [0, 0, 1.0]]), atol=1e-3, rtol=0)
-    alone = render_mesh(bake_texture(mesh, [red]), cameras)[1, 32, 32, :3]
-    torch.testing.assert_close(alone, torch.tensor([1.0, 0, 0]), atol=1e-3, rtol=0)
-
-
-def test_refinement_explains_the_photos_better() -> None:
-    truth = painted(256)
-    cameras = around(torch.from_numpy(truth.vertices).float(), 8, 96)
-    rgba = render_mesh(truth, cameras)
-    views = Views(
-        torch.cat([rgba[..., :3] / rgba[..., 3:].clamp(min=1e-3), rgba[..., 3:]], -1).clamp(0, 1),
-        tuple(str(k) for k in range(8)),
-    )
-    gray = replace(truth, texture=np.full_like(truth.texture, 0.5))
-    refined = refine_texture(gray, views, cameras, steps=60)
-    assert psnr(render_mesh(refined, cameras), rgba) > psnr(render_mesh(gray, cameras), rgba) + 6
-    assert refine_texture(gray, views, cameras, steps=0) is gray
-
-
-def test_a_prior_paints_what_no_photo_sees() -> None:
-    gray = replace(painted(128), texture=np.full((128, 128, 3), 0.5, dtype=np.float32))
-    cameras = around(torch.from_numpy(gray.vertices).float(), 6, 48)
-    rgba = render_mesh(gray, cameras[[0]])
-    views = Views(torch.cat([torch.full((1, 48, 48, 3), 0.5), rgba[..., 3:]], -1), ("0",))
-
-    def wants_red(novel: NovelViews) -> torch.Tensor:
-        return (novel.images - torch.tensor([1.0, 0, 0])).square().mean()
-
-    judge = Judge(wants_red, GuidanceConfig(interval=1), cameras[[5]], torch.Generator().manual_seed(0))
-    refined = refine_texture(gray, views, cameras[[0]], steps=40, judge=judge)
-    far, near = render_mesh(refined, cameras[[5, 0]])[:, 24, 24]
-    assert float(far[0] - far[1]) > 0.2 and float((near[:3] - 0.5).abs().max()) < 0.1
-
-
 # ---------------------------------------------------------------- the whole, and files
 
 
 def test_the_whole_way() -> None:
-    ball = sphere()
-    views, cameras = photographed(ball)
-    config = MeshConfig(faces=2000, grid=48, texture_size=128, refine_steps=10)
-    made = make_mesh(ball, views, cameras, config)
+    scene = sphere()
+    views, cameras = photographed(scene)
+    config = MeshConfig(faces=2000, grid=48, texture_size=128)
+    made = make_mesh(scene, views, cameras, config)
     assert made.metrics["watertight"] and made.metrics["silhouette_iou"] > 0.93
-    assert made.metrics["psnr"] > made.metrics["psnr_baked"] > 20
+    assert made.metrics["psnr"] == made.metrics["psnr_baked"] > 20, "no steps without a prior"
+    again = make_mesh(scene, views, cameras, config)
+    np.testing.assert_array_equal(made.mesh.texture, again.mesh.texture)
+    refined = make_mesh(scene, views, cameras, replace(config, refine_steps=10))
+    assert refined.metrics["psnr"] > refined.metrics["psnr_baked"] == made.metrics["psnr"]
     assert made.mesh.texture.shape == (128, 128, 3) and len(made.mesh.faces) == made.metrics["faces"] <= 2000
 
 
 def test_files_load_again_and_agree(tmp_path: Path) -> None:
-    mesh = painted(64)
+    mesh = painted(ball(64)[0])
     glb, obj = (write_mesh(tmp_path, mesh, kind=kind) for kind in ("glb", "obj"))
     loaded: list[Any] = [trimesh.load(file, force="mesh", process=False) for file in (glb, obj)]
     for found in loaded:
@@ -303,7 +195,7 @@ def test_files_load_again_and_agree(tmp_path: Path) -> None:
 
 def glb_parts(folder: Path) -> tuple[dict[str, Any], bytes]:
     """Header and binary part of the ball's `mesh.glb`."""
-    content = write_mesh(folder, painted(64), kind="glb").read_bytes()
+    content = write_mesh(folder, painted(ball(64)[0]), kind="glb").read_bytes()
     length = int.from_bytes(content[12:16], "little")
     return json.loads(content[20 : 20 + length]), content[28 + length :]
 
@@ -317,7 +209,7 @@ def test_seams_of_the_texture_do_not_show_in_the_normals(tmp_path: Path) -> None
         return np.frombuffer(binary, "<f4", 3 * entry["count"], start).reshape(-1, 3)
 
     # Of a ball, they are the directions from its centre.
-    np.testing.assert_allclose(read("NORMAL"), read("POSITION") / SPHERE_RADIUS, atol=0.015)
+    np.testing.assert_allclose(read("NORMAL"), read("POSITION") / BALL_RADIUS, atol=0.015)
     assert header["images"][0]["mimeType"] == "image/png"
     assert header["materials"][0]["pbrMetallicRoughness"]["metallicFactor"] == 0
 
@@ -340,4 +232,4 @@ def test_refused_options(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="--faces must be between 100"):
         MeshConfig(faces=3)
     with pytest.raises(OptionError, match="glb or obj"):
-        write_mesh(tmp_path, painted(64), kind="stl")  # pyright: ignore[reportArgumentType]
+        write_mesh(tmp_path, painted(ball(64)[0]), kind="stl")  # pyright: ignore[reportArgumentType]
