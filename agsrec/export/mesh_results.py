@@ -90,9 +90,11 @@ def _sentence(figures: dict[str, Any]) -> str:
 
 def _table(figures: dict[str, Any]) -> Table:
     seconds = figures["seconds"]
+    refined = [{"": "PSNR at the photos, texture refined (dB)", "Mesh": f"{figures['psnr']:.2f}"}]
+    refined = refined if figures["psnr"] != figures["psnr_baked"] else []
     rows = [
         {"": "PSNR at the photos, texture as baked (dB)", "Mesh": f"{figures['psnr_baked']:.2f}"},
-        {"": "PSNR at the photos, texture refined (dB)", "Mesh": f"{figures['psnr']:.2f}"},
+        *refined,
         {"": "Prior on novel views", "Mesh": "yes" if figures["prior"] else "no"},
         {"": "Vertices", "Mesh": f"{figures['vertices']:,}"},
         {"": "Seconds, " + ", ".join(seconds), "Mesh": ", ".join(f"{s:.1f}" for s in seconds.values())},

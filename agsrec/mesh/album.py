@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.mesh.shape import Shape
 
-__all__ = ["Album", "Sight", "opened", "sampled", "shrunk"]
+__all__ = ["Album", "Pictures", "Sight", "opened", "sampled", "shrunk"]
 
 _WORKING = 768  # longest side in pixels of the small copies
 _HIDDEN = 0.015  # of the object's size: a point so much behind the surface is not seen
@@ -27,6 +26,14 @@ _JUMP = 0.04  # of the object's size: one surface ends before another, and not o
 _SOLID = 0.9  # alpha from which a pixel is the object's
 _EDGE, _INSIDE = 0.004, 0.016  # of the picture: how far from an edge trust in a pixel begins, and is full
 _COARSE = 0.01  # of the object's size: standard deviation of the blur that parts colours from detail
+
+
+class Pictures(Protocol):
+    """Pictures [H, W, 4] of sizes that may differ, each made or loaded when it is asked for: any sequence."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Album:
         warps: How far from where its camera says a photo shows a point, [V, 2, g, g] in places.
     """
 
-    pictures: Sequence[Tensor]
+    pictures: Pictures
     widths: tuple[int, ...]
     sights: tuple[Sight, ...]
     gains: Tensor
@@ -110,7 +117,7 @@ class Album:
         return focal / camera.project(points)[1][0].clamp(min=1e-6)
 
 
-def opened(shape: Shape, pictures: Sequence[Tensor], cameras: Cameras) -> Album:
+def opened(shape: Shape, pictures: Pictures, cameras: Cameras) -> Album:
     """Photos of a surface, as they are.
 
     Args:

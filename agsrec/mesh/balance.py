@@ -28,6 +28,7 @@ _FEWEST = 30  # points that two photos must share
 _TIE, _ODD = 0.02, 0.2  # of a photo's evidence: pull towards 1; less where a photo is so much off the others
 _BOUND = 0.2  # weight of photos from which their colours bind those of renders beside them
 _FADE = 0.003  # how soon what they bind is forgotten, as the pull towards 1 of each point
+_HOLD = 100.0  # how firmly points that photos show hold to what they show, in ties to a neighbour
 _ROUNDS = 300  # of conjugate gradients
 _MOST = 1.6  # of the logarithm: about five times as bright
 
@@ -90,19 +91,20 @@ def continued(shape: Shape, photographed: Evidence, rendered: Evidence) -> Tenso
     from scipy.sparse import coo_matrix, diags
     from scipy.sparse.linalg import cg
 
-    logs = [
-        ((e.colors * e.weights[..., None]).sum(1) / e.weights.sum(1)[:, None].clamp(min=1e-9))
-        .clamp(min=0.02)
-        .log()
-        for e in (photographed, rendered)
-    ]
-    bound = ((photographed.weights.sum(1) > _BOUND) & (rendered.weights.sum(1) > _BOUND)).numpy()
-    ratio = (logs[0] - logs[1]).clamp(-_MOST, _MOST).double().numpy()
+    bound = ((photographed.weights.sum(1) > _BOUND) & (rendered.weights.sum(1) > _BOUND)).double().numpy()
+    ratio = (_mean_logs(photographed) - _mean_logs(rendered)).clamp(-_MOST, _MOST).double().numpy()
     a, b = shape.faces[:, [0, 1, 2]].ravel(), shape.faces[:, [1, 2, 0]].ravel()
     count = len(shape.points)
     ties = coo_matrix((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), shape=(count, count)).tocsr()
     degrees = np.asarray(ties.sum(axis=1)).ravel()
     # Points that photos show stay close to what they show; the others are means of their neighbours.
-    system = diags(degrees * (1 + _FADE) + 100.0 * bound) - ties
-    found = [cg(system, 100.0 * bound * ratio[:, k], maxiter=_ROUNDS, rtol=1e-4)[0] for k in range(3)]
+    system = diags(degrees * (1 + _FADE) + _HOLD * bound) - ties
+    found = [cg(system, _HOLD * bound * ratio[:, k], maxiter=_ROUNDS, rtol=1e-4)[0] for k in range(3)]
     return torch.from_numpy(np.stack(found, axis=1)).float().exp()
+
+
+def _mean_logs(evidence: Evidence) -> Tensor:
+    """Logarithms of the mean colours of points [P, 3]."""
+    weights = evidence.weights[..., None]
+    mean = (evidence.colors * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+    return mean.clamp(min=_DARKEST).log()

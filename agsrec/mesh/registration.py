@@ -113,7 +113,8 @@ def _offsets(album: Album, view: int, details: list[Tensor], links: _Links) -> T
     flow = method.calc(there, here, np.zeros((*own.shape, 2), dtype=np.float32))
     slope = np.hypot(*(cv2.Sobel(there, cv2.CV_32F, dx, 1 - dx) for dx in (1, 0)))
     # Where there is no detail there is no evidence.
-    return torch.from_numpy(_smoothed(flow, certainty.numpy() * np.minimum(1.0, slope / _CLEAR)))
+    weight = certainty.numpy() * np.minimum(1.0, slope / _CLEAR)
+    return torch.from_numpy(_smoothed(np.asarray(flow, dtype=np.float32), weight))
 
 
 def _smoothed(flow: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:

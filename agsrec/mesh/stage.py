@@ -30,13 +30,11 @@ from agsrec.mesh.unwrap import unwrapped
 from agsrec.render import render_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from agsrec.cameras import Cameras
     from agsrec.fit import Guidance
     from agsrec.fit.guided import NovelViews
     from agsrec.gaussians import Gaussians
-    from agsrec.mesh.album import Album
+    from agsrec.mesh.album import Album, Pictures
     from agsrec.prior.zero123 import Zero123
     from agsrec.views import Views
 
@@ -59,7 +57,8 @@ class MeshResult:
     Attributes:
         mesh: The mesh.
         metrics: `faces`, `vertices`, `texture_size`, `prior` (whether it had a say), `watertight`,
-            `silhouette_iou`, `psnr_baked` and `psnr` over the input views in dB, and `seconds` by step.
+            `silhouette_iou`, `psnr_baked` and `psnr` over the input views in dB, each at its own exposure,
+            and `seconds` by step.
     """
 
     mesh: TexturedMesh
@@ -77,7 +76,7 @@ def make_mesh(
     guidance_config: GuidanceConfig | None = None,
     device: str = "auto",
     seed: int = 0,
-    photos: Sequence[Tensor] | None = None,
+    photos: Pictures | None = None,
 ) -> MeshResult:
     """A closed, textured mesh of a reconstructed object.
 
@@ -127,9 +126,9 @@ def make_mesh(
         generator = torch.Generator().manual_seed(seed)
         novel = novel_cameras(gaussians, cameras, _JUDGED_VIEWS, settings.size, generator)
         judge = Judge(guidance, settings, novel, generator)
-    refined = refine_texture(baked, views, cameras, steps=steps, judge=judge)
+    refined = refine_texture(baked, _exposed_alike(views, album), cameras, steps=steps, judge=judge)
     clock.lap("refine")
-    before = _psnr(baked, views, cameras)
+    before = _psnr(baked, views, cameras, album.gains)
     metrics = {
         "faces": len(mesh.faces),
         "vertices": len(mesh.vertices),
@@ -138,7 +137,7 @@ def make_mesh(
         "watertight": is_closed(surface.faces),
         "silhouette_iou": surface.iou,
         "psnr_baked": before,
-        "psnr": before if refined is baked else _psnr(refined, views, cameras),
+        "psnr": before if refined is baked else _psnr(refined, views, cameras, album.gains),
         "seconds": clock.laps,
     }
     return MeshResult(refined, metrics)
@@ -194,9 +193,17 @@ def _scene_pictures(gaussians: Gaussians, shape: Shape) -> Album:
     return opened(shape, torch.cat([rgb.clamp(0, 1), rendered.alpha[..., None]], dim=-1), cameras)
 
 
-def _psnr(mesh: TexturedMesh, views: Views, cameras: Cameras) -> float:
-    """PSNR in dB over all pixels of the photos, over white."""
+def _exposed_alike(views: Views, album: Album) -> Views:
+    """The views with the gains of an album."""
+    images = views.images.clone()
+    images[..., :3] = (images[..., :3] * album.gains[:, None, None]).clamp(0, 1)
+    return replace(views, images=images)
+
+
+def _psnr(mesh: TexturedMesh, views: Views, cameras: Cameras, gains: Tensor) -> float:
+    """PSNR in dB over all pixels of the photos, over white, of the mesh as each photo is exposed."""
     rgba = render_mesh(mesh, cameras)
-    rendered: Tensor = rgba[..., :3] + 1 - rgba[..., 3:]
+    rgb = (rgba[..., :3] / gains[:, None, None]).minimum(rgba[..., 3:])
+    rendered: Tensor = rgb + 1 - rgba[..., 3:]
     error = (rendered - views.composited(torch.ones(3))).square().mean()
     return float(-10 * error.clamp_min(1e-10).log10())

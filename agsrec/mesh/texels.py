@@ -80,9 +80,10 @@ class Texels:
 
         blank = np.ones(self.size * self.size, dtype=np.uint8)
         blank[self.index.numpy()] = 0
-        _, labels = cv2.distanceTransformWithLabels(
+        _, found = cv2.distanceTransformWithLabels(
             blank.reshape(self.size, self.size), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
+        labels = np.asarray(found, dtype=np.int32)
         row = np.zeros(int(labels.max()) + 1, dtype=np.int32)  # of the texel that each label stands for
         row[labels.ravel()[self.index.numpy()]] = np.arange(len(self), dtype=np.int32)
         return colors.numpy()[row[labels]]

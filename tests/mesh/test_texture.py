@@ -168,7 +168,7 @@ def test_photos_are_in_memory_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     mesh, shape = ball(128)
     cameras = facing([0.0, 60.0, 120.0, 180.0, 240.0, 300.0], 96)
     photos = Loaded(photographed(painted(mesh), cameras))
-    bake_texture(mesh, shape, registered(balanced(shape, opened(shape, photos, cameras))))  # type: ignore[arg-type]
+    bake_texture(mesh, shape, registered(balanced(shape, opened(shape, photos, cameras))))
     assert photos.most <= 2, "the one at work, and the next one while it is loaded"
     assert photos.times <= 2 * len(photos)
 
