@@ -16,7 +16,8 @@ from torch import Tensor
 
 from agsrec.mesh.album import sampled, shrunk
 from agsrec.mesh.balance import continued
-from agsrec.mesh.evidence import FRONTAL, gathered, photo_of_face
+from agsrec.mesh.choice import photo_of_face
+from agsrec.mesh.evidence import FRONTAL, gathered
 from agsrec.mesh.texels import Texels
 
 if TYPE_CHECKING:

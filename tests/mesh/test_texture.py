@@ -17,7 +17,8 @@ from agsrec.fit.guided import NovelViews
 from agsrec.mesh.album import Album, opened, shrunk
 from agsrec.mesh.bake import bake_texture
 from agsrec.mesh.balance import balanced
-from agsrec.mesh.evidence import _labelled, gathered, photo_of_face
+from agsrec.mesh.choice import _labelled, photo_of_face, sharpness
+from agsrec.mesh.evidence import gathered
 from agsrec.mesh.refine import Judge, refine_texture
 from agsrec.mesh.registration import registered
 from agsrec.mesh.shape import Shape
@@ -292,6 +293,20 @@ def test_each_triangle_takes_the_photo_that_resolves_it_best() -> None:
     large = cv2.resize(photos[1].numpy(), (384, 384), interpolation=cv2.INTER_CUBIC)
     evidence = gathered(shape, opened(shape, [photos[0], torch.from_numpy(large)], cameras))
     assert (photo_of_face(shape, evidence, 1e9).numpy()[seen & (x > -0.06)] == 1).mean() > 0.97
+
+
+def test_a_blurred_photo_paints_no_detail() -> None:
+    mesh, shape = ball(256)
+    cameras = facing([-30.0, 0.0, 30.0], 192)
+    photos = photographed(painted(mesh, speckled), cameras)
+    level = sharpness(gathered(shape, opened(shape, photos, cameras)))
+    assert float(level.min()) > 0.8
+    photos[1, ..., :3] = torch.from_numpy(cv2.GaussianBlur(photos[1, ..., :3].numpy(), (0, 0), 4.0))
+    evidence = gathered(shape, opened(shape, photos, cameras))
+    found = sharpness(evidence)
+    assert float(found[1]) < 0.6 and float(found[[0, 2]].min()) > 0.9
+    middle = torch.from_numpy(shape.points[shape.faces].mean(axis=1))[:, 2] > 0.15
+    assert float((photo_of_face(shape, evidence, 1e9)[middle] == 1).float().mean()) < 0.05
 
 
 def test_islands_are_not_worth_their_border() -> None:
