@@ -33,6 +33,7 @@ _NARROW = (
     2  # power of the share of a photo's triangles around a texel: how narrow the border of its detail is
 )
 _SPARE = 1e-3  # weight of the other photos' detail, for where the chosen one has none
+_NEAREST = 200_000  # texels among which the nearest one is looked for, about
 _FINER = 1.25  # pixels per texel from which a picture is made smaller first
 
 
@@ -78,8 +79,10 @@ def bake_texture(mesh: TexturedMesh, shape: Shape, album: Album, scene: Album | 
         known[which] = total
     lost = known < 0.5
     if bool(lost.any()) and not bool(lost.all()):
-        nearest = KDTree(texels.points[~lost]).query(texels.points[lost])[1]
-        colors[lost] = colors[~lost][torch.from_numpy(nearest)]
+        some = (~lost).nonzero()[:, 0]
+        some = some[:: 1 + len(some) // _NEAREST]
+        nearest = KDTree(texels.points[some]).query(texels.points[lost])[1]
+        colors[lost] = colors[some[torch.from_numpy(nearest)]]
     return replace(mesh, texture=texels.painted(colors.clamp(0, 1)))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -172,6 +175,42 @@ def test_photos_are_in_memory_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     bake_texture(mesh, shape, registered(balanced(shape, opened(shape, photos, cameras))))
     assert photos.most <= 2, "the one at work, and the next one while it is loaded"
     assert photos.times <= 2 * len(photos)
+
+
+MEMORY = """
+import resource
+import numpy as np, torch, cv2
+from agsrec.mesh.album import opened
+from agsrec.mesh.bake import bake_texture
+from agsrec.mesh.balance import balanced
+from agsrec.mesh.registration import registered
+from tests.mesh.painting import ball, facing, painted, photographed, speckled
+
+class Large:
+    def __init__(self, photos):
+        self.photos = photos
+    def __len__(self):
+        return len(self.photos)
+    def __getitem__(self, index):
+        return torch.from_numpy(cv2.resize(self.photos[index].numpy(), (2048, 2048)))
+
+torch.set_num_threads(1)
+mesh, shape = ball(2048)
+cameras = facing([45.0 * k for k in range(8)], 256)
+photos = Large(photographed(painted(ball(256)[0], speckled), cameras))
+bake_texture(mesh, shape, registered(balanced(shape, opened(shape, photos, cameras))))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="kilobytes are Linux's")
+def test_eight_large_photos_and_a_large_texture_fit_into_three_gigabytes() -> None:
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout.split()[-1]) < 3 * 2**20
 
 
 # ---------------------------------------------------------------- balance
