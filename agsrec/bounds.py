@@ -35,8 +35,9 @@ class Range:
         """What a field of this type must be and the value is not."""
         if value is None and kind not in (int, float):
             return None
-        if isinstance(value, bool) or not isinstance(value, Integral if kind is int else Real):
-            return "be a whole number" if kind is int else "be a number"
+        whole = kind in (int, int | None)
+        if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+            return "be a whole number" if whole else "be a number"
         return None if self._holds(value) else f"be {self}"
 
     def _holds(self, value: Any) -> bool:

@@ -231,5 +231,7 @@ def test_nothing_is_left_to_the_reader_of_a_glb(tmp_path: Path) -> None:
 def test_refused_options(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="--faces must be between 100"):
         MeshConfig(faces=3)
+    with pytest.raises(OptionError, match="--texture_size must be a whole number"):
+        MeshConfig(texture_size=1024.5)  # pyright: ignore[reportArgumentType]
     with pytest.raises(OptionError, match="glb or obj"):
         write_mesh(tmp_path, painted(ball(64)[0]), kind="stl")  # pyright: ignore[reportArgumentType]
