@@ -6,13 +6,15 @@ A field's docstring gives its unit and its effect and becomes its help text. Pre
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from agsrec.bounds import Bounded, Count, Filled, NonNegative, Positive, Range, Share, ShareBelow, Whole
 
 __all__ = [
     "PRESETS",
+    "RESOLUTIONS",
+    "WORKING_SIZE",
     "DensifyConfig",
     "ExposureConfig",
     "FitConfig",
@@ -27,7 +29,13 @@ __all__ = [
 
 PresetName = Literal["fast", "quality", "paper"]
 
+WORKING_SIZE = 512
+"""Longer side in pixels of views, unless a fit asks for more: what poses and evaluation work with."""
+
 _Pixels = Annotated[int, Range(8)]
+
+_SHARPENING = 0.6  # steps of an added stage, as a share of those before it at equal size
+_MOST_GROWTH = 4.0  # of the budget of Gaussians with the resolution
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,19 @@ class Round(Bounded):
     def iterations(self) -> int:
         """Steps of the whole round."""
         return sum(stage.iterations for stage in self.stages)
+
+    def at_resolution(self, size: int) -> Round:
+        """The round ending with pictures of that longer side in pixels.
+
+        Beyond its largest a short stage is added, and the budget of Gaussians grows with the size; below,
+        larger pictures are drawn at that size.
+        """
+        last = self.stages[-1]
+        if size <= last.size:
+            return replace(self, stages=tuple(replace(s, size=min(s.size, size)) for s in self.stages))
+        steps = round(_SHARPENING * last.iterations * last.size / size)
+        budget = round(self.max_points * min(size / last.size, _MOST_GROWTH))
+        return replace(self, stages=(*self.stages, Stage(size, steps)), max_points=budget)
 
     def sh_degree_at(self, stage: int) -> int:
         """Spherical harmonics degree of a stage, by its index."""
@@ -239,6 +260,12 @@ class FitConfig(Bounded):
         """Steps of the whole fit."""
         return sum(r.iterations for r in self.rounds)
 
+    def at_resolution(self, size: int) -> FitConfig:
+        """The fit ending with pictures of that longer side in pixels; see `Round.at_resolution`."""
+        largest = self.rounds[-1].stages[-1].size
+        rounds = self.rounds if size >= largest else tuple(r.at_resolution(size) for r in self.rounds)
+        return replace(self, rounds=(*rounds[:-1], self.rounds[-1].at_resolution(size)))
+
     def fitted_size(self, width: int, height: int) -> int:
         """Longer side in pixels of the pictures that the scene is fitted to last, from photos of a size."""
         last = next((s for s in reversed(self.rounds[-1].stages) if s.iterations), self.rounds[-1].stages[-1])
@@ -336,3 +363,6 @@ PAPER = FitConfig(
 )
 
 PRESETS: dict[PresetName, FitConfig] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}
+
+RESOLUTIONS: dict[PresetName, int] = {"fast": 512, "quality": 512, "paper": 256}
+"""Longer side in pixels at which a preset ends, unless told otherwise, where the photos have that many."""

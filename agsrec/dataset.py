@@ -20,10 +20,18 @@ from torch import Tensor
 
 from agsrec.camera_files import FORMAT_SIZE, read_cameras_json, read_transforms_json
 from agsrec.cameras import Z_UP_TO_Y_UP, Cameras
+from agsrec.config import WORKING_SIZE
 from agsrec.errors import CameraError, OptionError, SceneError
 from agsrec.files import folder_entries
-from agsrec.photos import notes_of
-from agsrec.view_files import choose_names, image_path, load_files, load_unposed_views, load_views
+from agsrec.full_size import FullSizeViews
+from agsrec.photos import Known, notes_of
+from agsrec.view_files import (
+    choose_names,
+    image_path,
+    load_files,
+    load_unposed_views,
+    load_views,
+)
 from agsrec.views import Views
 
 __all__ = [
@@ -56,6 +64,7 @@ class Scene:
         points: Surface points [M, 3] of the object in the world frame of `truth`, if known.
         points_visible: Whether any camera sees the point [M] bool.
         extras: Per view name, what `cameras.json` holds besides the camera, to be written back.
+        full_size: The input views at the size of their files, where that is known to be more.
     """
 
     name: str
@@ -67,6 +76,7 @@ class Scene:
     points: Tensor | None = None
     points_visible: Tensor | None = None
     extras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    full_size: FullSizeViews | None = None
 
     @property
     def focal_known(self) -> bool:
@@ -83,6 +93,7 @@ def load_scene(
     *,
     num_views: int | None = None,
     views: Sequence[str] | None = None,
+    size: int = WORKING_SIZE,
 ) -> Scene:
     """A scene in the demo layout from the folder `data_root/category`.
 
@@ -91,6 +102,8 @@ def load_scene(
         category: Name of the scene.
         num_views: Use the first this many usable views, in the order of `cameras.json`; all by default.
         views: Use exactly these views, even those that `cameras.json` flags as left out.
+        size: Longer side of the input views in pixels, at most; see `agsrec.view_files.load_files`. Test
+            views have at most `WORKING_SIZE`, so that scores can be compared.
 
     Raises:
         OptionError: Unknown category or views, or a number of views that does not work.
@@ -107,7 +120,8 @@ def load_scene(
     listed = read_cameras_json(path, FORMAT_SIZE, FORMAT_SIZE)
     names = choose_names(folder, listed, num_views, views)
     index = [listed.names.index(n) for n in names]
-    loaded = load_files([image_path(folder / "processed", listed, i) for i in index], names)
+    files = [image_path(folder / "processed", listed, i) for i in index]
+    loaded = load_files(files, names, size=size)
     truth = _truth(folder / "cameras_gt.json", loaded)
     test_views, test_cameras = _test_set(folder)
     return Scene(
@@ -118,11 +132,24 @@ def load_scene(
         test_views=test_views,
         test_cameras=test_cameras,
         extras={n: listed.extras[n] for n in names},
+        full_size=_full_size(files, loaded),
     )
 
 
-def posed_scene(folder: str | Path, views: Views, cameras: Cameras) -> Scene:
+def posed_scene(
+    folder: str | Path,
+    views: Views,
+    cameras: Cameras,
+    *,
+    files: Mapping[str, Path] | None = None,
+) -> Scene:
     """The scene of views whose cameras come from elsewhere, with whatever truth its folder holds.
+
+    Args:
+        folder: Its folder.
+        views: V views.
+        cameras: Their cameras.
+        files: By name, the files that the views are from, and perhaps others.
 
     Raises:
         CameraError, ImageError: A file of the truth or of the test views is unusable.
@@ -136,7 +163,16 @@ def posed_scene(folder: str | Path, views: Views, cameras: Cameras) -> Scene:
         truth=_truth(folder / "cameras_gt.json", views),
         test_views=test_views,
         test_cameras=test_cameras,
+        full_size=None if files is None else _full_size([files[n] for n in views.names], views),
     )
+
+
+def _full_size(
+    files: Sequence[Path], views: Views, known: Mapping[str, Known] | None = None
+) -> FullSizeViews | None:
+    """What the files of views show at their own size; None where the views are all of it."""
+    found = FullSizeViews(tuple(files), views.names, known or {})
+    return found if found.exceed(views.width, views.height) else None
 
 
 def _scene_folder(root: Path, category: str) -> Path:
@@ -181,12 +217,13 @@ def _test_set(folder: Path) -> tuple[Views | None, Cameras | None]:
 # ---------------------------------------------------------------- ground-truth layout
 
 
-def load_gt_scene(folder: str | Path, num_views: int | None = None) -> Scene:
+def load_gt_scene(folder: str | Path, num_views: int | None = None, *, size: int = WORKING_SIZE) -> Scene:
     """A scene with exact ground truth, in either layout; its cameras are the true ones in the +y-up world.
 
     Args:
         folder: Folder with `transforms.json`, or in the demo layout with `cameras_gt.json`.
         num_views: Use the first this many of the input views; all by default.
+        size: Longer side of the input views in pixels, at most; see `load_scene`.
 
     Raises:
         OptionError: No such folder, or a number of views that does not work.
@@ -194,12 +231,12 @@ def load_gt_scene(folder: str | Path, num_views: int | None = None) -> Scene:
     """
     folder = Path(folder).absolute()
     if os.path.isfile(folder / "transforms.json"):
-        return _load_transforms_scene(folder, num_views)
+        return _load_transforms_scene(folder, num_views, size)
     if not os.path.isfile(folder / "cameras.json"):
         raise OptionError(
             f"{folder} has neither transforms.json nor cameras.json; name a folder with ground truth"
         )
-    scene = load_scene(folder.parent, folder.name, num_views=num_views)
+    scene = load_scene(folder.parent, folder.name, num_views=num_views, size=size)
     if scene.truth is None:
         raise CameraError(
             f"{folder / 'cameras_gt.json'} is missing: without true cameras there is nothing to compare"
@@ -209,7 +246,7 @@ def load_gt_scene(folder: str | Path, num_views: int | None = None) -> Scene:
     return replace(scene, cameras=scene.truth)
 
 
-def _load_transforms_scene(folder: Path, num_views: int | None) -> Scene:
+def _load_transforms_scene(folder: Path, num_views: int | None, size: int) -> Scene:
     path = folder / "transforms.json"
     listed = read_transforms_json(path)
     known = notes_of(path, listed)
@@ -221,12 +258,16 @@ def _load_transforms_scene(folder: Path, num_views: int | None) -> Scene:
     rotation = torch.tensor(Z_UP_TO_Y_UP)
     cameras = listed.cameras.transformed(1.0, rotation, torch.zeros(3))
 
-    def load(index: list[int]) -> tuple[Views, Cameras]:
+    def files(index: list[int]) -> list[Path]:
+        return [folder / "images" / listed.files[i] for i in index]
+
+    def load(index: list[int], size: int = WORKING_SIZE) -> tuple[Views, Cameras]:
         names = [listed.names[i] for i in index]
-        views = load_files([folder / "images" / listed.files[i] for i in index], names, known=known)
+        views = load_files(files(index), names, known=known, size=size)
         return views, cameras[index].resized(views.width, views.height)
 
-    views, truth = load(list(range(num_views)))
+    index = list(range(num_views))
+    views, truth = load(index, size)
     test_index = list(range(GT_INPUT_VIEWS, len(listed.names)))
     test_views, test_cameras = load(test_index) if test_index else (None, None)
     points, visible = _load_points(folder, rotation)
@@ -240,6 +281,7 @@ def _load_transforms_scene(folder: Path, num_views: int | None) -> Scene:
         points=points,
         points_visible=visible,
         extras={n: listed.extras[n] for n in views.names},
+        full_size=_full_size(files(index), views, known),
     )
 
 

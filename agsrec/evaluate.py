@@ -93,7 +93,8 @@ def evaluate_folders(
     """
     if init_only and init is None:
         raise OptionError("--init-only measures an initialiser; name it with --init")
-    scenes = [load_gt_scene(folder, num_views) for folder in folders]
+    settings = settings or Settings()
+    scenes = [load_gt_scene(folder, num_views, size=settings.working_size) for folder in folders]
     for scene in scenes:
         if outliers is not None and not 0 <= outliers <= most_outliers(len(scene.views)):
             raise OptionError(
@@ -101,7 +102,6 @@ def evaluate_folders(
                 f"{len(scene.views)} views of {scene.name}, not {outliers}"
             )
     lpips = None if init_only else load_lpips()
-    settings = settings or Settings()
     settings = replace(settings, prior=None) if init_only else _with_loaded_prior(settings)
     rough = "rough" if init is None else init
     starts = (*(("oracle",) if oracle and not init_only else ()), rough)

@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from agsrec.cameras import CAMERA_DISTANCE, OBJECT_FILL, Cameras
-from agsrec.config import FitConfig
+from agsrec.config import WORKING_SIZE, FitConfig
 from agsrec.dataset import Scene
 from agsrec.errors import ImageError, OptionError
 from agsrec.files import folder_entries
-from agsrec.images import IMAGE_SUFFIXES, load_image
+from agsrec.full_size import FullSizeViews
+from agsrec.images import IMAGE_SUFFIXES, load_image, resized
 from agsrec.views import Views
 
 __all__ = [
@@ -37,23 +39,30 @@ PHOTO_FOV_DEG = 40.0
 PHOTO_ELEVATION_DEG = 10.0
 """Degrees above the object that a photo is assumed to be taken from."""
 
-_SIZE = 512  # pixels
 
-
-def load_photo(path: str | Path, *, background_model: str = "auto", size: int = _SIZE) -> Views:
+def load_photo(path: str | Path, *, background_model: str = "auto", size: int = WORKING_SIZE) -> Views:
     """One photo, cut out and in the middle of a square, as a batch of one.
 
     Args:
         path: Image file; its transparency is used, or else its background removed.
         background_model: One of `agsrec.preprocess.BACKGROUND_MODELS`.
-        size: Side of the square in pixels.
+        size: Side of the square in pixels, at most; nothing is enlarged.
 
     Raises:
         ImageError: The file cannot be used, or shows no object.
         OptionError: Unknown background model.
     """
-    import numpy as np
+    return _as_views(_cut_out(Path(path), background_model, size), path)
 
+
+def _as_views(cut: np.ndarray, path: str | Path) -> Views:
+    """A picture [S, S, 4] uint8 as a batch of one, named after its file."""
+    name = Path(path).stem.removesuffix("_rgba")
+    return Views(torch.from_numpy(cut).float()[None] / 255, (name,))
+
+
+def _cut_out(path: Path, background_model: str, size: int) -> np.ndarray:
+    """The square [S, S, 4] uint8 around the object of a photo."""
     from agsrec.preprocess import make_remover, object_box, square_crop
     from agsrec.preprocess.matting import foreground_colors
     from agsrec.preprocess.recenter import crop_rgba
@@ -68,11 +77,10 @@ def load_photo(path: str | Path, *, background_model: str = "auto", size: int = 
         raise ImageError(f"{path}: no object found in it; cut it out by hand (PNG with alpha)")
     height, width = rgba.shape[:2]
     crop = square_crop(width, height, size, box=box, border_ratio=1 - OBJECT_FILL)
-    cut = crop_rgba(np.dstack([rgba[..., :3], alpha]), crop, extend=False)
+    cut = crop_rgba(rgba, crop, extend=False, alpha=alpha)
     if not has_alpha:
         cut[..., :3] = foreground_colors(crop_rgba(rgba, crop, extend=True)[..., :3], cut[..., 3])
-    name = Path(path).stem.removesuffix("_rgba")
-    return Views(torch.from_numpy(cut).float()[None] / 255, (name,))
+    return cut
 
 
 def photo_cameras(
@@ -108,6 +116,7 @@ def photo_scene(
     fov_deg: float = PHOTO_FOV_DEG,
     elevation_deg: float = PHOTO_ELEVATION_DEG,
     background_model: str = "auto",
+    size: int = WORKING_SIZE,
 ) -> Scene:
     """A scene of one photo, with the camera that is assumed.
 
@@ -116,6 +125,7 @@ def photo_scene(
         fov_deg: Field of view of the square around the object, degrees.
         elevation_deg: Degrees the photo was taken from above the object.
         background_model: What removes the background; see `load_photo`.
+        size: Side of the view in pixels, at most.
 
     Raises:
         ImageError: The file cannot be used, or shows no object.
@@ -125,8 +135,14 @@ def photo_scene(
         raise OptionError(f"--fov must be between 1 and 150 degrees, not {fov_deg}")
     if not -90 < elevation_deg < 90:
         raise OptionError(f"--elevation must be between -90 and 90 degrees, not {elevation_deg}")
-    views = load_photo(path, background_model=background_model)
-    return Scene(views.names[0], views, photo_cameras(views.width, fov_deg, elevation_deg))
+    from agsrec.preprocess import FULL_SIZE
+
+    cut = _cut_out(Path(path), background_model, max(size, FULL_SIZE))
+    side = min(size, len(cut))
+    views = _as_views(resized(cut, side, side), path)
+    cameras = photo_cameras(views.width, fov_deg, elevation_deg)
+    full_size = FullSizeViews((cut,), views.names) if len(cut) > side else None
+    return Scene(views.names[0], views, cameras, full_size=full_size)
 
 
 def single_photo_schedule(config: FitConfig) -> FitConfig:

@@ -41,6 +41,7 @@ class AppConfig:
         data: Folder of the demo objects.
         limits: What an upload may be.
         presets: Schedules to choose from; the first is the default.
+        resolution: Longer side in pixels of the pictures that fits end with; that of the preset by default.
         outliers: How badly posed photos are looked for.
         mesh: Size and effort of the meshes.
         prior: Diffusion model that judges views nobody photographed, or None.
@@ -55,6 +56,7 @@ class AppConfig:
     presets: Mapping[PresetName, FitConfig] = field(
         default_factory=lambda: {"fast": PRESETS["fast"], "quality": PRESETS["quality"]}
     )
+    resolution: int | None = None
     outliers: OutlierConfig = field(default_factory=OutlierConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     prior: str | None = EMBEDDED_PRIOR
@@ -152,7 +154,8 @@ def reconstruct(
             return
     settings = Settings(
         preset=chosen,
-        fit=config.presets[chosen],
+        fit=None if config.presets[chosen] == PRESETS[chosen] else config.presets[chosen],
+        resolution=config.resolution,
         prior=config.prior,
         seed=seed,
         device=config.device,

@@ -48,6 +48,9 @@ class App:
     prior: str = EMBEDDED_PRIOR
     """Diffusion model that judges views nobody photographed: a folder, a name in checkpoints/, a hub id, or
     none."""
+    resolution: int | None = None
+    """Longer side in pixels of the pictures that fits end with, 32 to 2048; by default as the photos have, up
+    to 512."""
     background_model: str = "auto"
     """What cuts the object out of photos: "auto", "u2netp" (the embedded model), another model of rembg, or
     "grabcut"."""
@@ -63,14 +66,17 @@ class App:
             OptionError, DeviceError: An option cannot be used.
         """
         from agsrec.app.actions import AppConfig
+        from agsrec.pipeline import Settings
 
         if not 1 <= self.concurrency <= 64:
             raise OptionError(f"--concurrency must be between 1 and 64, not {self.concurrency}")
         if not 1 <= self.idle_minutes <= 10_000:
             raise OptionError(f"--idle-minutes must be between 1 and 10000, not {self.idle_minutes:g}")
         resolve_device(self.device)
+        Settings(resolution=self.resolution)  # which says what is wrong with it
         return AppConfig(
             data=self.data,
+            resolution=self.resolution,
             prior=prior_or_none(self.prior),
             device=self.device,
             background_model=self.background_model,

@@ -115,10 +115,11 @@ class Reconstruct:
         from agsrec.dataset import load_scene
         from agsrec.single_photo import photo_scene
 
+        size = self.settings.working_size
         if self.posed:
-            scene = load_scene(self.scene.parent, self.scene.name, views=self.views)
+            scene = load_scene(self.scene.parent, self.scene.name, views=self.views, size=size)
         elif len(self.views) == 1:
-            scene = photo_scene(self.scene / "processed" / f"{self.views[0]}_rgba.png")
+            scene = photo_scene(self.scene / "processed" / f"{self.views[0]}_rgba.png", size=size)
         else:
             return PhotoFolder(self.scene, views=self.views, name=self.title)
         return replace(scene, name=self.title)

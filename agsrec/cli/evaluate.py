@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from agsrec.cli.options import prior_or_none
+from agsrec.cli.options import prior_or_none, schedule_options
 from agsrec.cli.printing import print_run, say
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.embedded import EMBEDDED_PRIOR
@@ -51,6 +51,8 @@ class Eval:
     """Fit all views but one instead, for each, and compare; needs cameras.json but no ground truth."""
     preset: PresetName = "fast"
     """Schedule to measure."""
+    resolution: int | None = None
+    """Longer side in pixels of the pictures that the fit ends with; see `agsrec run`."""
     prior: str = EMBEDDED_PRIOR
     """Diffusion model that judges views nobody photographed, or none."""
     device: DeviceName = "auto"
@@ -112,15 +114,17 @@ class Eval:
         from agsrec.dataset import load_scene
         from agsrec.evaluate import leave_one_out
 
-        rows = []
+        rows, settings = [], self._settings()
         for folder in self.folders:
             path = folder.absolute()
-            scene = load_scene(path.parent, path.name, num_views=self.num_views)
+            size = settings.working_size
+            scene = load_scene(path.parent, path.name, num_views=self.num_views, size=size)
             for seed in self.seeds:
-                rows += leave_one_out(scene, replace(self._settings(), seed=seed))
+                rows += leave_one_out(scene, replace(settings, seed=seed))
         return {"rows": rows}
 
     def _settings(self) -> Settings:
         """How to reconstruct."""
         prior = prior_or_none(self.prior)
-        return Settings(preset=self.preset, fit=self.fit, prior=prior, device=self.device)
+        schedule = schedule_options(self.preset, self.fit, self.resolution)
+        return Settings(**schedule, prior=prior, device=self.device)

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+from agsrec.config import PRESETS, RESOLUTIONS, FitConfig, PresetName
 from agsrec.errors import OptionError
 
-__all__ = ["prior_or_none", "refuse_to_overwrite"]
+__all__ = ["prior_or_none", "refuse_to_overwrite", "schedule_options"]
+
+
+def schedule_options(preset: PresetName, fit: FitConfig, resolution: int | None) -> dict[str, Any]:
+    """What `Settings` is told of the schedule: a preset with other details still ends as the preset does.
+
+    Args:
+        preset: Name of the preset.
+        fit: Its schedule, with the details given.
+        resolution: Where the fit is to end, if that was said.
+    """
+    known = PRESETS[preset]
+    if fit == known:
+        return {"preset": preset, "resolution": resolution}
+    if resolution is None and fit.rounds == known.rounds:
+        resolution = RESOLUTIONS[preset]
+    return {"preset": preset, "fit": fit, "resolution": resolution}
 
 
 def prior_or_none(name: str) -> str | None:

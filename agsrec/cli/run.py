@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from agsrec.cli.listening import ConsoleListener
-from agsrec.cli.options import prior_or_none, refuse_to_overwrite
+from agsrec.cli.options import prior_or_none, refuse_to_overwrite, schedule_options
 from agsrec.cli.posing import scene_folder
 from agsrec.cli.printing import print_finished, say
 from agsrec.config import PRESETS, FitConfig, PresetName
@@ -47,8 +47,11 @@ class Run:
     """Results go into a folder of the object's name in here."""
     preset: PresetName = "fast"
     """Schedule: fast, quality, or paper (as published)."""
+    resolution: int | None = None
+    """Longer side in pixels of the pictures that the fit ends with, 32 to 2048; by default as the photos
+    have, up to 512 (paper: 256), and as --fit says where that gives rounds of its own."""
     num_pts: int | None = None
-    """Gaussians to grow to, instead of the preset's number."""
+    """Gaussians to grow to, instead of the schedule's number."""
     prior: str = EMBEDDED_PRIOR
     """Diffusion model that judges views nobody photographed: a folder, a name in checkpoints/, a hub id, or
     none."""
@@ -92,16 +95,6 @@ class Run:
     fit: FitConfig = field(default_factory=lambda: PRESETS["fast"])
     """Every detail of the schedule, from the preset unless given."""
 
-    def config(self) -> FitConfig:
-        """The schedule with `num_pts` worked in."""
-        if self.num_pts is None:
-            return self.fit
-        if self.num_pts < 1:
-            raise OptionError(f"--num_pts must be at least 1, not {self.num_pts}")
-        last = self.fit.rounds[-1]
-        last = replace(last, num_points=min(last.num_points, self.num_pts), max_points=self.num_pts)
-        return replace(self.fit, rounds=(*self.fit.rounds[:-1], last))
-
     def main(self, console: Console) -> None:
         """Reconstruct, save, and print what was measured."""
         from agsrec.device import resolve_device
@@ -109,13 +102,13 @@ class Run:
 
         settings = self._settings()
         resolve_device(self.device)
-        what, source, name = self._what()
+        what, source, name = self._what(settings.working_size)
         folder = self.output / name
         refuse_to_overwrite(source, folder)
         if self.explain:
             self._explain(console, what, folder, settings)
             return
-        listener = ConsoleListener(console, self.config().iterations)
+        listener = ConsoleListener(console, self.fit.iterations)
         done = run(what, folder, settings, listener, again=self.again)
         print_finished(console, done)
         say(console, f"Results are in {folder}; open report.html")
@@ -140,8 +133,8 @@ class Run:
             self.background or "auto",
         )
         return Settings(
-            preset=self.preset,
-            fit=self.config(),
+            **schedule_options(self.preset, self.fit, self.resolution),
+            num_points=self.num_pts,
             prior=prior_or_none(self.prior),
             seed=self.seed,
             device=self.device,
@@ -182,25 +175,25 @@ class Run:
         folder = scene_folder(self.photos)
         return folder.parent, folder.name
 
-    def _what(self) -> tuple[Scene | PhotoFolder, Path, str]:
-        """What to reconstruct, the folder its files are in, and its name."""
+    def _what(self, size: int) -> tuple[Scene | PhotoFolder, Path, str]:
+        """What to reconstruct in views of at most that size, the folder its files are in, and its name."""
         from agsrec.dataset import load_scene
         from agsrec.single_photo import find_single_photo
 
         data, category = self._place()
         photo = find_single_photo(data, category, num_views=self.num_views, views=self.views)
         if photo is not None:
-            return self._photo(photo, data, category)
+            return self._photo(photo, data, category, size)
         self._refuse("fov", "elevation", why="for one photo without cameras.json")
         folder = data / category
         if self._needs_poses(folder, category):
             return PhotoFolder(folder, self.num_views, self.views), folder, folder.name
         why = "there is a cameras.json, and without --init METHOD its cameras are used"
         self._refuse("init_model", "init_focal", "background", why=why)
-        scene = load_scene(data, category, num_views=self.num_views, views=self.views)
+        scene = load_scene(data, category, num_views=self.num_views, views=self.views, size=size)
         return scene, folder, scene.name
 
-    def _photo(self, photo: Path, data: Path, category: str) -> tuple[Scene, Path, str]:
+    def _photo(self, photo: Path, data: Path, category: str, size: int) -> tuple[Scene, Path, str]:
         """The same for one photo."""
         from agsrec.single_photo import photo_scene
 
@@ -208,7 +201,7 @@ class Run:
         self._refuse("init", "init_model", "init_file", "init_focal", "background", why=why)
         camera = {"fov_deg": self.fov, "elevation_deg": self.elevation}
         given = {name: value for name, value in camera.items() if value is not None}
-        scene = photo_scene(photo, background_model=self.background_model, **given)
+        scene = photo_scene(photo, background_model=self.background_model, size=size, **given)
         if photo == Path(category):
             return scene, photo.parent, scene.name
         return replace(scene, name=category), data / category, category

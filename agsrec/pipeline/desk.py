@@ -23,7 +23,14 @@ __all__ = ["STORE_FOLDER", "VERSIONS", "Desk"]
 STORE_FOLDER = "stages"
 """Where a result folder keeps the values of its stages."""
 
-VERSIONS: dict[StageName, int] = {**dict.fromkeys(STAGES, 1), "poses": 4, "fit": 2, "export": 2}
+VERSIONS: dict[StageName, int] = {
+    **dict.fromkeys(STAGES, 1),
+    "cutout": 2,
+    "poses": 4,
+    "fit": 2,
+    "mesh": 2,
+    "export": 2,
+}
 """Raised whenever a stage would make something else of the same."""
 
 _FITTING = ("poses", "outliers", "fit")  # stages whose kernels take long to compile

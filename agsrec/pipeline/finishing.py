@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from agsrec.pipeline.desk import STORE_FOLDER, Desk
 
 if TYPE_CHECKING:
     from agsrec.dataset import Scene
+    from agsrec.full_size import FullSizeViews
     from agsrec.mesh import MeshResult
     from agsrec.pipeline.photos import Posed
     from agsrec.reconstruction import Reconstruction
@@ -24,18 +25,31 @@ __all__ = ["Exported", "export_result", "make_textured_mesh", "save_results"]
 _CLOCKS = 10**9  # nanoseconds by which the clocks of files and of programs may differ
 
 
-def make_textured_mesh(desk: Desk, result: Reconstruction) -> MeshResult | None:
-    """The mesh, where one is wanted and the scene has a surface."""
+def make_textured_mesh(
+    desk: Desk, result: Reconstruction, full_size: FullSizeViews | None = None
+) -> MeshResult | None:
+    """The mesh, where one is wanted and the scene has a surface.
+
+    Args:
+        desk: Settings, listener and store.
+        result: What it is made of.
+        full_size: Its photos, and perhaps others, at their own sizes, where these are larger.
+    """
     from agsrec.mesh import make_mesh
 
     config = desk.settings.mesh
     if config is None:
         return None
     gaussians, views, cameras = result.gaussians, result.views, result.cameras
+    photos = None if full_size is None else full_size.select(views.names)
     inputs = {"scene": gaussians, "photos": views, "cameras": cameras}
+    if photos is not None:
+        inputs["photos at full size"] = photos.contents()
     request = desk.request("mesh", inputs, mesh=config)
     try:
-        return desk.once(request, "making the mesh", lambda _: make_mesh(gaussians, views, cameras, config))
+        return desk.once(
+            request, "making the mesh", lambda _: make_mesh(gaussians, views, cameras, config, photos=photos)
+        )
     except SceneError as error:
         desk.listener.say(f"No mesh: {error}")
         return None
@@ -68,7 +82,10 @@ def export_result(
     from agsrec.export import results
 
     extras = {} if posed is None else posed.extras()
-    inputs = {"result": result, "scene": scene, "mesh": mesh, "what is known of the cameras": extras}
+    shown = replace(scene, full_size=None)  # not where its files are, but what is in them
+    inputs = {"result": result, "scene": shown, "mesh": mesh, "what is known of the cameras": extras}
+    if scene.full_size is not None:
+        inputs["photos at full size"] = scene.full_size.contents()
     mesh_format, splat_format = desk.settings.mesh_format, desk.settings.splat_format
     request = desk.request("export", inputs, mesh_format=mesh_format, splat_format=splat_format)
     before = desk.store.latest("export")

@@ -163,7 +163,8 @@ def _cut_out(desk: Desk, folder: Path) -> CutOutRecord:
 def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
     """Estimate the cameras of a folder's cut-out photos; says what was placed and what was not."""
     folder, posing = photos.folder, desk.settings.posing
-    loaded = load_unposed_views(folder, num_views=photos.num_views, views=photos.views)
+    size = desk.settings.working_size
+    loaded = load_unposed_views(folder, num_views=photos.num_views, views=photos.views, size=size)
     posed = pose_views(desk, loaded, folder)
     estimate = posed.estimate
     focal = float(estimate.cameras.focal_lengths.mean())

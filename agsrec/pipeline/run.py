@@ -23,6 +23,7 @@ from agsrec.pipeline.photos import Posed, cut_out_photos, pose_photos, pose_view
 from agsrec.pipeline.settings import PhotoFolder, Settings
 from agsrec.reconstruction import Reconstruction
 from agsrec.store import Kept, Unfinished
+from agsrec.view_files import find_view_files
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
@@ -86,7 +87,7 @@ def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
         prepare_folder(folder)  # before the long part
         remove_leftovers(folder)
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
-    mesh = make_textured_mesh(desk, result)
+    mesh = make_textured_mesh(desk, result, scene.full_size)
     exported = export_result(desk, result, folder, scene, posed, mesh)
     return Finished(result, exported.metrics, None if exported.mesh is None else folder / exported.mesh)
 
@@ -99,7 +100,8 @@ def pose(desk: Desk, photos: PhotoFolder) -> Posed:
 
 def _posed_scene(desk: Desk, photos: PhotoFolder) -> tuple[Scene, Posed]:
     posed = pose(desk, photos)
-    scene = posed_scene(photos.folder, posed.views, posed.estimate.cameras)
+    files = find_view_files(photos.folder, num_views=photos.num_views, views=photos.views)
+    scene = posed_scene(photos.folder, posed.views, posed.estimate.cameras, files=files)
     return (scene if photos.name is None else replace(scene, name=photos.name)), posed
 
 
@@ -117,7 +119,8 @@ def _reconstruction(
     judge = Judge(settings.prior, desk.device)
     if posed is not None:
         focal_known, matches = posed.estimate.focal_known, posed.estimate.matches
-    config = settings.schedule(views=len(views), focal_known=focal_known)
+    size = max(views.width, views.height)
+    config = settings.schedule(views=len(views), focal_known=focal_known, size=size)
     correction = correct_poses(desk, views, cameras, judge)
     given, start = cameras, cameras
     if correction is not None:

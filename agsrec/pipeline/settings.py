@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agsrec.config import PRESETS, FitConfig, PresetName
+from agsrec.config import PRESETS, RESOLUTIONS, WORKING_SIZE, FitConfig, PresetName
 from agsrec.errors import OptionError
 from agsrec.mesh.config import MeshConfig
 from agsrec.names import BackgroundName, DeviceName, MeshFormat, MethodName, SplatFormat
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["PhotoFolder", "Posing", "Settings"]
 
 _SEEDS = 2**63
+_RESOLUTION_RANGE = (32, 2048)  # pixels
+_SMALL = 256  # longer side in pixels of photos that presets show whole
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class Settings:
     Attributes:
         preset: Name of the schedule.
         fit: Schedule to use instead of the preset's.
+        resolution: Longer side in pixels of the pictures that the fit ends with; by default that of `fit`, or
+            of the photos up to the preset's (`agsrec.config.RESOLUTIONS`).
+        num_points: Gaussians to grow to, instead of the schedule's number.
         prior: What judges views nobody photographed: a diffusion model, its folder, the name of one in
             `checkpoints/` such as "zero123-6dof-mini" or a hub id; or any other `agsrec.fit.Guidance`.
         seed: Seed of everything random.
@@ -76,11 +81,13 @@ class Settings:
         splat_format: "spz" writes a compressed splat beside the PLY; needs the extra `spz`.
 
     Raises:
-        OptionError: There is no such preset, or the seed is out of range.
+        OptionError: There is no such preset, or a number is out of range.
     """
 
     preset: PresetName = "fast"
     fit: FitConfig | None = None
+    resolution: int | None = None
+    num_points: int | None = None
     prior: Zero123 | Guidance | str | Path | None = None
     seed: int = 0
     device: DeviceName = "auto"
@@ -97,11 +104,42 @@ class Settings:
         if not 0 <= self.seed < _SEEDS:
             raise OptionError(f"--seed must be between 0 and 2**63 - 1, not {self.seed}")
 
-    def schedule(self, *, views: int, focal_known: bool) -> FitConfig:
-        """The schedule for so many views, whose focal lengths are refined where they were estimated."""
+        low, high = _RESOLUTION_RANGE
+        if self.resolution is not None and not low <= self.resolution <= high:
+            raise OptionError(f"--resolution must be between {low} and {high} pixels, not {self.resolution}")
+        if self.num_points is not None and self.num_points < 1:
+            raise OptionError(f"--num_pts must be at least 1, not {self.num_points}")
+
+    @property
+    def working_size(self) -> int:
+        """Longer side in pixels that views have at most, for this to be fitted to them."""
+        return max(WORKING_SIZE, self._usual_resolution() if self.resolution is None else self.resolution)
+
+    def _usual_resolution(self) -> int:
+        """What the fit ends with unless told otherwise; 0 where a schedule was given that says so."""
+        return RESOLUTIONS[self.preset] if self.fit is None else 0
+
+    def schedule(self, *, views: int, focal_known: bool, size: int) -> FitConfig:
+        """The schedule as it is used.
+
+        Args:
+            views: Number of views.
+            focal_known: Whether their focal lengths are to be relied on; they are refined otherwise, unless
+                the schedule says what to do with them.
+            size: Their longer side in pixels.
+        """
         from agsrec.single_photo import single_photo_schedule
 
         config = PRESETS[self.preset] if self.fit is None else self.fit
+        wanted = self._usual_resolution() if size > _SMALL else 0
+        wanted = wanted if self.resolution is None else self.resolution
+        if wanted:
+            config = config.at_resolution(min(wanted, size))
+        if self.num_points is not None:
+            last = config.rounds[-1]
+            start = min(last.num_points, self.num_points)
+            last = replace(last, num_points=start, max_points=self.num_points)
+            config = replace(config, rounds=(*config.rounds[:-1], last))
         if config.poses.refine_focal is None:
             config = replace(config, poses=replace(config.poses, refine_focal=not focal_known))
         return single_photo_schedule(config) if views == 1 else config

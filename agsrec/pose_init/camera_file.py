@@ -75,7 +75,7 @@ def _carried(
         undistorted = read_lenses(path)
         for name, lens in lenses.items():
             _require_same_lens(name, lens, undistorted.get(name), crops[name], file, remedy)
-        return _cropped(cameras, [crops[name] for name in lenses]).resized(views.width, views.height)
+        return _cropped(cameras, [crops[name] for name in lenses], views.width)
     bent = next((name for name, lens in lenses.items() if lens is not None), None)
     if bent is not None:
         raise CameraError(
@@ -89,11 +89,12 @@ def _carried(
     return cameras.resized(views.width, views.height)
 
 
-def _cropped(cameras: Cameras, crops: Sequence[Crop]) -> Cameras:
-    """Cameras of whole photos, perhaps scaled, as cameras of their crops."""
+def _cropped(cameras: Cameras, crops: Sequence[Crop], side: int) -> Cameras:
+    """Cameras of whole photos, perhaps scaled, as cameras of their crops at the size of the views."""
     photos = [cameras[[i]].resized(crop.width, crop.height).Ks[0] for i, crop in enumerate(crops)]
-    Ks = torch.stack([carry_intrinsics(K, crop) for K, crop in zip(photos, crops, strict=True)])
-    return replace(cameras, Ks=Ks, width=crops[0].size, height=crops[0].size)
+    shown = [replace(crop, size=side) for crop in crops]
+    Ks = torch.stack([carry_intrinsics(K, crop) for K, crop in zip(photos, shown, strict=True)])
+    return replace(cameras, Ks=Ks, width=side, height=side)
 
 
 def _fits(crop: Crop, size: tuple[int, int], views: Views) -> bool:

@@ -21,7 +21,7 @@ import torch
 from agsrec.cameras import Cameras
 from agsrec.embedded import EMBEDDED_MATCHER
 from agsrec.errors import AgsrecError, CheckpointError, require
-from agsrec.images import load_image
+from agsrec.images import load_image, resized
 from agsrec.matching import Matcher, PairMatches, load_matcher, match_views
 from agsrec.point_map import PointMap
 from agsrec.pose_init.estimate import PoseEstimate
@@ -122,7 +122,7 @@ def photos_to_match(views: Views, folder: str | Path | None) -> Views:
     if not all(f.is_file() for f in files):
         return views
     try:
-        loaded = [load_image(f) for f in files]
+        loaded = [_at_size(load_image(f), views.width, views.height) for f in files]
     except AgsrecError as error:
         _log.warning("%s; the cut-out photos are matched instead", error)
         return views
@@ -130,6 +130,13 @@ def photos_to_match(views: Views, folder: str | Path | None) -> Views:
         return views
     colors = torch.from_numpy(np.stack([i[..., :3] for i, _ in loaded])).to(views.images) / 255
     return Views(torch.cat([colors, torch.ones_like(colors[..., :1])], -1), views.names)
+
+
+def _at_size(loaded: tuple[np.ndarray, bool], width: int, height: int) -> tuple[np.ndarray, bool]:
+    """What `load_image` gave at another size; as it is where it has another shape."""
+    rgba, has_alpha = loaded
+    fits = rgba.shape[0] * width == rgba.shape[1] * height
+    return (resized(rgba, width, height) if fits else rgba), has_alpha
 
 
 def reconstruct_sparse(

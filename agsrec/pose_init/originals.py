@@ -129,8 +129,8 @@ def _kept(view: np.ndarray, name: str, record: _Record, folder: Path) -> Whole |
         rgba, transparent = load_image(folder / "source" / f"{name}.png")
     except AgsrecError:
         return None
-    side = view.shape[1]
-    if rgba.shape[:2] != view.shape[:2] or transparent:
+    side = len(rgba)
+    if rgba.shape[1] != side or transparent:
         return None
     shown, principal, reach = np.ones(rgba.shape[:2], bool), (0.5 * side, 0.5 * side), None
     crop = record.crops.get(name)
@@ -140,4 +140,5 @@ def _kept(view: np.ndarray, name: str, record: _Record, folder: Path) -> Whole |
         shown = ((y > 0) & (y < crop.height))[:, None] & ((x > 0) & (x < crop.width))[None]
         principal = ((0.5 * crop.width - crop.x0) * scale, (0.5 * crop.height - crop.y0) * scale)
         reach = max(crop.width, crop.height) * scale
-    return Whole(np.ascontiguousarray(rgba[..., :3]), shown, 1.0, (0.0, 0.0), principal, reach)
+    to_view = view.shape[1] / side
+    return Whole(np.ascontiguousarray(rgba[..., :3]), shown, to_view, (0.0, 0.0), principal, reach)

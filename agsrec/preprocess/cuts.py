@@ -22,7 +22,7 @@ class Cuts:
     """How the objects of a folder's photos are found.
 
     Attributes:
-        remover: Removes the background of a photo; None where all photos have alpha.
+        remover: Removes the background of a photo; None where no photo needs that any more.
         masks: What the embedded network found, by name; empty for any other remover.
     """
 
@@ -33,12 +33,11 @@ class Cuts:
         """Alpha [H, W] uint8 of the object in a photo; its own where that tells the object."""
         if photo.cut_out:
             return photo.rgba[..., 3]
-        rgb = np.ascontiguousarray(photo.rgba[..., :3])
         if name in self.masks:
-            found = soft_alpha(self.masks[name], rgb)
+            found = soft_alpha(self.masks[name], photo.rgba[..., :3])
         else:
             assert self.remover is not None
-            found = self.remover(rgb)
+            found = self.remover(np.ascontiguousarray(photo.rgba[..., :3]))
         return np.minimum(found, photo.rgba[..., 3])  # nothing is known beyond an undistorted photo
 
 
@@ -66,7 +65,7 @@ def prepare_cuts(
     for name, file in photos.items():
         photo = read_photo(file, known.get(name))
         if not photo.cut_out:
-            small[name] = fit_within(np.ascontiguousarray(photo.rgba[..., :3]), WORK_SIZE)
+            small[name] = np.ascontiguousarray(fit_within(photo.rgba, WORK_SIZE)[..., :3])
         elif photo.rgba[..., 3].any():
             finished.append(look_at(photo.rgba, photo.rgba[..., 3]))
     remover = make_remover(model) if small else None
@@ -78,10 +77,10 @@ def prepare_cuts(
             progress(len(photos) - len(small) + done, len(photos))
 
     masks = cut_out_together(list(small.values()), remover.network, known=finished, progress=report)
-    return Cuts(remover, dict(zip(small, masks, strict=True)))
+    return Cuts(None, dict(zip(small, masks, strict=True)))  # the network has done its work, and can go
 
 
 def look_at(rgba: np.ndarray, alpha: np.ndarray) -> Look:
     """A photo [H, W, 4] uint8 with its alpha [H, W] uint8 at a small size."""
     chance = fit_within(alpha, LOOK_SIZE).astype(np.float32) / 255
-    return Look(fit_within(np.ascontiguousarray(rgba[..., :3]), LOOK_SIZE), chance)
+    return Look(np.ascontiguousarray(fit_within(rgba, LOOK_SIZE)[..., :3]), chance)

@@ -40,8 +40,8 @@ def grabcut_alpha(rgb: np.ndarray) -> np.ndarray:
     if not mask.any():
         return np.zeros((height, width), dtype=np.uint8)
     alpha = follow_edges(mask, fit_within(rgb, REFINE_SIZE))
-    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
-    return (alpha * 255).round().astype(np.uint8)
+    levels = (alpha * 255).round().astype(np.uint8)
+    return cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _shadow_free(rgb: np.ndarray) -> np.ndarray:

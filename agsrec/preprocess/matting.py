@@ -56,18 +56,24 @@ def foreground_colors(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         rgb: The photo [H, W, 3] uint8, object and background.
         alpha: Of the object [H, W] uint8.
     """
-    image = rgb.astype(np.float32)
-    weight = alpha[..., None].astype(np.float32) / 255
-    front = back = image
+    weight = alpha.astype(np.float32) / 255
+    soft = (alpha > 0) & (alpha < 255)
+    out = rgb.copy()
+    around = []
     for share in _SPREADS:
         radius = max(1, round(share * max(alpha.shape)))
-        inside, outside = _box(weight, radius)[..., None], _box(1 - weight, radius)[..., None]
-        front = _box(front * weight, radius) / np.maximum(inside, 1e-5)
-        back = _box(back * (1 - weight), radius) / np.maximum(outside, 1e-5)
-        unexplained = image - weight * front - (1 - weight) * back
-        front = (front + weight * unexplained).clip(0, 255)
-    soft = (alpha > 0) & (alpha < 255)
-    return np.where(soft[..., None], front.round(), image).astype(np.uint8)
+        shares = np.maximum(_box(weight, radius), 1e-5), np.maximum(_box(1 - weight, radius), 1e-5)
+        around.append((radius, *shares))
+    for channel in range(3):  # one by one: photos can be large
+        image = rgb[..., channel].astype(np.float32)
+        front = back = image
+        for radius, inside, outside in around:
+            front = _box(front * weight, radius) / inside
+            back = _box(back * (1 - weight), radius) / outside
+            unexplained = image - weight * front - (1 - weight) * back
+            front = (front + weight * unexplained).clip(0, 255)
+        out[soft, channel] = front[soft].round()
+    return out
 
 
 def _box(image: np.ndarray, radius: int) -> np.ndarray:

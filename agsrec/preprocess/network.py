@@ -39,6 +39,7 @@ def load_network() -> Network:
     file = os.path.join(find_checkpoint(EMBEDDED), f"{EMBEDDED}.onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
+    options.enable_cpu_mem_arena = False  # which would hold what is needed for a moment
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         source, target = session.get_inputs()[0].name, session.get_outputs()[0].name

@@ -13,9 +13,9 @@ from agsrec.errors import ImageError, OptionError, OutputError
 from agsrec.files import atomic_write, folder_entries, remove_leftovers
 from agsrec.images import IMAGE_SUFFIXES, encode_png
 from agsrec.lenses import Lens
-from agsrec.photos import Photo, known_photos, read_photo
+from agsrec.photos import Known, Photo, known_photos, read_photo
 from agsrec.preprocess.crops import write_crops
-from agsrec.preprocess.cuts import look_at, prepare_cuts
+from agsrec.preprocess.cuts import Cuts, look_at, prepare_cuts
 from agsrec.preprocess.doubts import doubtful_cuts, unusable_cut
 from agsrec.preprocess.exif import exif_focal
 from agsrec.preprocess.looks import Look
@@ -23,8 +23,12 @@ from agsrec.preprocess.matting import foreground_colors
 from agsrec.preprocess.recenter import Crop, crop_rgba, object_box, square_crop
 from agsrec.preprocess.remover import AUTO, require_model
 
-__all__ = ["Processed", "find_photos", "is_unfinished", "process"]
+__all__ = ["FULL_SIZE", "Processed", "find_photos", "is_unfinished", "process"]
 
+FULL_SIZE = 2048
+"""Side in pixels that results have at most, unless told otherwise."""
+
+_EFFORT = 3  # of packing; more takes as long as all the rest
 _UNFINISHED = ".unfinished"  # in `processed/` while files are being written there
 
 
@@ -64,7 +68,7 @@ def is_unfinished(folder: Path) -> bool:
 def process(
     path: str | Path,
     *,
-    size: int = 512,
+    size: int = FULL_SIZE,
     model: str = AUTO,
     border_ratio: float = 0.2,
     recenter: bool = True,
@@ -72,6 +76,10 @@ def process(
     progress: Callable[[int, int], None] | None = None,
 ) -> Processed:
     """Cut out and centre the object in a photo, or in every photo of a folder.
+
+    Results are squares with the photo's own pixels, as many as the square around the object has there, and at
+    most `size` wide; those of one folder may differ in size. One photo is in memory at a time, a few hundred
+    megabytes and 15 bytes per pixel: less than 1 GiB for 48 megapixels.
 
     Writes `processed/<name>_rgba.png`, `source/<name>.png` (the same crop with its background) and
     `processed/crops.json` into the folder, or into the folder that holds the photo. A folder without photos
@@ -84,7 +92,7 @@ def process(
 
     Args:
         path: Photo, or folder of photos.
-        size: Side of the square results in pixels.
+        size: Side of the square results in pixels, at most; larger squares are made smaller.
         model: One of `BACKGROUND_MODELS`. Transparent images keep their own alpha.
         border_ratio: Share of the result's side left free around the object's longest side.
         recenter: Centre and scale the object; otherwise the whole photo is fitted into the square.
@@ -102,51 +110,41 @@ def process(
     folder, photos, write_source = find_photos(Path(path))
     known = known_photos(folder, cameras) if write_source or cameras is not None else {}
     cuts = prepare_cuts(photos, known, model, progress)
-    results: dict[Path, bytes] = {}
+    place = folder / "processed"
     crops: dict[str, Crop] = {}
     focals: dict[str, float] = {}
     lenses: dict[str, Lens] = {}
     looks: dict[str, Look] = {}
     skipped: dict[str, str] = {}
     for done, (name, file) in enumerate(photos.items(), 1):
-        photo = read_photo(file, known.get(name))
-        alpha = cuts.alpha(name, photo)
-        reason = unusable_cut(alpha, by_hand=photo.cut_out)
-        if reason is None:
-            looks[name] = look_at(photo.rgba, alpha)
-            cut, source, crops[name] = _pictures(photo, alpha, size, border_ratio, recenter)
-            focal = exif_focal(file, crops[name].width, crops[name].height)
-            if photo.lens is not None:
-                lenses[name], focal = photo.lens, float(photo.lens.pinhole[[0, 1], [0, 1]].mean())
-            if focal is not None:
-                focals[name] = focal
-            results[folder / "processed" / f"{name}_rgba.png"] = encode_png(cut)
-            if write_source:
-                results[folder / "source" / f"{name}.png"] = encode_png(source)
+        made = _made(name, file, known.get(name), cuts, (size, border_ratio, recenter))
+        if isinstance(made, str):
+            skipped[name] = made
         else:
-            skipped[name] = reason
+            if not crops:
+                _begin(place)
+            atomic_write(place / f"{name}_rgba.png", made.cut)
+            if write_source:
+                atomic_write(folder / "source" / f"{name}.png", made.source)
+            crops[name], looks[name] = made.crop, made.look
+            focals |= {} if made.focal is None else {name: made.focal}
+            lenses |= {} if made.lens is None else {name: made.lens}
         if progress and not cuts.masks:
             progress(done, len(photos))
     if not crops:
         raise ImageError(_nothing_found(photos, skipped))
-    files = tuple(folder / "processed" / f"{name}_rgba.png" for name in crops)
-    doubtful = doubtful_cuts(looks, cuts.masks)
-    done = Processed(files, crops, focals, lenses, doubtful, skipped)
-    _write(folder, results, done, with_source=write_source)
-    return done
+    for name in skipped:
+        _forget(folder, name, source=write_source)
+    write_crops(place / "crops.json", crops, focals, lenses, without=skipped)
+    (place / _UNFINISHED).unlink(missing_ok=True)
+    files = tuple(place / f"{name}_rgba.png" for name in crops)
+    return Processed(files, crops, focals, lenses, doubtful_cuts(looks, cuts.masks), skipped)
 
 
-def _write(folder: Path, contents: Mapping[Path, bytes], done: Processed, *, with_source: bool) -> None:
-    """Write everything; `is_unfinished` tells until all of it is there."""
-    place = folder / "processed"
+def _begin(place: Path) -> None:
+    """From now on files are written; `is_unfinished` tells until all of them are there."""
     atomic_write(place / _UNFINISHED, b"")
     remove_leftovers(place)
-    for file, data in contents.items():
-        atomic_write(file, data)
-    for name in done.skipped:
-        _forget(folder, name, source=with_source)
-    write_crops(place / "crops.json", done.crops, done.focals, done.lenses, without=done.skipped)
-    (place / _UNFINISHED).unlink(missing_ok=True)
 
 
 def _nothing_found(photos: Mapping[str, Path], skipped: Mapping[str, str]) -> str:
@@ -172,21 +170,60 @@ def _forget(folder: Path, name: str, *, source: bool) -> None:
             ) from error
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What was made of one photo: two PNG files, and what is known of it."""
+
+    cut: bytes
+    source: bytes
+    crop: Crop
+    look: Look
+    focal: float | None
+    lens: Lens | None
+
+
+def _made(
+    name: str, file: Path, known: Known | None, cuts: Cuts, options: tuple[int, float, bool]
+) -> _Made | str:
+    """What one photo gives, or why it cannot be used; the photo itself is forgotten again.
+
+    Args:
+        name: Name of the view.
+        file: The photo.
+        known: What is known of it.
+        cuts: How its object is found.
+        options: `size`, `border_ratio` and `recenter` of `process`.
+    """
+    photo = read_photo(file, known)
+    alpha = cuts.alpha(name, photo)
+    reason = unusable_cut(alpha, by_hand=photo.cut_out)
+    if reason is not None:
+        return reason
+    look = look_at(photo.rgba, alpha)
+    cut, source, crop = _pictures(photo, alpha, *options)
+    if photo.lens is not None:
+        focal = float(photo.lens.pinhole[[0, 1], [0, 1]].mean())
+    else:
+        focal = exif_focal(file, crop.width, crop.height)
+    files = encode_png(cut, effort=_EFFORT), encode_png(source, effort=_EFFORT)
+    return _Made(*files, crop, look, focal, photo.lens)
+
+
 def _pictures(
     photo: Photo, alpha: np.ndarray, size: int, border_ratio: float, recenter: bool
 ) -> tuple[np.ndarray, np.ndarray, Crop]:
-    """The object [size, size, 4], black where transparent, the same with its background, and the crop."""
+    """The object [s, s, 4], black where transparent, the same with its background, and the crop."""
     height, width = alpha.shape
     crop = square_crop(
         width, height, size, box=object_box(alpha) if recenter else None, border_ratio=border_ratio
     )
-    cut = crop_rgba(np.dstack([photo.rgba[..., :3], alpha]), crop, extend=False)
+    cut = crop_rgba(photo.rgba, crop, extend=False, alpha=alpha)
     if not photo.background:
         source = crop_rgba(photo.rgba, crop, extend=False)
     else:
         # Beyond an undistorted photo its border goes on, as it does beyond any other.
-        opaque = np.dstack([photo.rgba[..., :3], np.full_like(alpha, 255)])
-        source = crop_rgba(opaque, crop, extend=True)[..., :3]
+        opaque = np.broadcast_to(np.uint8(255), alpha.shape)
+        source = crop_rgba(photo.rgba, crop, extend=True, alpha=opaque)[..., :3]
         cut[..., :3] = foreground_colors(source, cut[..., 3])
     cut[cut[..., 3] == 0] = 0
     return cut, source, crop

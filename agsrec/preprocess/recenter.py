@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from agsrec.images import premultiplied, straight
+from agsrec.images import resampled
 
 __all__ = ["Crop", "carry_intrinsics", "crop_rgba", "object_box", "square_crop"]
 
@@ -55,31 +55,48 @@ def square_crop(
 ) -> Crop:
     """The square around an object's box, whose longest side then takes `1 - border_ratio` of it.
 
-    Without a box, the whole photo in the middle of a square.
+    Without a box, the whole photo in the middle of a square. Its pixels are the photo's own, as long as they
+    are not more than `size` wide: nothing is enlarged.
     """
     x0, y0, x1, y1 = box or (0, 0, width, height)
     longest = max(x1 - x0, y1 - y0)
     side = max(1, round(longest / (1 - border_ratio))) if box else longest
     # The object is as wide as it is: integer division keeps it within half a pixel of the centre.
-    return Crop(width, height, (x0 + x1 - side) // 2, (y0 + y1 - side) // 2, side, size)
+    return Crop(width, height, (x0 + x1 - side) // 2, (y0 + y1 - side) // 2, side, min(side, size))
 
 
-def crop_rgba(rgba: np.ndarray, crop: Crop, *, extend: bool) -> np.ndarray:
+def crop_rgba(rgba: np.ndarray, crop: Crop, *, extend: bool, alpha: np.ndarray | None = None) -> np.ndarray:
     """The crop [size, size, 4] of a photo [H, W, 4] uint8.
 
     Colours are weighted with alpha, so that what is hidden does not bleed into the edges. What lies outside
     the photo is transparent, or with `extend` continues its border.
+
+    Args:
+        rgba: The photo.
+        crop: Piece to take.
+        extend: Continue the photo's border.
+        alpha: Alpha [H, W] uint8 to take instead of the photo's own.
     """
-    x1, y1 = crop.x0 + crop.side, crop.y0 + crop.side
-    inside = rgba[max(crop.y0, 0) : max(y1, 0), max(crop.x0, 0) : max(x1, 0)]
-    top, left = max(-crop.y0, 0), max(-crop.x0, 0)
-    bottom, right = crop.side - inside.shape[0] - top, crop.side - inside.shape[1] - left
+    height, width = rgba.shape[:2]
+    x0, x1 = crop.x0, crop.x0 + crop.side
+    columns = slice(max(x0, 0), max(x1, 0))
+    beside = max(-x0, 0), max(x1 - width, 0)
     kind = cv2.BORDER_REPLICATE if extend else cv2.BORDER_CONSTANT
-    square = cv2.copyMakeBorder(inside, top, bottom, left, right, kind)
+
+    def rows(top: int, end: int) -> np.ndarray:
+        """Rows of the square; of a large photo only few are copied at once."""
+        ys = np.arange(crop.y0 + top, crop.y0 + end)
+        nearest = ys.clip(0, height - 1)
+        band = rgba[nearest, columns]
+        if alpha is not None:
+            band[..., 3] = alpha[nearest, columns]
+        if not extend:
+            band[ys != nearest] = 0
+        return cv2.copyMakeBorder(band, 0, 0, *beside, kind)
+
     if crop.side == crop.size:
-        return square
-    method = cv2.INTER_AREA if crop.size < crop.side else cv2.INTER_CUBIC
-    return straight(cv2.resize(premultiplied(square), (crop.size, crop.size), interpolation=method))
+        return rows(0, crop.side)
+    return resampled(rows, (crop.side, crop.side), (crop.size, crop.size))
 
 
 def carry_intrinsics(K: Tensor, crop: Crop) -> Tensor:

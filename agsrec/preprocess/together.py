@@ -105,8 +105,8 @@ def soft_alpha(mask: Mask, rgb: np.ndarray) -> np.ndarray:
     out = np.zeros(rgb.shape[:2], dtype=np.uint8)
     x0, y0, x1, y1 = _pixels(mask.box, rgb)
     alpha = follow_edges(mask.chance, fit_within(rgb[y0:y1, x0:x1], REFINE_SIZE))
-    alpha = cv2.resize(alpha, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
-    out[y0:y1, x0:x1] = (alpha * 255).round()
+    levels = (alpha * 255).round().astype(np.uint8)
+    out[y0:y1, x0:x1] = cv2.resize(levels, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
     return out
 
 

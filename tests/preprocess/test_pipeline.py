@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from PIL import Image
 
 from agsrec.dataset import load_views
 from agsrec.errors import ImageError, OptionError, OutputError
-from agsrec.images import load_image, save_png
-from agsrec.preprocess import Crop, cuts, process, read_crops, read_focals
+from agsrec.images import encode_png, load_image, save_png
+from agsrec.photos import Photo
+from agsrec.preprocess import Crop, cuts, is_unfinished, pipeline, process, read_crops, read_focals
 
 
 def cut_out(x0: int = 60, y0: int = 20, width: int = 30, height: int = 40) -> np.ndarray:
@@ -56,17 +59,31 @@ def test_folder(photos: Path) -> None:
     images = {file for name in "abc" for file in (f"processed/{name}_rgba.png", f"source/{name}.png")}
     assert written == images | {"processed/crops.json"}
     views = load_views(photos)
-    assert views.names == ("a", "b", "c") and views.images.shape == (3, 64, 64, 4)
+    assert views.names == ("a", "b", "c") and views.images.shape == (3, 50, 50, 4)
 
 
-def test_object_is_centered_and_scaled(photos: Path) -> None:
-    result = process(photos, size=200, model="grabcut", border_ratio=0.2)
+def test_results_have_the_photos_own_pixels_up_to_a_size(photos: Path) -> None:
+    result = process(photos, size=40, model="grabcut")
+    assert {name: (crop.side, crop.size) for name, crop in result.crops.items()} == {
+        "a": (50, 40),
+        "b": (25, 25),
+        "c": (50, 40),
+    }
+    for file in result.files:
+        size = result.crops[file.name[0]].size
+        assert load_image(file)[0].shape == (size, size, 4)
+        assert load_image(photos / "source" / f"{file.name[0]}.png")[0].shape == (size, size, 4)
+
+
+@pytest.mark.parametrize("size", [2048, 20])
+def test_object_is_centered_and_scaled(photos: Path, size: int) -> None:
+    result = process(photos, size=size, model="grabcut", border_ratio=0.2)
     for file in result.files:
         rows, columns = np.nonzero(load_image(file)[0][..., 3] >= 128)
         ends = np.array([[columns.min(), columns.max() + 1], [rows.min(), rows.max() + 1]])
-        scale = result.crops[file.name[0]].scale
-        assert abs(np.ptp(ends, axis=1).max() - 160) <= scale
-        assert np.abs(ends.mean(axis=1) - 100).max() <= scale
+        side = result.crops[file.name[0]].size
+        assert abs(np.ptp(ends, axis=1).max() - 0.8 * side) <= 1
+        assert np.abs(ends.mean(axis=1) - 0.5 * side).max() <= 1
 
 
 def with_exif(path: Path, focal_35mm: int) -> None:
@@ -106,13 +123,14 @@ def test_crops_say_where_the_pixels_came_from(photos: Path) -> None:
     result = process(photos, size=64, model="grabcut")
     crops = read_crops(photos / "processed" / "crops.json")
     assert crops == result.crops
-    assert crops["a"] == Crop(160, 100, 50, 15, 50, 64)  # box 30 x 40 at (60, 20): side 40 / 0.8
+    assert crops["a"] == Crop(160, 100, 50, 15, 50, 50)  # box 30 x 40 at (60, 20): side 40 / 0.8
+    process(photos / "a.png", size=32)
     stored = json.loads((photos / "processed" / "crops.json").read_text())
-    assert stored["a"]["scale"] == 64 / 50
+    assert stored["a"]["scale"] == 32 / 50 and stored["c"]["scale"] == 1
 
 
 def test_existing_alpha_is_kept_and_source_keeps_the_background(photos: Path) -> None:
-    process(photos, size=50, model="grabcut")  # the crop of a.png has exactly that side
+    process(photos, model="grabcut")
     cut, _ = load_image(photos / "processed" / "a_rgba.png")
     expected = cut_out()[15:65, 50:100]
     expected[expected[..., 3] == 0] = 0
@@ -287,6 +305,49 @@ def test_broken_photo_writes_nothing(photos: Path) -> None:
     with pytest.raises(ImageError, match=r"z\.jpg"):
         process(photos, model="grabcut", size=32)
     assert not (photos / "processed").exists()
+
+
+def test_an_interrupted_run_says_so(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are written one by one, so that memory does not grow with their number."""
+    process(photos, model="grabcut")
+    assert not is_unfinished(photos)
+    pictures = pipeline._pictures
+
+    def stopped(photo: Photo, *options: Any) -> Any:
+        if photo.rgba[0, 0, 3] == 255:
+            raise KeyboardInterrupt  # at b.png, whose object is in the corner
+        return pictures(photo, *options)
+
+    monkeypatch.setattr(pipeline, "_pictures", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        process(photos, size=20, model="grabcut")
+    assert is_unfinished(photos)
+    assert len(load_image(photos / "processed" / "a_rgba.png")[0]) == 20
+    monkeypatch.undo()
+    process(photos, size=20, model="grabcut")
+    assert not is_unfinished(photos)
+
+
+MEASURED = """
+import resource, sys
+from agsrec.preprocess import process
+crop = process(sys.argv[1]).crops["v"]
+print(crop.side, crop.size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units")
+def test_a_photo_of_48_megapixels_takes_less_than_a_gibibyte(tmp_path: Path) -> None:
+    rgba = np.zeros((6000, 8000, 4), np.uint8)
+    rgba[:] = (200, 90, 30, 0)
+    rgba[200:5600, 300:7000, 3] = 255  # the square around it is larger than the photo
+    (tmp_path / "v.png").write_bytes(encode_png(rgba, effort=1))
+    del rgba
+    command = [sys.executable, "-c", MEASURED, str(tmp_path)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    side, size, peak_kib = map(int, printed.split())
+    assert (side, size) == (8375, 2048)
+    assert peak_kib < 2**20
 
 
 def test_unwritable_output(photos: Path) -> None:

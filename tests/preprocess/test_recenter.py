@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agsrec.cameras import Cameras
+from agsrec.images import premultiplied, straight
 from agsrec.preprocess.recenter import Crop, carry_intrinsics, crop_rgba, object_box, square_crop
 
 
@@ -30,6 +32,7 @@ def test_crop_centers_the_object(x0: int, y0: int, width: int, height: int, rati
     crop = square_crop(500, 500, size, box=(x0, y0, x0 + width, y0 + height), border_ratio=ratio)
     assert abs(crop.x0 + crop.side / 2 - (x0 + width / 2)) <= 0.5
     assert abs(crop.y0 + crop.side / 2 - (y0 + height / 2)) <= 0.5
+    assert crop.size == min(crop.side, size), "nothing is enlarged"
     longest = max(width, height) * crop.scale
     assert longest <= size + 1e-9
     # The side is whole pixels of the photo, hence half a pixel of it off at most.
@@ -37,8 +40,8 @@ def test_crop_centers_the_object(x0: int, y0: int, width: int, height: int, rati
 
 
 def test_crop_of_the_whole_photo() -> None:
-    assert square_crop(40, 20, 80, box=None, border_ratio=0.2) == Crop(40, 20, 0, -10, 40, 80)
-    assert square_crop(20, 41, 80, box=None, border_ratio=0.2) == Crop(20, 41, -11, 0, 41, 80)
+    assert square_crop(40, 20, 80, box=None, border_ratio=0.2) == Crop(40, 20, 0, -10, 40, 40)
+    assert square_crop(20, 41, 30, box=None, border_ratio=0.2) == Crop(20, 41, -11, 0, 41, 30)
 
 
 def photo(height: int = 30, width: int = 50) -> np.ndarray:
@@ -60,6 +63,27 @@ def test_crop_outside_is_transparent_or_extended() -> None:
     extended = crop_rgba(photo(), crop, extend=True)
     assert (extended[..., 3] == 255).all()
     np.testing.assert_array_equal(extended[0, 0], photo()[0, 0])
+    np.testing.assert_array_equal(extended[5:35, -3], photo()[:, -1])
+    np.testing.assert_array_equal(extended[-1, -1], photo()[-1, -1])
+
+
+@pytest.mark.parametrize("extend", [False, True])
+@pytest.mark.parametrize("size", [17, 30, 60])
+def test_a_large_photo_is_shrunk_in_bands_as_if_at_once(
+    monkeypatch: pytest.MonkeyPatch, size: int, extend: bool
+) -> None:
+    alpha = np.random.default_rng(1).integers(0, 255, (30, 50), dtype=np.uint8)
+    crop = Crop(50, 30, -5, -5, 60, size)
+    before = photo()
+    whole = crop_rgba(before, crop, extend=extend, alpha=alpha)
+    square = crop_rgba(np.dstack([photo()[..., :3], alpha]), Crop(50, 30, -5, -5, 60, 60), extend=extend)
+    once = straight(cv2.resize(premultiplied(square), (size, size), interpolation=cv2.INTER_AREA))
+    monkeypatch.setattr("agsrec.images._BAND", 7)
+    banded = crop_rgba(before, crop, extend=extend, alpha=alpha)
+    np.testing.assert_array_equal(banded, whole)
+    solid = once[..., 3] > 8  # below, colours of a pixel are a matter of rounding
+    assert np.abs(banded.astype(int) - once)[solid].max() <= 1
+    np.testing.assert_array_equal(before, photo())  # which stays as it is
 
 
 @pytest.mark.parametrize("size", [13, 100])
@@ -89,11 +113,17 @@ def test_intrinsics_follow_the_pixels() -> None:
     y, x = np.mgrid[:90, :120] + 0.5
     spot = 250 * np.exp(-((x - u) ** 2 + (y - v) ** 2) / 18)
     rgba = np.dstack([spot, spot, spot, np.full_like(spot, 255)]).astype(np.uint8)
-    for crop in (Crop(120, 90, 50, 10, 60, 240), Crop(120, 90, -10, -20, 140, 70)):
+    crops = [Crop(120, 90, 50, 10, 60, 240), Crop(120, 90, -10, -20, 140, 70)]
+    crops += [Crop(120, 90, 50, 10, 60, 60), Crop(120, 90, -10, -20, 140, 140)]  # at full scale
+    for crop in crops:
         cut = crop_rgba(rgba, crop, extend=True)[..., 0].astype(float)
         rows, columns = np.mgrid[: crop.size, : crop.size] + 0.5
         seen = np.array([(cut * columns).sum(), (cut * rows).sum()]) / cut.sum()
         carried = Cameras(viewmat[None], carry_intrinsics(K, crop)[None], crop.size, crop.size)
         assert np.abs(seen - carried.project(point)[0][0, 0].numpy()).max() < 0.05 * max(1, crop.scale)
+        if crop.scale == 1:
+            torch.testing.assert_close(
+                carry_intrinsics(K, crop), K - torch.tensor([[0, 0, crop.x0], [0, 0, crop.y0], [0, 0, 0]])
+            )
     batch = carry_intrinsics(K.expand(2, 5, 3, 3), Crop(120, 90, 50, 10, 60, 240))
     assert batch.shape == (2, 5, 3, 3)
