@@ -14,6 +14,7 @@ from agsrec.bounds import Bounded, Count, Filled, NonNegative, Positive, Range, 
 __all__ = [
     "PRESETS",
     "RESOLUTIONS",
+    "RESOLUTION_RANGE",
     "WORKING_SIZE",
     "DensifyConfig",
     "ExposureConfig",
@@ -363,6 +364,9 @@ PAPER = FitConfig(
 )
 
 PRESETS: dict[PresetName, FitConfig] = {"fast": FAST, "quality": QUALITY, "paper": PAPER}
+
+RESOLUTION_RANGE = (32, 2048)
+"""What a fit can be asked to end with; pixels of the longer side."""
 
 RESOLUTIONS: dict[PresetName, int] = {"fast": 512, "quality": 512, "paper": 256}
 """Longer side in pixels at which a preset ends, unless told otherwise, where the photos have that many."""

@@ -23,9 +23,9 @@ from agsrec.cameras import Z_UP_TO_Y_UP, Cameras
 from agsrec.config import WORKING_SIZE
 from agsrec.errors import CameraError, OptionError, SceneError
 from agsrec.files import folder_entries
-from agsrec.full_size import FullSizeViews
 from agsrec.photos import Known, notes_of
 from agsrec.view_files import (
+    FullSizeViews,
     choose_names,
     image_path,
     load_files,

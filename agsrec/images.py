@@ -178,7 +178,7 @@ def _to_rgba(image: Image.Image) -> np.ndarray:
     out = np.empty((image.height, image.width, 4), dtype=np.uint8)
     for top in range(0, image.height, _BAND):
         band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
-        out[top : top + _BAND] = (band if has_alpha else band.convert("RGB")).convert("RGBA")
+        out[top : top + _BAND] = np.asarray((band if has_alpha else band.convert("RGB")).convert("RGBA"))
     return out
 
 

@@ -8,17 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agsrec.camera_files import read_cameras_json
+from agsrec.config import RESOLUTION_RANGE
 from agsrec.errors import CameraError, ImageError, OptionError, SceneError
 from agsrec.files import read_bytes
 from agsrec.ply import read_ply
-from agsrec.view_files import load_views
+from agsrec.view_files import FullSizeViews, load_views
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.gaussians import Gaussians
     from agsrec.views import Views
 
-__all__ = ["FITTED_SPLAT", "SHOWN_SPLAT", "fitted_size", "load_fitted", "load_shown", "load_splat"]
+__all__ = [
+    "FITTED_SPLAT",
+    "SHOWN_SPLAT",
+    "fitted_size",
+    "load_fitted",
+    "load_full_size",
+    "load_shown",
+    "load_splat",
+]
 
 SHOWN_SPLAT = "splat.ply"
 """The scene for viewers, see `agsrec.export.viewer_splat.thickened_for_viewers`."""
@@ -87,7 +96,7 @@ def load_shown(folder: Path) -> tuple[Gaussians, Views, Cameras]:
 
 
 def _load_photos(folder: Path) -> tuple[Views, Cameras]:
-    views = load_views(folder / "views", allow_blank=True)
+    views = load_views(folder / "views", allow_blank=True, size=RESOLUTION_RANGE[1])
     listed = read_cameras_json(folder / "cameras.json", views.width, views.height)
     missing = [name for name in listed.names if name not in views.names]
     if missing:
@@ -95,3 +104,9 @@ def _load_photos(folder: Path) -> tuple[Views, Cameras]:
             f"{folder / 'views'} lacks the photo of view {missing[0]}; reconstruct the object again"
         )
     return views[[views.names.index(name) for name in listed.names]], listed.cameras
+
+
+def load_full_size(folder: Path, views: Views) -> FullSizeViews | None:
+    """The photos of a finished reconstruction at their own sizes; None where its views are all there is."""
+    files = tuple(folder / "photos" / f"{name}_rgba.png" for name in views.names)
+    return FullSizeViews(files, views.names) if all(os.path.isfile(file) for file in files) else None

@@ -20,8 +20,8 @@ from agsrec.config import WORKING_SIZE, FitConfig
 from agsrec.dataset import Scene
 from agsrec.errors import ImageError, OptionError
 from agsrec.files import folder_entries
-from agsrec.full_size import FullSizeViews
 from agsrec.images import IMAGE_SUFFIXES, load_image, resized
+from agsrec.view_files import FullSizeViews
 from agsrec.views import Views
 
 __all__ = [

@@ -113,3 +113,40 @@ def test_paper_is_the_published_schedule() -> None:
     assert rates.means * rates.means_decay == pytest.approx(2e-5)
     loss = config.loss
     assert (loss.mse, loss.mask, loss.l1_ssim, loss.ramp) == (10_000, 1000, 0, True)
+
+
+# -------------------------------------------------------------------- resolution
+
+
+def test_a_fit_that_ends_larger_has_one_more_stage_and_more_gaussians() -> None:
+    for name in ("fast", "quality"):
+        config = PRESETS[name]
+        for size in (257, 512, 1024, 2048):
+            larger = config.at_resolution(size)
+            assert larger.rounds[:-1] == config.rounds[:-1]
+            before, after = config.rounds[-1], larger.rounds[-1]
+            assert after.stages[:-1] == before.stages and after.stages[-1].size == size
+            assert 0 < after.stages[-1].iterations <= before.stages[-1].iterations
+            assert before.max_points < after.max_points <= 4 * before.max_points
+            assert larger.fitted_size(4000, 4000) == size
+            assert replace(larger, rounds=config.rounds) == config, "nothing else changes"
+        assert config.at_resolution(256) == config
+
+
+def test_the_time_of_an_added_stage_is_bounded() -> None:
+    """Pixels rendered, which is what time goes with."""
+
+    def pixels(config: FitConfig) -> int:
+        return sum(s.iterations * s.size**2 for plan in config.rounds for s in plan.stages)
+
+    for name in ("fast", "quality"):
+        at_256, at_512 = (pixels(PRESETS[name].at_resolution(size)) for size in (256, 512))
+        assert at_512 <= 2.2 * at_256
+
+
+def test_a_fit_that_ends_smaller_draws_nothing_larger() -> None:
+    config = PRESETS["fast"].at_resolution(48)
+    sizes = [[stage.size for stage in plan.stages] for plan in config.rounds]
+    assert sizes == [[32, 48], [48], [48, 48, 48]]
+    assert config.iterations == PRESETS["fast"].iterations
+    assert config.rounds[-1].max_points == PRESETS["fast"].rounds[-1].max_points

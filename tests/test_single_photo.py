@@ -65,14 +65,22 @@ def test_photo_without_an_object(tmp_path: Path) -> None:
 def test_assumed_camera(tmp_path: Path) -> None:
     write_photo(tmp_path / "mug.png")
     scene = photo_scene(tmp_path / "mug.png", fov_deg=60.0, elevation_deg=25.0)
-    assert scene.name == "mug" and scene.truth is None and scene.cameras.width == 512
+    assert scene.name == "mug" and scene.truth is None and scene.cameras.width == 72
     elevation, azimuth, radius = scene.cameras.spherical()
     assert float(elevation) == pytest.approx(-25.0, abs=1e-3)  # above, in the sign of `Cameras`
     assert float(azimuth) == pytest.approx(0.0, abs=1e-3) and float(radius) == pytest.approx(1.85, abs=1e-5)
-    assert scene.cameras.focal_lengths[0].tolist() == pytest.approx([256 / math.tan(math.pi / 6)] * 2)
+    assert scene.cameras.focal_lengths[0].tolist() == pytest.approx([36 / math.tan(math.pi / 6)] * 2)
     usual = photo_scene(tmp_path / "mug.png").cameras
     assert float(usual.spherical()[0]) == pytest.approx(-10.0, abs=1e-3)
-    assert float(usual.focal_lengths[0, 0]) == pytest.approx(256 / math.tan(math.radians(20.0)))
+    assert float(usual.focal_lengths[0, 0]) == pytest.approx(36 / math.tan(math.radians(20.0)))
+
+
+def test_the_photo_is_kept_at_its_own_size(tmp_path: Path) -> None:
+    write_photo(tmp_path / "mug.png")
+    assert photo_scene(tmp_path / "mug.png").full_size is None, "the view is all there is"
+    scene = photo_scene(tmp_path / "mug.png", size=24)
+    assert scene.views.width == scene.cameras.width == 24 and scene.full_size is not None
+    torch.testing.assert_close(scene.full_size[0], load_photo(tmp_path / "mug.png").images[0])
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class Mesh:
     """Make the textured mesh of a finished reconstruction."""
 
     result: tyro.conf.Positional[Path]
-    """Folder of the reconstruction, with its splat, cameras.json and views/."""
+    """Folder of the reconstruction, with its splat, cameras.json, views/ and, where there are some, photos/."""
     mesh_format: MeshFormat = "glb"
     """glb: one file, the texture inside; obj: mesh.obj, mesh.mtl and mesh.png."""
     output: Path | None = None
@@ -43,13 +43,16 @@ class Mesh:
         from agsrec.export.mesh_results import save_mesh
         from agsrec.files import prepare_folder
         from agsrec.mesh import make_mesh
-        from agsrec.result_files import load_fitted
+        from agsrec.result_files import load_fitted, load_full_size
 
         gaussians, views, cameras = load_fitted(self.result)
+        photos = load_full_size(self.result, views)
         folder = self.result if self.output is None else self.output
         prepare_folder(folder)
         prior = prior_or_none(self.prior)
         with console.status("making the mesh"):
-            made = make_mesh(gaussians, views, cameras, self.mesh, prior=prior, device=self.device)
+            made = make_mesh(
+                gaussians, views, cameras, self.mesh, prior=prior, device=self.device, photos=photos
+            )
             file, figures = save_mesh(folder, made, gaussians, views, cameras, kind=self.mesh_format)
         say(console, mesh_sentence(file, figures))

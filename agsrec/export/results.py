@@ -28,11 +28,14 @@ from agsrec.ply import write_ply
 from agsrec.result_files import FITTED_SPLAT, SHOWN_SPLAT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agsrec.dataset import Scene
     from agsrec.mesh import MeshResult
     from agsrec.names import MeshFormat, SplatFormat
     from agsrec.outliers import Correction
     from agsrec.reconstruction import Reconstruction
+    from agsrec.view_files import FullSizeViews
     from agsrec.views import Views
 
 __all__ = ["save_results"]
@@ -79,6 +82,7 @@ def save_results(
     if splat_format == "spz":
         write_spz(folder / "splat.spz", shown)
     files = _write_views(result.views, folder / "views")
+    _write_full_size(result.views.names, None if scene is None else scene.full_size, folder / "photos")
     save_camera_exports(folder / "export", ExportInput(result.cameras, files, result.gaussians))
     inputs = result.views.composited(torch.ones(3))
     renders = rendered_on_white(result.gaussians, result.cameras, exposures=result.exposures)
@@ -145,7 +149,10 @@ def _used_part(scene: Scene, result: Reconstruction) -> Scene:
     if len(used) == len(scene.views):
         return scene
     truth = None if scene.truth is None else scene.truth[used]
-    return replace(scene, views=scene.views[used], cameras=scene.cameras[used], truth=truth)
+    full_size = None if scene.full_size is None else scene.full_size.select(result.views.names)
+    return replace(
+        scene, views=scene.views[used], cameras=scene.cameras[used], truth=truth, full_size=full_size
+    )
 
 
 def _extras(result: Reconstruction, scene: Scene | None) -> dict[str, dict[str, Any]]:
@@ -201,6 +208,17 @@ def _write_views(views: Views, folder: Path) -> list[str]:
     for file, image in zip(files, pixels, strict=True):
         save_png(folder / file, image)
     return files
+
+
+def _write_full_size(names: Sequence[str], full_size: FullSizeViews | None, folder: Path) -> None:
+    """The same at their own sizes, where these are larger, for meshes that are made later."""
+    files = [folder / f"{name}_rgba.png" for name in names]
+    if full_size is not None:
+        for index, file in enumerate(files):
+            atomic_write(file, full_size.png(index))
+        return
+    for file in files:  # of an earlier run
+        file.unlink(missing_ok=True)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

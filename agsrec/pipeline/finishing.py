@@ -15,10 +15,10 @@ from agsrec.pipeline.desk import STORE_FOLDER, Desk
 
 if TYPE_CHECKING:
     from agsrec.dataset import Scene
-    from agsrec.full_size import FullSizeViews
     from agsrec.mesh import MeshResult
     from agsrec.pipeline.photos import Posed
     from agsrec.reconstruction import Reconstruction
+    from agsrec.view_files import FullSizeViews
 
 __all__ = ["Exported", "export_result", "make_textured_mesh", "save_results"]
 

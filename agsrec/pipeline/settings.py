@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agsrec.config import PRESETS, RESOLUTIONS, WORKING_SIZE, FitConfig, PresetName
+from agsrec.config import PRESETS, RESOLUTION_RANGE, RESOLUTIONS, WORKING_SIZE, FitConfig, PresetName
 from agsrec.errors import OptionError
 from agsrec.mesh.config import MeshConfig
 from agsrec.names import BackgroundName, DeviceName, MeshFormat, MethodName, SplatFormat
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["PhotoFolder", "Posing", "Settings"]
 
 _SEEDS = 2**63
-_RESOLUTION_RANGE = (32, 2048)  # pixels
 _SMALL = 256  # longer side in pixels of photos that presets show whole
 
 
@@ -104,7 +103,7 @@ class Settings:
         if not 0 <= self.seed < _SEEDS:
             raise OptionError(f"--seed must be between 0 and 2**63 - 1, not {self.seed}")
 
-        low, high = _RESOLUTION_RANGE
+        low, high = RESOLUTION_RANGE
         if self.resolution is not None and not low <= self.resolution <= high:
             raise OptionError(f"--resolution must be between {low} and {high} pixels, not {self.resolution}")
         if self.num_points is not None and self.num_points < 1:
