@@ -25,7 +25,7 @@ class Mesh:
     """Make the textured mesh of a finished reconstruction."""
 
     result: tyro.conf.Positional[Path]
-    """Folder of the reconstruction, with its splat, cameras.json, views/ and, where there are some, photos/."""
+    """Folder of the reconstruction, with its splat, cameras.json, views/ and, where it has them, photos/."""
     mesh_format: MeshFormat = "glb"
     """glb: one file, the texture inside; obj: mesh.obj, mesh.mtl and mesh.png."""
     output: Path | None = None

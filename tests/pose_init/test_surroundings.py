@@ -10,16 +10,17 @@ import torch
 
 from agsrec.cameras import CAMERA_DISTANCE
 from agsrec.errors import OptionError
-from agsrec.images import save_png
+from agsrec.images import load_image, resized, save_png
 from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.pose_init import PoseEstimate, auto, initialize
 from agsrec.pose_init.originals import originals_digests, whole_photos
 from agsrec.preprocess import carry_intrinsics, process, read_crops
 from agsrec.view_files import load_views
-from tests.matching.tabletop import FOCAL, VIEW, cameras_around, photographed
+from tests.matching.tabletop import FOCAL, cameras_around, photographed
 
 NAMES = ("a", "b", "c")
 AZIMUTHS = [0.0, 80.0, 200.0]
+SIDE = 512  # of the views, as it usually is
 
 
 def cut_out(folder: Path, *, turntable: bool) -> Path:
@@ -27,7 +28,8 @@ def cut_out(folder: Path, *, turntable: bool) -> Path:
     for name, photo in zip(NAMES, photographed(cameras_around(AZIMUTHS), turntable=turntable), strict=True):
         save_png(folder / f"{name}.png", photo[..., :3])
         save_png(folder / "masks" / f"{name}.png", photo[..., 3])
-    process(folder, size=VIEW)
+    for file in process(folder).files:  # these photos are tiny
+        save_png(file, resized(load_image(file)[0], SIDE, SIDE))
     return folder
 
 
@@ -47,8 +49,9 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 def posed(folder: Path) -> PoseEstimate:
     """The estimate with known focal lengths."""
     crops = read_crops(folder / "processed" / "crops.json")
-    focals = [FOCAL * crops[name].scale for name in NAMES]
-    return initialize(load_views(folder), "auto", device="cpu", focal=focals, folder=folder, refine=False)
+    views = load_views(folder)
+    focals = [FOCAL * views.width / crops[name].side for name in NAMES]
+    return initialize(views, "auto", device="cpu", focal=focals, folder=folder, refine=False)
 
 
 @pytest.mark.usefixtures("plain")
@@ -95,9 +98,11 @@ def test_what_is_left_of_the_photos_is_used(walked: Path, tmp_path: Path) -> Non
     assert originals_digests(folder) != before
     left = whole_photos(views, folder)
     assert left is not None
-    assert [w.rgb.shape for w in left] == [(VIEW, VIEW, 3), (400, 480, 3), (VIEW, VIEW, 3)]
+    sides = [crop.size for crop in read_crops(folder / "processed" / "crops.json").values()]
+    assert len({*sides, views.width}) > 1, "cut-outs and views differ in size"
+    assert [len(w.rgb) for w in left] == [sides[0], 400, sides[2]]
     for now, then in zip(left, found, strict=True):
-        middle = torch.tensor([VIEW / 2, VIEW / 2]).numpy()
+        middle = torch.tensor([views.width / 2, views.width / 2]).numpy()
         assert now.away(middle) == pytest.approx(then.away(middle), abs=1e-6)
     (folder / "source" / "a.png").unlink()
     assert whole_photos(views, folder) is None and whole_photos(views, None) is None
