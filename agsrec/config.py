@@ -368,5 +368,9 @@ PRESETS: dict[PresetName, FitConfig] = {"fast": FAST, "quality": QUALITY, "paper
 RESOLUTION_RANGE = (32, 2048)
 """What a fit can be asked to end with; pixels of the longer side."""
 
-RESOLUTIONS: dict[PresetName, int] = {"fast": 512, "quality": 512, "paper": 256}
-"""Longer side in pixels at which a preset ends, unless told otherwise, where the photos have that many."""
+RESOLUTIONS: dict[PresetName, int] = {"fast": 256, "quality": 256, "paper": 256}
+"""Longer side in pixels at which a preset ends, unless told otherwise, where the photos have that many.
+
+More makes scenes sharper from where the photos are, and takes half as long again at 512; views that nobody
+photographed come out no better by it on real photos.
+"""

@@ -67,5 +67,6 @@ def cut_out_copy(folder: Path, copy: Path, count: int, first: int) -> Wild:
     names = [file.stem for file in chosen if file.stem in crops]
     views = load_views(copy, names)
     cameras = listed.cameras[[listed.names.index(name) for name in names]]
-    Ks = torch.stack([carry_intrinsics(K, crops[name]) for K, name in zip(cameras.Ks, names, strict=True)])
+    shown = [replace(crops[name], size=views.width) for name in names]
+    Ks = torch.stack([carry_intrinsics(K, crop) for K, crop in zip(cameras.Ks, shown, strict=True)])
     return Wild(copy, views, replace(cameras, Ks=Ks, width=views.width, height=views.height))

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from agsrec.camera_files import read_photo_cameras, write_cameras_json
+from agsrec.camera_files import FORMAT_SIZE, read_photo_cameras, write_cameras_json
 from agsrec.errors import CameraError
 from agsrec.preprocess import carry_intrinsics, read_crops
 
@@ -35,13 +35,13 @@ def main(source: Path, folder: Path) -> None:
     chosen = listed.cameras[[listed.names.index(name) for name in names]]
 
     # The poses may have been made at another resolution; then the crop changes the intrinsics.
+    # Crops have as many pixels as their photos had there; one size for all is as good.
     Ks = []
     for index, name in enumerate(names):
-        crop = crops[name]
+        crop = replace(crops[name], size=FORMAT_SIZE)
         photo = chosen[index].resized(crop.width, crop.height)
         Ks.append(carry_intrinsics(photo.Ks[0], crop))
-    size = crops[names[0]].size
-    cropped = replace(chosen, Ks=torch.stack(Ks), width=size, height=size)
+    cropped = replace(chosen, Ks=torch.stack(Ks), width=FORMAT_SIZE, height=FORMAT_SIZE)
 
     # Object at the origin, +y up, mean distance 1.85; the pictures stay the same.
     write_cameras_json(folder / "cameras.json", cropped.normalized(), names)

@@ -93,12 +93,12 @@ def test_process_script(tmp_path: Path) -> None:
     photo = np.zeros((40, 60, 4), np.uint8)
     photo[10:30, 20:45] = (200, 50, 20, 255)
     save_png(tmp_path / "in" / "shoe.png", photo)
-    command = [sys.executable, str(ROOT / "process.py"), str(tmp_path / "in"), "--size", "64"]
+    command = [sys.executable, str(ROOT / "process.py"), str(tmp_path / "in"), "--size", "24"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     made = tmp_path / "in" / "processed" / "shoe_rgba.png"
     with Image.open(made) as image:
-        assert image.size == (64, 64) and image.mode == "RGBA"
+        assert image.size == (24, 24) and image.mode == "RGBA"
     assert str(made) in done.stdout and (tmp_path / "in" / "source" / "shoe.png").exists()
 
 
@@ -229,7 +229,7 @@ BAD_SCENES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "empty file": (image(lambda _: b""), ["002_rgba.png", "not an image"]),
     "bomb": (image(bomb), ["002_rgba.png", "megapixels", "scale the image down"]),
     "empty mask": (pixels((48, 48), 0), ["002_rgba.png", "mask is empty", "cut it out again"]),
-    "other size": (pixels((40, 48), 255), ["002_rgba.png", "48 x 40", "48 x 48", "--size"]),
+    "other size": (pixels((40, 48), 255), ["002_rgba.png", "48 x 40", "48 x 48", "only square images"]),
     "truth lacks a view": (
         lambda s: edit(s / "cameras_gt.json", lambda c: c.pop("004")),
         ["cameras_gt.json", "lacks view 004", "remove the file"],
@@ -258,6 +258,8 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "elevation beside cameras": (["--elevation", "10"], ["--elevation", "without cameras.json"]),
     "no such prior": (["--prior", "nowhere"], ["nowhere", "no such model folder"]),
     "no data": (["--data", "nowhere"], ["nowhere", "does not exist", "--data"]),
+    "small resolution": (["--resolution", "31"], ["--resolution", "between 32 and 2048", "31"]),
+    "large resolution": (["--resolution", "2049"], ["--resolution", "between 32 and 2048", "2049"]),
     "no points": (["--num_pts", "0"], ["--num_pts", "at least 1"]),
     "negative points": (["--num-pts", "-5"], ["--num_pts", "at least 1"]),
     "unknown preset": (["--preset", "best"], ["--preset", "'best'", "fast", "quality", "paper"]),

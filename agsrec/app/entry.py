@@ -49,8 +49,8 @@ class App:
     """Diffusion model that judges views nobody photographed: a folder, a name in checkpoints/, a hub id, or
     none."""
     resolution: int | None = None
-    """Longer side in pixels of the pictures that fits end with, 32 to 2048; by default as the photos have, up
-    to 512."""
+    """Longer side in pixels of the pictures that fits end with, 32 to 2048; 256 by
+    default, or what the photos have if that is less."""
     background_model: str = "auto"
     """What cuts the object out of photos: "auto", "u2netp" (the embedded model), another model of rembg, or
     "grabcut"."""

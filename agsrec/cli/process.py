@@ -20,8 +20,8 @@ class Process:
 
     path: tyro.conf.Positional[Path]
     """Photo, or folder of photos."""
-    size: int = 512
-    """Side of the square results in pixels."""
+    size: int = 2048
+    """Side of the square results in pixels, at most: they have the photo's own pixels, and as many of them."""
     model: str = "auto"
     """What removes the background: "auto" (BiRefNet if its file is here, else the embedded model), "u2netp"
     (the embedded model), another model of rembg, or "grabcut"."""

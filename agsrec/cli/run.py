@@ -48,8 +48,8 @@ class Run:
     preset: PresetName = "fast"
     """Schedule: fast, quality, or paper (as published)."""
     resolution: int | None = None
-    """Longer side in pixels of the pictures that the fit ends with, 32 to 2048; by default as the photos
-    have, up to 512 (paper: 256), and as --fit says where that gives rounds of its own."""
+    """Longer side in pixels of the pictures that the fit ends with, 32 to 2048; 256 by
+    default, or what the photos have if that is less. More makes the scene sharper and takes longer."""
     num_pts: int | None = None
     """Gaussians to grow to, instead of the schedule's number."""
     prior: str = EMBEDDED_PRIOR
@@ -63,7 +63,7 @@ class Run:
     init_file: Path | None = None
     """Camera file for --init file: a cameras.json, a transforms.json or a folder with a COLMAP model."""
     init_focal: float | None = None
-    """Focal length in pixels of the cut-out images, for the initialiser, if known."""
+    """Focal length in pixels of the views (the cut-out images, 512 wide if they are wider), if known."""
     background: BackgroundName | None = None
     """For --init auto: static if what is around the object stood still with it, as where you walked around a
     table, and is to be matched too; moving if not, as on a turntable; or auto, the default, to find out."""

@@ -47,7 +47,7 @@ class Posing:
         method: Initialiser; see `agsrec.initialize`.
         model: Its checkpoint: a folder, a name in `checkpoints/`, or a hub id; its usual one by default.
         file: Camera file, for the method `file`.
-        focal: Focal length in pixels of the cut-out photos, if known.
+        focal: Focal length in pixels of the views, which are the cut-out photos at one size, if known.
         background: For `auto`: whether what the photos show around the object stood still with it.
     """
 
