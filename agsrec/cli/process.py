@@ -21,7 +21,7 @@ class Process:
     path: tyro.conf.Positional[Path]
     """Photo, or folder of photos."""
     size: int = 2048
-    """Side of the square results in pixels, at most: they have the photo's own pixels, and as many of them."""
+    """Side of the square results in pixels, at most: they have the photo's own pixels."""
     model: str = "auto"
     """What removes the background: "auto" (BiRefNet if its file is here, else the embedded model), "u2netp"
     (the embedded model), another model of rembg, or "grabcut"."""
