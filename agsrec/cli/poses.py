@@ -38,8 +38,8 @@ class Poses:
     file: Path | None = None
     """For the method file: a cameras.json, a transforms.json, or a folder with a COLMAP model."""
     focal: float | None = None
-    """Focal length in pixels of the views (the cut-outs, 512 wide if they are wider); else from the photos' EXIF
-    data, or estimated."""
+    """Focal length in pixels of the views (the cut-outs, 512 wide if they are wider); else from the photos'
+    EXIF data, or estimated."""
     background: BackgroundName = "auto"
     """For the method auto: static if what is around the object stood still with it, as where you walked
     around a table, and is to be matched too; moving if not, as on a turntable. auto finds out."""
