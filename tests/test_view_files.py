@@ -12,8 +12,9 @@ from agsrec.errors import ImageError, ShapeError
 from agsrec.images import resized, save_png
 from agsrec.pipeline import Settings
 from agsrec.pipeline.desk import Desk
-from agsrec.pipeline.finishing import make_textured_mesh
+from agsrec.pipeline.finishing import make_textured_mesh, save_results
 from agsrec.pipeline.run import reconstruct
+from agsrec.result_files import load_fitted, load_full_size
 from agsrec.store import Store
 from agsrec.view_files import FullSizeViews, find_view_files, load_files
 from tests.tiny import NAMES, tiny_config, write_scene
@@ -95,6 +96,22 @@ def test_hidden_colours_do_not_bleed_into_smaller_views(tmp_path: Path) -> None:
     seen = image[..., 3] > 0.04
     assert float(image[seen][:, 0].max()) < 0.01
     assert float(image[..., 3].mean()) == pytest.approx(31**2 / 60**2, abs=2e-3), "areas are kept"
+
+
+def test_a_result_keeps_the_photos_for_later_meshes(tmp_path: Path) -> None:
+    write_scene(tmp_path / "s")
+    scene = load_scene(tmp_path, "s", size=24)
+    settings = Settings(fit=tiny_config(2, size=24))
+    result = reconstruct(scene.views, scene.cameras, settings)
+    save_results(result, tmp_path / "out", scene)
+    gaussians, views, cameras = load_fitted(tmp_path / "out")
+    kept = load_full_size(tmp_path / "out", views)
+    assert len(gaussians) and views.width == cameras.width == 24 and kept is not None
+    assert scene.full_size is not None and kept.names == NAMES
+    for stored, given in zip(kept, scene.full_size, strict=True):
+        assert torch.equal(stored, given)
+    save_results(result, tmp_path / "out", replace(scene, full_size=None))
+    assert load_full_size(tmp_path / "out", views) is None, "those of an earlier result are gone"
 
 
 def test_other_shapes_must_be_equal(tmp_path: Path) -> None:

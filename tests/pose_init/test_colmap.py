@@ -146,3 +146,5 @@ def test_photos_with_their_background(tmp_path: Path) -> None:
     found = photos_to_match(views, tmp_path)
     assert found.names == views.names and found.masks.min() == 1
     assert [(image[..., :3].unique() * 255).round().tolist() for image in found.images] == [[40], [80]]
+    save_png(tmp_path / "source" / "001.png", np.full((3 * SIZE, 3 * SIZE, 3), 80, np.uint8))
+    assert torch.equal(photos_to_match(views, tmp_path).images, found.images), "it has the photo's own pixels"
