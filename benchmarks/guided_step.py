@@ -39,13 +39,13 @@ _WARMUP = 5  # steps, in which kernels are loaded and caches fill
 
 
 def guided_round(preset: PresetName, size: int, steps: int, nearest: int) -> FitConfig:
-    """The guided round of a preset alone, at one size, with the prior in every step."""
+    """The guided round of a preset alone, at one size, with the prior in every step, near photos too."""
     config = PRESETS[preset]
     plan = next(r for r in config.rounds if r.guided)
     return replace(
         config,
         rounds=(replace(plan, stages=(Stage(size, steps + _WARMUP),)),),
-        guidance=replace(config.guidance, interval=1, stop=1.0, nearest=nearest),
+        guidance=replace(config.guidance, interval=1, stop=1.0, nearest=nearest, full_angle=0.0),
         log_interval=1,
     )
 
@@ -76,7 +76,9 @@ def guidance_alone(
 
     def judge() -> None:
         args = guidance, config.guidance, gaussians, fitted.cameras, center, 0.5, generator
-        guidance_loss(*args).backward()
+        judged = guidance_loss(*args)
+        assert judged is not None
+        judged.backward()
 
     return timed(judge, seconds=seconds)
 
