@@ -125,6 +125,7 @@ def test_pose_search(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         ("guided_step.py", ["nowhere", "--device", "cpu"], "error: unknown category 'nowhere'"),
         ("dust3r_cost.py", ["--network", "nowhere.json"], "error: nowhere.json: no such file"),
+        ("between_photos.py", ["nowhere"], "nowhere has neither transforms.json nor cameras.json"),
         ("pose_search.py", [], "error: name a folder with ground truth, or use --random"),
     ],
 )
@@ -140,6 +141,18 @@ def test_gpu_without_cuda(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == "error: this needs a CUDA device, and PyTorch sees none here\n"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_between_photos(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    options = ["--views", "3", "--size", "16", "--variants", "nothing", "all", "--json", str(file)]
+    done = run("between_photos.py", str(ROOT / "data" / "demo" / "toy"), *options)
+    assert done.returncode == 0, done.stderr
+    records = json.loads(file.read_text())
+    assert [r["variant"] for r in records] == ["nothing", "all"]
+    assert all(8 < r["psnr"] < 40 and r["pair_error_deg"] > 0 for r in records)
+    assert records[0]["psnr"] != records[1]["psnr"]
 
 
 @pytest.mark.slow
