@@ -30,10 +30,7 @@ from agsrec.matching import (
     Arrangement,
     Correspondences,
     EpipolarTerm,
-    Features,
     Hypothesis,
-    Matcher,
-    PairMatches,
     Rig,
     Spread,
     Votes,
@@ -41,23 +38,21 @@ from agsrec.matching import (
     adjust_bundle,
     belief_in,
     consistent_matches,
-    describe_views,
     find_oddities,
     largest_turn,
     load_matcher,
-    match_features,
     pair_hypotheses,
     supporting_matches,
     tracks_of,
 )
 from agsrec.pose_init.estimate import Alternative, PoseEstimate
+from agsrec.pose_init.look import Look, look_at, with_principal_points
 from agsrec.pose_init.nview.angles import angles_from_rotations
 from agsrec.pose_init.nview.consensus import agreed_azimuths, mean_energies, pair_energies
 from agsrec.pose_init.nview.initializer import initialize_nview
 from agsrec.pose_init.nview.placement import place
-from agsrec.pose_init.nview.reading import Reading, read_views
+from agsrec.pose_init.nview.reading import Reading
 from agsrec.pose_init.odd import left_in, lens_guesses, set_right, with_oddities
-from agsrec.pose_init.principal import principal_offsets
 from agsrec.pose_init.refine import look_again, refine_estimate
 from agsrec.pose_init.spread import for_all
 from agsrec.pose_init.surroundings import Evidence, all_tied, gather_evidence, standing_agreement
@@ -73,8 +68,6 @@ __all__ = ["initialize_auto"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_PAIRS = 45  # that are matched: those of ten views
-_SHARED_DEG = 75.0  # views farther apart share too little to be matched
 _ZOOMS = (0.6, 0.8, 1.0, 1.3, 1.7, 2.3, 3.1)  # of the network's focal length, which knows 25 to 55 degrees
 _TRUSTS = (0.6, 0.2)  # what a nat of the network counts beside the matches'
 _TREES = 12  # random starts by which zooms are compared
@@ -147,7 +140,7 @@ def initialize_auto(
         alone = initialize_nview(views, model=model, device=device, focal=known, refine=refine, seed=seed)
         return for_all(alone, _places(order))
     memory = Memory() if memory is None else memory
-    look = _look_at(views, model, matcher, target, memory)
+    look = look_at(views, model, matcher, target, memory)
     lenses = lens_guesses(look.reading, known)
     oddities = find_oddities(views, look.features, look.found, matcher, lenses)
     kept = left_in(len(views), oddities)
@@ -155,10 +148,10 @@ def initialize_auto(
         raise CameraError("the photos are all the same picture; use photos from different sides")
     if oddities:
         known = None if known is None else known[kept]
-        look = _look_at(set_right(views, oddities)[kept], model, matcher, target, memory)
+        look = look_at(set_right(views, oddities)[kept], model, matcher, target, memory)
     if any(odd.kind == "turned" for odd in oddities):
         folder = None  # whose photos were not turned back
-    look = _with_principal_points(look, folder)
+    look = with_principal_points(look, folder)
     evidence = gather_evidence(
         look.views, look.reading, look.found, background=background, folder=folder, known=known
     )
@@ -166,9 +159,7 @@ def initialize_auto(
     return for_all(with_oddities(estimate, len(views), oddities), _places(order))
 
 
-def _estimated(
-    look: _Look, evidence: Evidence, known: Tensor | None, refine: bool, seed: int
-) -> PoseEstimate:
+def _estimated(look: Look, evidence: Evidence, known: Tensor | None, refine: bool, seed: int) -> PoseEstimate:
     """Cameras of views that belong together, by all that is seen of them."""
     views, search = look.views, _Search(look.views, look.reading, evidence, known)
     starts = search.starts()
@@ -204,46 +195,6 @@ def _by_content(views: Views) -> list[int]:
 def _places(order: Sequence[int]) -> list[int]:
     """Where each view is among views that come as `order` says."""
     return sorted(range(len(order)), key=order.__getitem__)
-
-
-@dataclass(frozen=True)
-class _Look:
-    """Views, what the network says of them, and their matches."""
-
-    views: Views
-    reading: Reading
-    features: list[Features]
-    found: list[PairMatches]
-
-
-def _look_at(
-    views: Views, model: str | Path, matcher: Matcher, device: torch.device, memory: Memory
-) -> _Look:
-    reading = read_views(views, model, device).to("cpu")
-    features = describe_views(views, matcher, memory)
-    found = match_features(features, matcher, _worth_matching(reading), memory)
-    return _Look(views, reading, features, found)
-
-
-def _with_principal_points(look: _Look, folder: Path | None) -> _Look:
-    """The same with matches that know how their photos were taken, where preprocessing has noted it."""
-    views = look.views
-    offsets = None if folder is None else principal_offsets(folder, views.names, views.width)
-    if offsets is None:
-        return look
-    away = offsets.double().numpy()
-    return replace(look, found=[replace(f, away=away[[f.first, f.second]]) for f in look.found])
-
-
-def _worth_matching(reading: Reading) -> list[tuple[int, int]]:
-    """The pairs of views that are most likely to see the same side of the object; all where they are few."""
-    count, bins = len(reading.differences), reading.differences.shape[-1]
-    centers = (torch.arange(bins) + 0.5) * 360.0 / bins
-    near = torch.minimum(centers, 360.0 - centers) < _SHARED_DEG
-    mass = (reading.differences * near).sum(-1)
-    first, second = torch.triu_indices(count, count, 1)
-    likely = (mass + mass.mT)[first, second].argsort(descending=True, stable=True)[:_MOST_PAIRS]
-    return sorted(zip(first[likely].tolist(), second[likely].tolist(), strict=True))
 
 
 @dataclass(frozen=True)

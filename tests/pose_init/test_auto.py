@@ -12,7 +12,7 @@ from agsrec.cameras import Cameras
 from agsrec.errors import CheckpointError
 from agsrec.matching import Oddity
 from agsrec.metrics.poses import pairwise_rotation_errors
-from agsrec.pose_init import auto, initialize
+from agsrec.pose_init import auto, initialize, look
 from agsrec.synthetic import RandomObject, product_object, render_views
 from agsrec.views import Views
 
@@ -109,7 +109,7 @@ def test_many_views_are_matched_with_their_likely_neighbours_alone() -> None:
     centers = (np.arange(bins) + 0.5) * 10
     off = np.abs((centers - away[..., None] + 180) % 360 - 180)
     reading = type("Said", (), {"differences": torch.from_numpy(np.exp(-off / 10)).float()})()
-    pairs = auto._worth_matching(reading)  # type: ignore[arg-type]
+    pairs = look._worth_matching(reading)  # type: ignore[arg-type]
     assert len(pairs) == 45 and pairs == sorted(set(pairs)) and all(i < j for i, j in pairs)
     apart = [min((j - i) % count, (i - j) % count) * 360 / count for i, j in pairs]
     assert max(apart) < 110

@@ -12,7 +12,7 @@ from agsrec.cameras import CAMERA_DISTANCE
 from agsrec.errors import OptionError
 from agsrec.images import load_image, resized, save_png
 from agsrec.metrics.poses import pairwise_rotation_errors
-from agsrec.pose_init import PoseEstimate, auto, initialize
+from agsrec.pose_init import PoseEstimate, auto, initialize, look
 from agsrec.pose_init.originals import originals_digests, whole_photos
 from agsrec.preprocess import carry_intrinsics, process, read_crops
 from agsrec.view_files import load_views
@@ -42,7 +42,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is matched on the ball itself."""
     monkeypatch.setattr(auto, "load_matcher", lambda *_: None)
-    monkeypatch.setattr(auto, "match_features", lambda *_: [])
+    monkeypatch.setattr(look, "match_features", lambda *_: [])
     monkeypatch.setattr(auto, "_SETTLED", 1)
 
 
