@@ -40,6 +40,7 @@ from agsrec.export.tables import text_table
 from agsrec.files import atomic_write
 from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.pose_init import PlacementError, initialize
+from agsrec.pose_init.principal import looking_through_the_middle
 from agsrec.synthetic import product_object, random_cameras, render_views
 from agsrec.training.nview_validation import unseen_view_sets
 
@@ -114,26 +115,6 @@ def products(count: int, first: int, *, printed: bool) -> list[Photos]:
         group = "products, printed" if printed else "products, plain"
         found.append(Photos(f"{group} {index}", group, views, cameras))
     return found
-
-
-def looking_through_the_middle(cameras: Cameras) -> Cameras:
-    """Cameras that look through the middle of their pictures, as a cut-out's have to be taken to."""
-    middle = torch.tensor([0.5 * cameras.width, 0.5 * cameras.height]).to(cameras.Ks)
-    away = (cameras.principal_points - middle) / cameras.focal_lengths
-    forward = torch.cat([-away, torch.ones_like(away[:, :1])], 1)
-    forward = forward / forward.norm(dim=1, keepdim=True)
-    axis = torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0]).to(forward).expand_as(forward))
-    # The rotation from one unit vector to another, by Rodrigues.
-    cross = torch.zeros(len(axis), 3, 3).to(axis)
-    for (row, column), (k, sign) in {
-        (2, 1): (0, 1), (1, 2): (0, -1), (0, 2): (1, 1), (2, 0): (1, -1), (1, 0): (2, 1), (0, 1): (2, -1),
-    }.items():  # fmt: skip
-        cross[:, row, column] = sign * axis[:, k]
-    turn = torch.eye(3).to(axis) + cross + cross @ cross / (1 + forward[:, 2])[:, None, None]
-    viewmats = cameras.viewmats.clone()
-    viewmats[:, :3] = turn @ viewmats[:, :3]
-    Ks = Cameras.intrinsics(cameras.focal_lengths, cameras.width, cameras.height)
-    return Cameras(viewmats, Ks, cameras.width, cameras.height)
 
 
 def pose(

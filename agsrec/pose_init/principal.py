@@ -21,7 +21,7 @@ from agsrec.cameras import Cameras
 if TYPE_CHECKING:
     from agsrec.pose_init.estimate import PoseEstimate
 
-__all__ = ["as_photographed", "principal_offsets"]
+__all__ = ["as_photographed", "looking_through_the_middle", "principal_offsets"]
 
 _CENTRED = 1e-3  # pixels
 
@@ -78,22 +78,45 @@ def as_photographed(estimate: PoseEstimate, offsets: Tensor) -> PoseEstimate:
     )
 
 
+def looking_through_the_middle(cameras: Cameras) -> Cameras:
+    """Cameras turned in place until they look through the middles of their pictures: the other way round.
+
+    What is right of poses that were found from cut-outs alone is how near these are.
+    """
+    away = cameras.principal_points - _middle(cameras)
+    Ks = Cameras.intrinsics(cameras.focal_lengths, cameras.width, cameras.height)
+    turned = _turns(away, cameras.focal_lengths) @ cameras.viewmats[:, :3]
+    viewmats = torch.cat([turned, cameras.viewmats[:, 3:]], 1)
+    return replace(cameras, viewmats=viewmats, Ks=Ks)
+
+
 def _turned_back(cameras: Cameras, away: Tensor) -> Cameras:
     """Cameras whose pictures have their principal points so far from the middle [V, 2], with the same rays.
 
     Those that have them elsewhere already, such as of copies that were cut otherwise, stay as they are.
     """
-    middle = torch.tensor([0.5 * cameras.width, 0.5 * cameras.height]).to(cameras.Ks)
-    centred = ((cameras.principal_points - middle).abs() < _CENTRED).all(1)
+    centred = ((cameras.principal_points - _middle(cameras)).abs() < _CENTRED).all(1)
     away = torch.where(centred[:, None], away.to(cameras.Ks), 0.0)
-    slopes = torch.cat([-away / cameras.focal_lengths, torch.ones_like(away[:, :1])], 1)
-    through = F.normalize(slopes, dim=1)  # the middle of the view, seen from the photo's camera
-    forward = torch.tensor([0.0, 0.0, 1.0]).to(through).expand_as(through)
-    between = through + forward
-    # The turn without roll from one to the other, by two reflections.
-    turn = torch.eye(3).to(through) - between[:, :, None] * between[:, None] / between[:, 2, None, None]
-    turn = turn + 2 * forward[:, :, None] * through[:, None]
-    viewmats, Ks = cameras.viewmats.clone(), cameras.Ks.clone()
-    viewmats[:, :3] = turn.mT @ cameras.viewmats[:, :3]
+    turned = _turns(away, cameras.focal_lengths).mT @ cameras.viewmats[:, :3]
+    viewmats, Ks = torch.cat([turned, cameras.viewmats[:, 3:]], 1), cameras.Ks.clone()
     Ks[:, :2, 2] += away
     return replace(cameras, viewmats=viewmats, Ks=Ks)
+
+
+def _middle(cameras: Cameras) -> Tensor:
+    return torch.tensor([0.5 * cameras.width, 0.5 * cameras.height]).to(cameras.Ks)
+
+
+def _turns(away: Tensor, focals: Tensor) -> Tensor:
+    """Rotations [V, 3, 3] without roll that bring the rays through the middles to the optical axes.
+
+    Args:
+        away: Principal points from the middles [V, 2], pixels.
+        focals: Focal lengths [V, 2], pixels.
+    """
+    through = F.normalize(torch.cat([-away / focals, torch.ones_like(away[:, :1])], 1), dim=1)
+    forward = torch.tensor([0.0, 0.0, 1.0]).to(through).expand_as(through)
+    between = through + forward
+    # Two reflections.
+    halved = torch.eye(3).to(through) - between[:, :, None] * between[:, None] / between[:, 2, None, None]
+    return halved + 2 * forward[:, :, None] * through[:, None]

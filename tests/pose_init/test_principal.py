@@ -13,7 +13,11 @@ from agsrec.lenses import Lens
 from agsrec.lie import so3_exp
 from agsrec.matching import Correspondences, PairMatches
 from agsrec.pose_init.estimate import Alternative, PoseEstimate
-from agsrec.pose_init.principal import as_photographed, principal_offsets
+from agsrec.pose_init.principal import (
+    as_photographed,
+    looking_through_the_middle,
+    principal_offsets,
+)
 from agsrec.preprocess.crops import write_crops
 from agsrec.preprocess.recenter import Crop, carry_intrinsics
 
@@ -45,7 +49,7 @@ def cut_out(cameras: Cameras, crops: list[Crop]) -> Cameras:
     return replace(cameras, Ks=Ks, width=SIZE, height=SIZE)
 
 
-def looking_through_the_middle(truth: Cameras) -> Cameras:
+def as_found(truth: Cameras) -> Cameras:
     """What an initialiser finds: turned in place, without roll, principal points in the middle."""
     away = (truth.principal_points - SIZE / 2) / truth.focal_lengths
     through = torch.nn.functional.normalize(torch.cat([-away, torch.ones(len(away), 1)], 1), dim=1)
@@ -69,7 +73,7 @@ def written(folder: Path, crops: list[Crop], lenses: dict[str, Lens] | None = No
 def test_rays_are_those_of_the_photos(tmp_path: Path) -> None:
     cameras, crops = photographed()
     truth = cut_out(cameras, crops)
-    found = looking_through_the_middle(truth)
+    found = as_found(truth)
     offsets = principal_offsets(written(tmp_path, crops), ["000", "001", "002"], SIZE)
     assert offsets is not None and float(offsets.abs().max()) > 100
     estimate = PoseEstimate(
@@ -83,9 +87,16 @@ def test_rays_are_those_of_the_photos(tmp_path: Path) -> None:
     assert float((found.project(points)[0] - truth.project(points)[0]).abs().max()) > 3
 
 
+def test_the_other_way_round() -> None:
+    truth = cut_out(*photographed())
+    found, wanted = looking_through_the_middle(truth), as_found(truth)
+    torch.testing.assert_close(found.viewmats, wanted.viewmats, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.Ks, wanted.Ks)
+
+
 def test_matches_are_of_the_cameras_that_took_the_photos() -> None:
     _, crops = photographed()
-    found = looking_through_the_middle(cut_out(*photographed()))
+    found = as_found(cut_out(*photographed()))
     pair = PairMatches(
         0, 1, torch.rand(9, 2, 2).numpy(), torch.zeros(9, 2, dtype=torch.long).numpy(), torch.ones(9).numpy(),
         away=torch.full((2, 2), 7.0).double().numpy(),
@@ -97,7 +108,7 @@ def test_matches_are_of_the_cameras_that_took_the_photos() -> None:
 
 
 def test_views_without_a_camera_and_copies_cut_otherwise() -> None:
-    found = looking_through_the_middle(cut_out(*photographed()))[[0, 2]]
+    found = as_found(cut_out(*photographed()))[[0, 2]]
     Ks = found.Ks.clone()
     Ks[1, 0, 2] += 11
     placed = torch.tensor([True, False, True])
