@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from agsrec.errors import CameraError, ShapeError, require
 from agsrec.lie import so3_exp
@@ -28,7 +29,14 @@ from agsrec.lie import so3_exp
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CAMERA_DISTANCE", "OBJECT_FILL", "Z_UP_TO_Y_UP", "Cameras", "optical_axis_intersection"]
+__all__ = [
+    "CAMERA_DISTANCE",
+    "OBJECT_FILL",
+    "Z_UP_TO_Y_UP",
+    "Cameras",
+    "optical_axis_intersection",
+    "turns_to_the_middle",
+]
 
 CAMERA_DISTANCE = 1.85
 """Mean distance of normalised cameras from the object, world units (public SparseAGS convention)."""
@@ -241,6 +249,18 @@ class Cameras:
         centers = scale * self.centers @ rotation.mT + translation
         return replace(self, viewmats=_assemble(R, -(R @ centers[..., None])[..., 0]))
 
+    def centred(self) -> Cameras:
+        """Cameras turned in place, without roll, until they look through the middles of their pictures.
+
+        Pictures change by a homography alone. A cut-out does not tell where its photo's principal point was:
+        of two cameras that both show it, this is what can be compared.
+        """
+        away = self.principal_points - torch.tensor([0.5 * self.width, 0.5 * self.height]).to(self.Ks)
+        turned = turns_to_the_middle(away, self.focal_lengths) @ self.viewmats[:, :3]
+        viewmats = torch.cat([turned, self.viewmats[:, 3:]], 1)
+        Ks = Cameras.intrinsics(self.focal_lengths, self.width, self.height)
+        return replace(self, viewmats=viewmats, Ks=Ks)
+
     def normalized(self, distance: float = CAMERA_DISTANCE) -> Cameras:
         """Centred, upright and scaled: axes meet at the origin, +y is up, mean distance is `distance`.
 
@@ -276,6 +296,21 @@ def _assemble(rotation: Tensor, translation: Tensor) -> Tensor:
     out = torch.zeros(len(rotation), 4, 4, dtype=rotation.dtype, device=rotation.device)
     out[:, :3, :3], out[:, :3, 3], out[:, 3, 3] = rotation, translation, 1.0
     return out
+
+
+def turns_to_the_middle(away: Tensor, focals: Tensor) -> Tensor:
+    """Rotations [V, 3, 3] without roll that bring the rays through the middles to the optical axes.
+
+    Args:
+        away: Principal points from the middles of the pictures [V, 2], pixels.
+        focals: Focal lengths [V, 2], pixels.
+    """
+    through = F.normalize(torch.cat([-away / focals, torch.ones_like(away[:, :1])], 1), dim=1)
+    forward = torch.tensor([0.0, 0.0, 1.0]).to(through).expand_as(through)
+    between = through + forward
+    # Two reflections.
+    halved = torch.eye(3).to(through) - between[:, :, None] * between[:, None] / between[:, 2, None, None]
+    return halved + 2 * forward[:, :, None] * through[:, None]
 
 
 def optical_axis_intersection(cameras: Cameras) -> Tensor:

@@ -219,7 +219,7 @@ def _pair_errors(cameras: Cameras | None, truth: Cameras, indices: list[int]) ->
     if cameras is not None:
         i, j = torch.triu_indices(len(indices), len(indices), offset=1).unbind(0)
         index = torch.tensor(indices)
-        errors[index[i], index[j]] = pairwise_rotation_errors(cameras, truth[indices])
+        errors[index[i], index[j]] = pairwise_rotation_errors(cameras.centred(), truth[indices].centred())
     i, j = torch.triu_indices(len(truth), len(truth), offset=1).unbind(0)
     return errors[i, j]
 

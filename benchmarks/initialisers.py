@@ -40,7 +40,6 @@ from agsrec.export.tables import text_table
 from agsrec.files import atomic_write
 from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.pose_init import PlacementError, initialize
-from agsrec.pose_init.principal import looking_through_the_middle
 from agsrec.synthetic import product_object, random_cameras, render_views
 from agsrec.training.nview_validation import unseen_view_sets
 
@@ -124,7 +123,7 @@ def pose(
     kept = list(range(min(count, len(photos.views))))
     truth = photos.cameras[kept]
     if photos.folder is None:
-        truth = looking_through_the_middle(truth)
+        truth = truth.centred()
     clock = time.perf_counter()
     errors, focal = torch.full((len(kept), len(kept)), 180.0, dtype=torch.float64), 0.0
     confidence, ambiguous, odd = torch.zeros(len(kept)), False, 0

@@ -153,7 +153,7 @@ def evaluate(
     quality = input_quality(gaussians, cameras, scene.views, fitted_size, exposures)
     if scene.truth is None:
         return Evaluation(quality)
-    start = align_cameras(cameras, scene.truth)
+    start = align_cameras(cameras.centred(), scene.truth.centred())
     to_truth = align_scene(gaussians, start, scene.truth, scene.views, fitted_size=fitted_size)
     several = len(cameras) > 1  # a single view has no relative pose
     return Evaluation(

@@ -156,7 +156,8 @@ def camera_center_accuracy(estimated: Cameras, truth: Cameras, threshold: float 
 
 
 def pose_accuracy(estimated: Cameras, truth: Cameras) -> PoseAccuracy:
-    """All pose errors of estimated cameras against the true ones."""
+    """All pose errors of estimated cameras against the true ones, both turned as by `Cameras.centred`."""
+    estimated, truth = estimated.centred(), truth.centred()
     view_errors = rotation_errors_after_alignment(estimated, truth)
     return PoseAccuracy(
         pairs=summarize_rotations(pairwise_rotation_errors(estimated, truth)),

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from agsrec.cameras import Cameras
+from agsrec.cameras import Cameras, turns_to_the_middle
 
 if TYPE_CHECKING:
     from agsrec.pose_init.estimate import PoseEstimate
 
-__all__ = ["as_photographed", "looking_through_the_middle", "principal_offsets"]
+__all__ = ["as_photographed", "principal_offsets"]
 
 _CENTRED = 1e-3  # pixels
 
@@ -78,18 +77,6 @@ def as_photographed(estimate: PoseEstimate, offsets: Tensor) -> PoseEstimate:
     )
 
 
-def looking_through_the_middle(cameras: Cameras) -> Cameras:
-    """Cameras turned in place until they look through the middles of their pictures: the other way round.
-
-    What is right of poses that were found from cut-outs alone is how near these are.
-    """
-    away = cameras.principal_points - _middle(cameras)
-    Ks = Cameras.intrinsics(cameras.focal_lengths, cameras.width, cameras.height)
-    turned = _turns(away, cameras.focal_lengths) @ cameras.viewmats[:, :3]
-    viewmats = torch.cat([turned, cameras.viewmats[:, 3:]], 1)
-    return replace(cameras, viewmats=viewmats, Ks=Ks)
-
-
 def _turned_back(cameras: Cameras, away: Tensor) -> Cameras:
     """Cameras whose pictures have their principal points so far from the middle [V, 2], with the same rays.
 
@@ -97,7 +84,7 @@ def _turned_back(cameras: Cameras, away: Tensor) -> Cameras:
     """
     centred = ((cameras.principal_points - _middle(cameras)).abs() < _CENTRED).all(1)
     away = torch.where(centred[:, None], away.to(cameras.Ks), 0.0)
-    turned = _turns(away, cameras.focal_lengths).mT @ cameras.viewmats[:, :3]
+    turned = turns_to_the_middle(away, cameras.focal_lengths).mT @ cameras.viewmats[:, :3]
     viewmats, Ks = torch.cat([turned, cameras.viewmats[:, 3:]], 1), cameras.Ks.clone()
     Ks[:, :2, 2] += away
     return replace(cameras, viewmats=viewmats, Ks=Ks)
@@ -105,18 +92,3 @@ def _turned_back(cameras: Cameras, away: Tensor) -> Cameras:
 
 def _middle(cameras: Cameras) -> Tensor:
     return torch.tensor([0.5 * cameras.width, 0.5 * cameras.height]).to(cameras.Ks)
-
-
-def _turns(away: Tensor, focals: Tensor) -> Tensor:
-    """Rotations [V, 3, 3] without roll that bring the rays through the middles to the optical axes.
-
-    Args:
-        away: Principal points from the middles [V, 2], pixels.
-        focals: Focal lengths [V, 2], pixels.
-    """
-    through = F.normalize(torch.cat([-away / focals, torch.ones_like(away[:, :1])], 1), dim=1)
-    forward = torch.tensor([0.0, 0.0, 1.0]).to(through).expand_as(through)
-    between = through + forward
-    # Two reflections.
-    halved = torch.eye(3).to(through) - between[:, :, None] * between[:, None] / between[:, 2, None, None]
-    return halved + 2 * forward[:, :, None] * through[:, None]

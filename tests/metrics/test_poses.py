@@ -146,6 +146,17 @@ def test_center_accuracy_counts_the_displaced_view() -> None:
     assert poses.camera_center_accuracy(displaced, truth, threshold=0.3) == 7 / 8
 
 
+def test_where_a_cut_out_has_its_principal_point_is_no_error() -> None:
+    truth = ring(8)
+    Ks = truth.Ks.clone()
+    Ks[:, 0, 2] += 60 * torch.tensor([1.0, -1.0], dtype=Ks.dtype).repeat(4)
+    truth = replace(truth, Ks=Ks)
+    found = truth.centred()
+    assert poses.pairwise_rotation_errors(found, truth).max() > 15
+    for estimated in (found, truth):
+        assert poses.pose_accuracy(estimated, truth).view_errors_deg.max() < 1e-6
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_cameras(count: int) -> None:
     truth = ring(count)

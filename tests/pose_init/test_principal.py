@@ -13,11 +13,7 @@ from agsrec.lenses import Lens
 from agsrec.lie import so3_exp
 from agsrec.matching import Correspondences, PairMatches
 from agsrec.pose_init.estimate import Alternative, PoseEstimate
-from agsrec.pose_init.principal import (
-    as_photographed,
-    looking_through_the_middle,
-    principal_offsets,
-)
+from agsrec.pose_init.principal import as_photographed, principal_offsets
 from agsrec.preprocess.crops import write_crops
 from agsrec.preprocess.recenter import Crop, carry_intrinsics
 
@@ -89,7 +85,7 @@ def test_rays_are_those_of_the_photos(tmp_path: Path) -> None:
 
 def test_the_other_way_round() -> None:
     truth = cut_out(*photographed())
-    found, wanted = looking_through_the_middle(truth), as_found(truth)
+    found, wanted = truth.centred(), as_found(truth)
     torch.testing.assert_close(found.viewmats, wanted.viewmats, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.Ks, wanted.Ks)
 
