@@ -125,14 +125,46 @@ def _shade(lights, nx, ny, nz):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _light_at(normals, lights, i, j, k, planes, x, y):
-    """Light on a face where fine pixel coordinates (x, y) meet it, for the interpolated normal."""
+def _normal_at(normals, i, j, k, planes, x, y):
+    """Interpolated unit normal of a face where fine pixel coordinates (x, y) meet it."""
     w0, w1, w2 = _at(planes, 0, x, y), _at(planes, 1, x, y), _at(planes, 2, x, y)
     nx = w0 * normals[i, 0] + w1 * normals[j, 0] + w2 * normals[k, 0]
     ny = w0 * normals[i, 1] + w1 * normals[j, 1] + w2 * normals[k, 1]
     nz = w0 * normals[i, 2] + w1 * normals[j, 2] + w2 * normals[k, 2]
     length = max(np.sqrt(nx * nx + ny * ny + nz * nz), 1e-9)
-    return _shade(lights, nx / length, ny / length, nz / length)
+    return nx / length, ny / length, nz / length
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mirrored(lights, sharpness, backward, normal):
+    """Linear RGB of what a mirror shows, seen from direction `backward`: sky over ground, and the lamps."""
+    facing = backward[0] * normal[0] + backward[1] * normal[1] + backward[2] * normal[2]
+    x = 2.0 * facing * normal[0] - backward[0]
+    y = 2.0 * facing * normal[1] - backward[1]
+    z = 2.0 * facing * normal[2] - backward[2]
+    above = min(max(0.5 + 3.0 * y, 0.0), 1.0)  # a horizon not quite sharp
+    r = lights[1, 3] + (lights[0, 3] - lights[1, 3]) * above
+    g = lights[1, 4] + (lights[0, 4] - lights[1, 4]) * above
+    b = lights[1, 5] + (lights[0, 5] - lights[1, 5]) * above
+    for k in range(2, lights.shape[0]):
+        towards = x * lights[k, 0] + y * lights[k, 1] + z * lights[k, 2]
+        if towards > 0.0:
+            glare = 0.25 * (sharpness + 2.0) * towards**sharpness
+            r, g, b = r + glare * lights[k, 3], g + glare * lights[k, 4], b + glare * lights[k, 5]
+    return r, g, b
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lit(lights, paint, backward, normal):
+    """Light that paint scatters, and light that it mirrors, linear RGB."""
+    light = _shade(lights, normal[0], normal[1], normal[2])
+    share = paint[17]
+    if share <= 0.0:
+        return light, (0.0, 0.0, 0.0)
+    shown = _mirrored(lights, paint[18], backward, normal)
+    rest = 1.0 - share
+    scattered = rest * light[0], rest * light[1], rest * light[2]
+    return scattered, (share * shown[0], share * shown[1], share * shown[2])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -148,33 +180,62 @@ def _paint_on(coords, paints, part, i, j, k, planes, x, y):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _shade_row(
-    faces, normals, coords, part_ids, paints, lights, projected, face_ids, fine_depths, y, image, depth
+    faces,
+    normals,
+    coords,
+    part_ids,
+    paints,
+    lights,
+    backward,
+    projected,
+    face_ids,
+    fine_depths,
+    y,
+    image,
+    depth,
 ):
-    """Fill row y of `image` with summed linear RGB and sample counts, and of `depth` at the pixel centres."""
+    """Fill row y of `image` with summed linear RGB and sample counts, and of `depth` at the pixel centres.
+
+    Where a face goes on, every second sample is taken to have the mean colour of the others: paint costs most.
+    """
     samples = face_ids.shape[1] // depth.shape[1]
-    planes = np.empty((4, 3))
-    light = 0.0, 0.0, 0.0
+    planes, plane_of = np.empty((4, 3)), -1
+    light, gloss = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
     for x in range(depth.shape[1]):
-        r, g, b, hits, nearest, center = 0.0, 0.0, 0.0, 0, np.inf, 0.0
-        current = -1  # planes and light are kept while neighbouring samples lie on the same face
+        r, g, b, hits, painted, nearest, center = 0.0, 0.0, 0.0, 0, 0, np.inf, 0.0
+        current = -1  # light is kept while neighbouring samples of a pixel lie on the same face
         for row in range(y * samples, (y + 1) * samples):
             for column in range(x * samples, (x + 1) * samples):
                 f = face_ids[row, column]
                 if f < 0:
                     continue
-                i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
-                if f != current:
-                    current = f
-                    _planes(projected, i, j, k, planes)
-                    light = _light_at(normals, lights, i, j, k, planes, column + 0.5, row + 0.5)
-                albedo = _paint_on(coords, paints, part_ids[f], i, j, k, planes, column + 0.5, row + 0.5)
-                r, g, b = r + albedo[0] * light[0], g + albedo[1] * light[1], b + albedo[2] * light[2]
                 hits += 1
+                i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+                if f != plane_of:
+                    plane_of = f
+                    _planes(projected, i, j, k, planes)
                 if fine_depths[row, column] < nearest:
                     nearest = fine_depths[row, column]
                     center = 1.0 / _at(planes, 3, (x + 0.5) * samples, (y + 0.5) * samples)
+                if f == current and (row + column) % 2 == 1:
+                    continue
+                if f != current:
+                    current = f
+                    normal = _normal_at(normals, i, j, k, planes, column + 0.5, row + 0.5)
+                    light, gloss = _lit(lights, paints[part_ids[f]], backward, normal)
+                albedo = _paint_on(coords, paints, part_ids[f], i, j, k, planes, column + 0.5, row + 0.5)
+                r += albedo[0] * light[0] + gloss[0]
+                g += albedo[1] * light[1] + gloss[1]
+                b += albedo[2] * light[2] + gloss[2]
+                painted += 1
         if hits > 0:
-            image[y, x, 0], image[y, x, 1], image[y, x, 2], image[y, x, 3] = r, g, b, hits
+            share = hits / painted
+            image[y, x, 0], image[y, x, 1], image[y, x, 2], image[y, x, 3] = (
+                share * r,
+                share * g,
+                share * b,
+                hits,
+            )
             depth[y, x] = center if abs(center - nearest) < _DEPTH_STEP else nearest
 
 
@@ -199,6 +260,7 @@ def _render_view(
     fine = K.copy()
     fine[:2] *= samples
     projected = project_points(vertices, viewmat, fine)
+    backward = -viewmat[2, 0], -viewmat[2, 1], -viewmat[2, 2]  # towards the camera, for the whole picture
     face_ids = np.full((height * samples, width * samples), -1, dtype=np.int32)
     fine_depths = np.full((height * samples, width * samples), np.inf, dtype=np.float32)
     rasterize_view(projected, faces, True, _NEAR, face_ids, fine_depths)
@@ -210,6 +272,7 @@ def _render_view(
             part_ids,
             paints,
             lights,
+            backward,
             projected,
             face_ids,
             fine_depths,

@@ -1,7 +1,8 @@
 """Procedural paint for random objects as one compiled function.
 
 A paint is a row of `PAINT_WIDTH` numbers: family, three linear RGB colours (1-9), features per unit length
-(10), a proportion (11), a direction (12-14), a seed (15) and the strength of fine grain (16).
+(10), a proportion (11), a direction (12-14), a seed (15), the strength of fine grain (16), and of
+a glossy surface what it mirrors (17) and how sharply (18, the exponent of a lamp's highlight).
 """
 
 from __future__ import annotations
@@ -11,12 +12,24 @@ from numba import njit
 
 from agsrec.synthetic.noise import cell_noise_at, fbm_at, hash_lattice, value_noise_at
 
-__all__ = ["FAMILIES", "NUM_FAMILIES", "PAINT_WIDTH", "paint_at"]
+__all__ = ["FAMILIES", "PAINT_WIDTH", "paint_at"]
 
-PAINT_WIDTH = 17
+PAINT_WIDTH = 19
 
-FAMILIES = ("flat", "stripes", "checks", "marble", "wood", "speckle", "patches", "weave", "bands", "print")
-NUM_FAMILIES = len(FAMILIES)
+FAMILIES = (
+    "flat",
+    "stripes",
+    "checks",
+    "marble",
+    "wood",
+    "speckle",
+    "patches",
+    "weave",
+    "bands",
+    "print",
+    "emblem",
+    "picture",
+)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -45,6 +58,25 @@ def _print_mark(u, v, seed):
         return 0.0
     dot = hash_lattice(int(column) * 4 + int(a), int(row) * 8 + int(b), 2, seed)
     return 1.0 if dot < 0.55 else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _emblem(u, v, seed):
+    """A large mark in every cell, a disc, ring, bar or wedge, and whether it is in the third colour."""
+    column, row = int(np.floor(u)), int(np.floor(v))
+    a, b = u - column - 0.5, v - row - 0.5
+    kind = int(4.0 * hash_lattice(column, row, 3, seed))
+    size = 0.2 + 0.25 * hash_lattice(column, row, 4, seed)
+    distance = np.sqrt(a * a + b * b)
+    if kind == 0:
+        inside = distance < size
+    elif kind == 1:
+        inside = 0.55 * size < distance < size
+    elif kind == 2:
+        inside = abs(a) < size and abs(b) < 0.3 * size
+    else:
+        inside = abs(b) < size and abs(a) < 0.5 * (size - b)
+    return (1.0 if inside else 0.0), (1.0 if hash_lattice(column, row, 5, seed) < 0.4 else 0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -80,6 +112,13 @@ def _weights(paint, x, y, z):
         return min(max(0.5 + 1.5 * u, 0.0), 1.0), 1.0 if t > 0.65 else 0.0
     if family == 9:
         return _print_mark(scale * u, 0.7 * scale * v, seed), _stripe(0.2 * scale * v, 0.1)
+    if family == 10:
+        mark, other = _emblem(0.35 * scale * u, 0.35 * scale * v, seed)
+        return mark, mark * other
+    if family == 11:
+        t = fbm_at(0.5 * scale * u, 0.5 * scale * v, 0.0, 3, seed)
+        w = fbm_at(0.4 * scale * u, 0.4 * scale * v, 0.0, 2, seed + 7)
+        return min(max((t - 0.3) * 2.5, 0.0), 1.0), min(max((w - 0.5) * 5.0, 0.0), 1.0)
     return 0.0, 0.0
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from agsrec.synthetic.paint_kernels import FAMILIES, PAINT_WIDTH
 from agsrec.synthetic.random_objects import (
     ROWS,
+    SHAPE_WIDTH,
     SIDES,
     RandomObject,
     assemble_parts,
@@ -51,7 +52,7 @@ def product_object(seed: int, *, printed: bool = True) -> RandomObject:
 
 
 def _parts(kind: str, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Shape rows [P, 16] and placements [P, 3, 4]; the first part is the one with the label."""
+    """Shape rows [P, SHAPE_WIDTH] and placements [P, 3, 4]; the first part is the one with the label."""
     radius, height = chance.uniform(0.25, 0.4), chance.uniform(0.4, 0.6)
     depth = radius * chance.uniform(0.4, 0.9) if kind == "box" else radius
     shapes, places = [_shape(_BOX if kind == "box" else _CYLINDER, radius, height, depth)], [np.zeros(3)]
@@ -71,7 +72,7 @@ def _parts(kind: str, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarr
 
 
 def _shape(kind: int, width: float, height: float, depth: float, *, bend: float = 0.0) -> np.ndarray:
-    row = np.zeros(16)
+    row = np.zeros(SHAPE_WIDTH)
     row[:4] = kind, width, height, depth
     row[4] = bend
     return row

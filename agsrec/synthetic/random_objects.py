@@ -13,11 +13,20 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from agsrec.synthetic.paint_kernels import NUM_FAMILIES, PAINT_WIDTH
+from agsrec.synthetic.paint_kernels import PAINT_WIDTH
 
 Array = NDArray[np.float64]
 
-__all__ = ["ROWS", "SIDES", "RandomObject", "assemble_parts", "random_lights", "random_object"]
+__all__ = [
+    "PROFILE_POINTS",
+    "ROWS",
+    "SHAPE_WIDTH",
+    "SIDES",
+    "RandomObject",
+    "assemble_parts",
+    "random_lights",
+    "random_object",
+]
 
 OBJECT_RADIUS = 0.57
 """Objects fill a sphere of this radius around the origin (world units)."""
@@ -25,9 +34,16 @@ OBJECT_RADIUS = 0.57
 ROWS, SIDES = 14, 18
 """Quads along and around every primitive."""
 
-_KINDS = 5  # superquadric, box, cylinder, torus, limb
+PROFILE_POINTS = 8
+"""Radii along the axis of a swept primitive."""
+SHAPE_WIDTH = 16 + PROFILE_POINTS
+"""Numbers that describe a primitive."""
+
+_KINDS = 5  # superquadric, box, cylinder, torus, limb: those that random objects are made of; 5 is swept
+_CAP = 2 / ROWS  # share of a swept primitive's rows that closes an end
 _VERTICES = (ROWS + 1) * (SIDES + 1)
 _LIGHTS = 3
+_FAMILIES = 10  # of paint: the first so many
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,8 @@ class RandomObject:
     """[P, PAINT_WIDTH], see `paint_kernels`."""
     lights: Array
     """[2 + L, 6]: sky and ground colour, then direction and colour of each lamp (linear RGB)."""
+    alike: bool = False
+    """Whether but for the light it looks the same from all around."""
 
 
 def random_object(seed: int) -> RandomObject:
@@ -75,8 +93,8 @@ def assemble_parts(shapes: Array, frames: Array, rng: np.random.Generator) -> Ra
     """A mesh of primitives without paint or light, turned about the vertical and centred.
 
     Args:
-        shapes: Rows [P, 16] of kind, half sizes [3], exponents [2], taper, bend, twist, bump height and
-            frequency, limb curve [4].
+        shapes: Rows [P, SHAPE_WIDTH] of kind, half sizes [3], exponents [2], taper, bend, twist, bump height
+            and frequency, limb curve [4], depth of an opening, radii from bottom to top [PROFILE_POINTS].
         frames: Placements [P, 3, 4].
         rng: Source of the turn.
     """
@@ -94,7 +112,7 @@ def assemble_parts(shapes: Array, frames: Array, rng: np.random.Generator) -> Ra
 
 
 def _random_parts(rng: np.random.Generator, symmetric: bool) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Shape rows [P, 16], placements [P, 3, 4], and which parts get a mirrored copy [P]."""
+    """Shape rows [P, SHAPE_WIDTH], placements [P, 3, 4], and which parts get a mirrored copy [P]."""
     count = int(rng.integers(2, 10))
     shapes = np.stack([_random_shape(rng, 1.0 if i == 0 else rng.uniform(0.22, 0.75)) for i in range(count)])
     frames = np.zeros((count, 3, 4))
@@ -125,7 +143,7 @@ def _random_shape(rng: np.random.Generator, scale: float) -> Array:
     if kind == 4:
         size[1] = scale * rng.uniform(0.6, 1.2)
         size[[0, 2]] *= 0.45
-    row = np.zeros(16)
+    row = np.zeros(SHAPE_WIDTH)
     row[0] = kind
     row[1:4] = size
     row[4:6] = rng.uniform(0.25, 1.3, 2) if kind == 0 else rng.uniform(0.2, 0.5, 2)
@@ -162,7 +180,7 @@ def _random_paints(rng: np.random.Generator, count: int) -> Array:
     flat = rng.random() < 0.12
     paints = np.zeros((count, PAINT_WIDTH))
     for row in paints:
-        row[0] = 0 if flat else rng.integers(0, NUM_FAMILIES)
+        row[0] = 0 if flat else rng.integers(0, _FAMILIES)
         row[1:10] = palette[rng.permutation(4)[:3]].ravel()
         row[10] = np.exp(rng.uniform(np.log(3.0), np.log(14.0)))
         row[11] = rng.uniform(0.2, 0.8)
@@ -238,6 +256,21 @@ def _profile(s):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _swept(shape, s):
+    """Radius and height of a swept primitive: flat at the bottom, and at the top unless it opens there."""
+    along = min(max((s - _CAP) / (1.0 - 2.0 * _CAP), 0.0), 1.0) * (PROFILE_POINTS - 1)
+    k = min(int(along), PROFILE_POINTS - 2)
+    radius = shape[16 + k] + (along - k) * (shape[17 + k] - shape[16 + k])
+    height = 2.0 * along / (PROFILE_POINTS - 1) - 1.0
+    inwards = max(_CAP - s, s - (1.0 - _CAP)) / _CAP  # from the rim to the middle
+    if inwards <= 1e-9:
+        return radius, height
+    if s > 0.5 and shape[15] > 0.0:
+        return radius * (1.0 - 0.24 * inwards if inwards < 0.75 else 0.0), height - 2.0 * shape[15]
+    return radius * (1.0 - min(inwards, 1.0)), height
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _square(angle):
     """Point of the square [-1, 1]^2 in direction `angle`."""
     c, s = np.cos(angle), np.sin(angle)
@@ -268,6 +301,13 @@ def _surface_point(shape, s, angle):
             shape[1] * radius * np.sin(angle),
             -0.6 * shape[1] * shape[4] * np.sin(around),
             shape[3] * radius * np.cos(angle),
+        )
+    if kind == 5:
+        radius, height = _swept(shape, s)
+        return (
+            shape[1] * radius * _signed_power(np.sin(angle), shape[4]),
+            shape[2] * height,
+            shape[3] * radius * _signed_power(np.cos(angle), shape[4]),
         )
     t = 2.0 * s - 1.0  # limb: a curved, rounded rod whose thickness changes along it
     end = np.sqrt(max(1.0 - t**6, 0.0)) * (1.0 + 0.5 * shape[13] * t)

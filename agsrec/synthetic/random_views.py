@@ -16,6 +16,8 @@ from agsrec.synthetic.random_objects import OBJECT_RADIUS, random_object
 
 __all__ = ["make_scene", "random_cameras", "random_gains"]
 
+_FRONT_DEG = 60.0, 150.0  # arc from which views of one side are taken
+
 
 def random_cameras(
     vertices: NDArray[np.floating],  # [N, 3]
@@ -26,11 +28,12 @@ def random_cameras(
     elevation_range_deg: tuple[float, float] = (-15.0, 70.0),
     fov_range_deg: tuple[float, float] = (25.0, 55.0),
     roll_sigma_deg: float = 6.0,
-    layout: Literal["ring", "scattered"] | None = None,
+    fill_range: tuple[float, float] = (0.78, 0.96),
+    layout: Literal["ring", "scattered", "front"] | None = None,
 ) -> Cameras:
     """Cameras around an object, each cropped to the object's box with jitter.
 
-    A set is a ring (azimuths all around, heights within a band) or scattered at random.
+    A set is a ring (azimuths all around, heights within a band), scattered at random, or all from one side.
 
     Args:
         vertices: what has to be in the picture.
@@ -40,7 +43,9 @@ def random_cameras(
         elevation_range_deg: degrees ABOVE the object's horizon (the sign is turned for `Cameras.orbit`).
         fov_range_deg: field of view that an object-filling picture has; decides the distance.
         roll_sigma_deg: standard deviation of the in-plane rotation.
-        layout: kind of set; either with equal chances by default.
+        fill_range: share of the picture's side that the longer side of the object's box takes; what is over
+            1 is cut by the frame.
+        layout: kind of set; a ring or scattered with equal chances by default.
     """
     low, high = elevation_range_deg
     if layout == "ring" or (layout is None and rng.random() < 0.5):
@@ -53,6 +58,8 @@ def random_cameras(
         above = np.clip(middle + rng.uniform(-15.0, 15.0, num_views), low, high)
     else:
         azimuth = rng.uniform(0.0, 360.0, num_views)
+        if layout == "front":
+            azimuth = azimuth[0] + azimuth * rng.uniform(*_FRONT_DEG) / 360.0
         above = rng.uniform(low, high, num_views)
     fov = np.deg2rad(rng.uniform(*fov_range_deg))
     radius = OBJECT_RADIUS / np.sin(0.5 * fov) * rng.uniform(0.92, 1.08, num_views)
@@ -62,18 +69,22 @@ def random_cameras(
     angles = torch.from_numpy(-above), torch.from_numpy(azimuth), torch.from_numpy(radius)
     cameras = Cameras.orbit(*angles, Ks=Ks, width=size, height=size)
     viewmats = se3_exp(torch.from_numpy(xi)) @ cameras.viewmats
-    return Cameras(viewmats, _crop_intrinsics(viewmats.numpy(), vertices, size, rng), size, size)
+    return Cameras(viewmats, _crop_intrinsics(viewmats.numpy(), vertices, size, rng, fill_range), size, size)
 
 
 def _crop_intrinsics(
-    viewmats: NDArray[np.float64], vertices: NDArray[np.floating], size: int, rng: np.random.Generator
+    viewmats: NDArray[np.float64],
+    vertices: NDArray[np.floating],
+    size: int,
+    rng: np.random.Generator,
+    fill_range: tuple[float, float],
 ) -> torch.Tensor:  # [V, 3, 3]
     """Intrinsics with which the box of the projected vertices nearly fills the picture, nearly centred."""
     low, high = _projected_boxes(np.ascontiguousarray(vertices, dtype=np.float64), viewmats)
     extent = (high - low).max(axis=1)  # [V]
-    fill = rng.uniform(0.78, 0.96, len(viewmats))
+    fill = rng.uniform(*fill_range, len(viewmats))
     focal = fill * size / extent
-    slack = 0.5 * (1.0 - fill) * size
+    slack = 0.5 * np.abs(1.0 - fill) * size
     shift = rng.uniform(-0.8, 0.8, (len(viewmats), 2)) * slack[:, None]
     Ks = np.tile(np.eye(3), (len(viewmats), 1, 1))
     Ks[:, 0, 0] = Ks[:, 1, 1] = focal
