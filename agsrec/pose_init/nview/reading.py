@@ -12,7 +12,7 @@ from agsrec.cameras import CAMERA_DISTANCE, Cameras
 from agsrec.point_map import PointMap
 from agsrec.pose_init.nview.angles import rotations_from_angles
 from agsrec.pose_init.nview.crops import Crops, network_crops
-from agsrec.pose_init.nview.network import ELEVATION_BINS, POINTS_PER_TOKEN, NView
+from agsrec.pose_init.nview.network import ELEVATION_BINS, POINTS_PER_TOKEN, NView, NViewOutput
 from agsrec.pose_init.nview.placement import Sightings, place
 from agsrec.views import Views
 
@@ -107,38 +107,58 @@ def _loaded(name: str | Path) -> NView:
 
 @torch.no_grad()
 def _read(network: NView, crops: Crops, middle: Tensor) -> Reading:
+    """Everything said of crops, the mean over all references; angles also of the mirrored crops."""
     count = len(crops.images)
     at_once = max(1, _MOST_AT_ONCE // count)
     orders = torch.stack([torch.arange(count).roll(-k) for k in range(count)])  # each view comes first once
-    differences = elevation = roll = points = weight = 0.0
+    angles = _Angles()
+    points = weight = 0.0
     tokens = torch.zeros(0)
     for some in orders.split(at_once):
-        output = network(crops.images[some])
         back = some.argsort(1).to(crops.images.device)
         rows = torch.arange(len(some), device=back.device)[:, None]
-        pairs = output.pair_logits.softmax(-1)
-        differences = differences + pairs[rows[..., None], back[:, :, None], back[:, None]].sum(0)
-        elevation = elevation + output.elevation_logits.softmax(-1)[rows, back].sum(0)
-        roll = roll + output.roll[rows, back].sum(0)
+        angles.add(network(crops.images[some].flip(-1)), rows, back, mirrored=True)
+        output = network(crops.images[some])
+        angles.add(output, rows, back)
         confidence = output.log_confidence.clamp(-3, 5).exp()[rows, back].flatten(2)  # [R, V, N]
         local = output.local_points[rows, back].flatten(2, 4)
         points, weight = points + (confidence[..., None] * local).sum(0), weight + confidence.sum(0)
         tokens = output.tokens[0, back[0]]
-    assert isinstance(differences, Tensor) and isinstance(elevation, Tensor) and isinstance(roll, Tensor)
     pixels = _point_pixels(tokens, network.config.grid)
     rgba = _at(crops.images, pixels)
     points = points / torch.as_tensor(weight)[..., None]
     weights = torch.as_tensor(weight) / count * (rgba[..., 3] > 0.5)
     return Reading(
-        differences=differences / count,
-        elevation=_peak(elevation / count),
-        roll=torch.atan2(roll[..., 1], roll[..., 0]).rad2deg(),
+        differences=angles.differences / (2 * count),
+        elevation=_peak(angles.elevation / (2 * count)),
+        roll=torch.atan2(angles.roll[..., 1], angles.roll[..., 0]).rad2deg(),
         points=points,
         colors=(rgba[..., :3] / rgba[..., 3:].clamp(min=1e-3)).clamp(0, 1),
         weights=weights,
         sightings=Sightings(points, crops.to_views(pixels) - middle, weights),
         spans=crops.scales * network.config.image_size,
     )
+
+
+class _Angles:
+    """Sums over references of the azimuth distributions [V, V, K], of those of elevations, and of rolls."""
+
+    def __init__(self) -> None:
+        self.differences = self.elevation = self.roll = torch.zeros(())
+
+    def add(self, output: NViewOutput, rows: Tensor, back: Tensor, *, mirrored: bool = False) -> None:
+        """Take in what was said with R references, of view v at place `back[r, v]`.
+
+        Seen in a mirror, azimuths and rolls change their signs.
+        """
+        pairs, roll = output.pair_logits.softmax(-1), output.roll
+        if mirrored:
+            pairs, roll = pairs.flip(-1), roll * torch.tensor([1.0, -1.0]).to(roll)
+        pairs = pairs[rows[..., None], back[:, :, None], back[:, None]]
+        self.differences = self.differences.to(pairs) + pairs.sum(0)
+        elevation = output.elevation_logits.softmax(-1)[rows, back]
+        self.elevation = self.elevation.to(elevation) + elevation.sum(0)
+        self.roll = self.roll.to(roll) + roll[rows, back].sum(0)
 
 
 def _peak(probabilities: Tensor) -> Tensor:
