@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,10 +97,14 @@ def train_nview(
 
 
 def _started(config: NViewConfig, seed: int, start: Path | None) -> NView:
+    torch.manual_seed(seed)
     if start is None:
-        torch.manual_seed(seed)
         return NView(config)
     network = load_nview(start)
+    if network.config == replace(config, lens=False):  # what it does not tell yet is to be learned
+        grown = NView(config)
+        grown.load_state_dict(network.state_dict(), strict=False)
+        network = grown
     if network.config != config:
         changed = [name for name, value in asdict(config).items() if getattr(network.config, name) != value]
         raise OptionError(f"--start: {start} has another {', '.join(changed)} than the --config")

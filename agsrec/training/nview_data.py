@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from agsrec.cameras import Cameras
 from agsrec.pose_init.nview.angles import angles_from_rotations
 from agsrec.pose_init.nview.network import POINTS_PER_TOKEN
-from agsrec.synthetic import random_cameras, random_gains, random_object, render_views
+from agsrec.synthetic import random_cameras, random_gains, random_good, random_object, render_views
 from agsrec.training.nview_losses import Truth
 
 __all__ = ["VIEWS_PER_SET", "ViewPool", "ViewSets", "as_cut_out", "render_view_sets"]
@@ -23,6 +23,10 @@ __all__ = ["VIEWS_PER_SET", "ViewPool", "ViewSets", "as_cut_out", "render_view_s
 VIEWS_PER_SET = 8
 """Views that were taken together."""
 _SETS = 2  # per object
+_GOODS = 0.6  # share of objects
+_LAYOUTS = 0.4, 0.35, 0.25
+_USUAL, _ROLLED, _CUT = 0.6, 0.12, 0.12  # shares of sets
+_GAINS = 0.25, 0.3, 0.3, 0.15
 _POINT_STRIDE = 8 // POINTS_PER_TOKEN  # pixels
 
 
@@ -34,23 +38,27 @@ class ViewSets(NamedTuple):
         viewmats: World-to-camera [N, 4, 4].
         points: World points at the centre of every second pixel [N, S / 2, S / 2, 3] float16.
         seen: Whether there is a point [N, S / 2, S / 2].
+        fields: Fields of view of the pictures [N], degrees.
+        alike: Whether the object looks the same from all around [N], one for all.
     """
 
     images: NDArray[np.uint8]
     viewmats: NDArray[np.float32]
     points: NDArray[np.float16]
     seen: NDArray[np.bool_]
+    fields: NDArray[np.float32]
+    alike: NDArray[np.bool_]
 
 
 def render_view_sets(seed: int, index: int, *, size: int) -> ViewSets:
-    """Object `index` of the stream `seed`, photographed twice: in a ring or at random, each time anew."""
+    """Thing `index` of the stream `seed`, photographed twice, each time in another manner."""
     rng = np.random.default_rng((seed, index))
-    obj = random_object(int(rng.integers(2**62)))
-    roll = rng.choice([3.0, 6.0, 12.0])
+    make = random_good if rng.random() < _GOODS else random_object
+    obj = make(int(rng.integers(2**62)))
     cameras = Cameras.cat(
-        [random_cameras(obj.vertices, VIEWS_PER_SET, size, rng, roll_sigma_deg=roll) for _ in range(_SETS)]
+        [random_cameras(obj.vertices, VIEWS_PER_SET, size, rng, **_manner(rng)) for _ in range(_SETS)]
     )
-    gains = random_gains(len(cameras), rng, sigma=rng.choice([0.0, 0.06, 0.15]))
+    gains = random_gains(len(cameras), rng, sigma=rng.choice([0.0, 0.06, 0.15, 0.35], p=_GAINS))
     rendered = render_views(obj, cameras, gains=gains, num_threads=1)
     coarse = slice(None), slice(None, None, _POINT_STRIDE), slice(None, None, _POINT_STRIDE)
     return ViewSets(
@@ -58,7 +66,21 @@ def render_view_sets(seed: int, index: int, *, size: int) -> ViewSets:
         cameras.viewmats.float().numpy(),
         rendered.points[coarse].astype(np.float16),
         rendered.masks[coarse],
+        np.rad2deg(2 * np.arctan(0.5 * size / cameras.focal_lengths[:, 0].numpy())).astype(np.float32),
+        np.full(len(cameras), obj.alike),
     )
+
+
+def _manner(rng: np.random.Generator) -> dict[str, Any]:
+    """How somebody takes a set of photos: most people in the usual way, some otherwise."""
+    rolled, cut = rng.random() < _ROLLED, rng.random() < _CUT
+    return {
+        "layout": str(rng.choice(["ring", "scattered", "front"], p=_LAYOUTS)),
+        "elevation_range_deg": (-15.0, 70.0) if rng.random() < _USUAL else (-30.0, 85.0),
+        "fov_range_deg": (25.0, 55.0) if rng.random() < _USUAL else (8.0, 60.0),
+        "roll_sigma_deg": 60.0 if rolled else float(rng.choice([3.0, 6.0, 12.0])),
+        "fill_range": (0.9, 1.25) if cut else (0.78, 0.96),
+    }
 
 
 @dataclass
@@ -69,6 +91,8 @@ class ViewPool:
     viewmats: Tensor
     points: Tensor
     seen: Tensor
+    fields: Tensor
+    alike: Tensor
     loaded: int
 
     @staticmethod
@@ -80,6 +104,8 @@ class ViewPool:
             torch.zeros(objects, views, 4, 4, device=device),
             torch.zeros(objects, views, grid, grid, 3, dtype=torch.float16, device=device),
             torch.zeros(objects, views, grid, grid, dtype=torch.bool, device=device),
+            torch.zeros(objects, views, device=device),
+            torch.zeros(objects, views, dtype=torch.bool, device=device),
             first,
         )
 
@@ -90,7 +116,8 @@ class ViewPool:
             self.loaded += 1
 
     def _insert(self, slot: int, item: ViewSets) -> None:
-        for kept, new in zip((self.images, self.viewmats, self.points, self.seen), item, strict=True):
+        rooms = self.images, self.viewmats, self.points, self.seen, self.fields, self.alike
+        for kept, new in zip(rooms, item, strict=True):
             kept[slot] = torch.from_numpy(new).to(kept.device)
 
     def draw(self, objects: int, views: int, generator: torch.Generator) -> tuple[Tensor, Truth]:
@@ -104,7 +131,14 @@ class ViewPool:
         images = as_cut_out(self.images[index].float().permute(0, 1, 4, 2, 3) / 255, generator)
         rotations = self.viewmats[index][..., :3, :3]
         angles = torch.stack(angles_from_rotations(rotations), -1)
-        return images, Truth(rotations, angles, self.points[index].float(), self.seen[index])
+        return images, Truth(
+            rotations,
+            angles,
+            self.points[index].float(),
+            self.seen[index],
+            self.fields[index],
+            self.alike[index][:, 0],
+        )
 
 
 def _chosen_views(count: int, generator: torch.Generator) -> Tensor:

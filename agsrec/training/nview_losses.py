@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from agsrec.pose_init.nview.angles import turned_about_up
 from agsrec.pose_init.nview.network import (
     AZIMUTH_BINS,
     ELEVATION_BINS,
+    FIELD_BINS,
+    FIELD_RANGE_DEG,
     POINTS_PER_TOKEN,
     NView,
     NViewOutput,
@@ -23,7 +26,17 @@ _LABEL_SIGMA_DEG = 4.0
 _CONFIDENCE_COST = 0.1
 _TEMPERATURE = 0.07
 _MATCH_DISTANCE = 0.06  # world units; objects fill a sphere of radius 0.57
-_WEIGHTS = {"points": 3.0, "local_points": 1.5, "match": 0.5, "azimuth": 1.0, "elevation": 0.5, "roll": 1.0}
+_FIELD_SIGMA = 0.1  # of the logarithm of the field of view
+_WEIGHTS = {
+    "points": 3.0,
+    "local_points": 1.5,
+    "match": 0.5,
+    "azimuth": 1.0,
+    "elevation": 0.5,
+    "roll": 1.0,
+    "field": 0.2,
+    "alike": 0.2,
+}
 
 
 @dataclass(frozen=True)
@@ -35,21 +48,27 @@ class Truth:
         angles: Elevation, azimuth and roll in degrees [B, V, 3].
         points: World points on a grid of the picture [B, V, G, G, 3], G = POINTS_PER_TOKEN x tokens per side.
         seen: Whether there is a point [B, V, G, G].
+        fields: Fields of view of the pictures [B, V], degrees.
+        alike: Whether the object looks the same from all around [B].
     """
 
     rotations: Tensor
     angles: Tensor
     points: Tensor
     seen: Tensor
+    fields: Tensor
+    alike: Tensor
 
 
-def soft_bins(angles: Tensor, bins: int, low: float, span: float, *, periodic: bool) -> Tensor:
+def soft_bins(
+    angles: Tensor, bins: int, low: float, span: float, *, periodic: bool, sigma: float = _LABEL_SIGMA_DEG
+) -> Tensor:
     """Gaussian labels [..., bins] around angles [...] in degrees, over `bins` cells from `low` on."""
     centers = low + span * (torch.arange(bins, device=angles.device) + 0.5) / bins
     away = angles[..., None] - centers
     if periodic:
         away = (away + 0.5 * span) % span - 0.5 * span
-    return (-0.5 * (away / _LABEL_SIGMA_DEG) ** 2).softmax(-1)
+    return (-0.5 * (away / sigma) ** 2).softmax(-1)
 
 
 def token_points(grid: Tensor, tokens: Tensor) -> Tensor:
@@ -91,13 +110,25 @@ def losses(output: NViewOutput, truth: Truth) -> dict[str, Tensor]:
     pairs = -(wanted * output.pair_logits.log_softmax(-1)).sum(-1)
     wanted_elevation = soft_bins(elevation, ELEVATION_BINS, -90.0, 180.0, periodic=False)
     direction = torch.stack([roll.deg2rad().cos(), roll.deg2rad().sin()], -1)
-    return {
+    return _lens_losses(output, truth) | {
         "points": _points_loss(output.points, turned_about_up(world, first), output.log_confidence, seen),
         "local_points": _points_loss(output.local_points, local, output.log_confidence.detach(), seen),
         "match": _match_loss(output.descriptions, world, seen),
         "azimuth": pairs[:, others].mean(),
         "elevation": -(wanted_elevation * output.elevation_logits.log_softmax(-1)).sum(-1).mean(),
         "roll": (output.roll - direction).abs().mean(),
+    }
+
+
+def _lens_losses(output: NViewOutput, truth: Truth) -> dict[str, Tensor]:
+    """What a network with `lens` has to tell besides."""
+    if output.field_logits is None or output.alike_logit is None:
+        return {}
+    low, high = (math.log(degrees) for degrees in FIELD_RANGE_DEG)
+    wanted = soft_bins(truth.fields.log(), FIELD_BINS, low, high - low, periodic=False, sigma=_FIELD_SIGMA)
+    return {
+        "field": -(wanted * output.field_logits.log_softmax(-1)).sum(-1).mean(),
+        "alike": F.binary_cross_entropy_with_logits(output.alike_logit, truth.alike.to(output.alike_logit)),
     }
 
 

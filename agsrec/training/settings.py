@@ -78,6 +78,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         int: is_number and isinstance(value, int),
         float: is_number,
         float | None: is_number or value is None,
+        bool: isinstance(value, bool),
         str: isinstance(value, str),
         dict[str, Any]: isinstance(value, dict),
     }

@@ -2,7 +2,8 @@
 
 Tokens of a view attend to each other and, in every second block, to those of all other views. Three things
 are read off: the surface point under every pixel, in a frame shared by all views and in the camera's own
-axes; how the azimuths of any two views differ, as a distribution; elevation and roll of each view.
+axes; how the azimuths of any two views differ, as a distribution; elevation, roll and field of view of each
+view, and whether the object looks the same from all around.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from torch import Tensor, nn
 from agsrec.bounds import Bounded, Count, Whole
 from agsrec.errors import OptionError
 
-__all__ = ["NView", "NViewConfig", "NViewOutput"]
+__all__ = ["FIELD_BINS", "FIELD_RANGE_DEG", "NView", "NViewConfig", "NViewOutput"]
 
 AZIMUTH_BINS = 72
 """Bins of the difference of two azimuths, over the whole circle."""
 ELEVATION_BINS = 36
 """Bins of the elevation, from -90 to 90 degrees."""
+FIELD_BINS = 24
+"""Bins of the logarithm of the field of view."""
+FIELD_RANGE_DEG = 5.0, 80.0
+"""What they cover."""
 POINTS_PER_TOKEN = 4
 """Surface points along each side of a token's patch."""
 
@@ -44,6 +49,8 @@ class NViewConfig(Bounded):
     """Block after which tokens are described for matching."""
     match_channels: Count = 64
     """Channels of those descriptions."""
+    lens: bool = False
+    """Whether it tells fields of view, and whether an object looks the same from all around."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,6 +80,8 @@ class NViewOutput:
         log_confidence: [B, V, T, P, P], of the points.
         tokens: Index of each kept token in its picture, row by row [B, V, T].
         descriptions: For matching [B, V, T, C], unit length.
+        field_logits: [B, V, FIELD_BINS], of the field of view of each picture; None without `lens`.
+        alike_logit: [B], of the object looking the same from all around; None without `lens`.
     """
 
     pair_logits: Tensor
@@ -83,6 +92,8 @@ class NViewOutput:
     log_confidence: Tensor
     tokens: Tensor
     descriptions: Tensor
+    field_logits: Tensor | None = None
+    alike_logit: Tensor | None = None
 
 
 class _Attention(nn.Module):
@@ -141,6 +152,11 @@ class NView(nn.Module):
         )
         self.pair_from, self.pair_to = nn.Linear(width, width), nn.Linear(width, width)
         self.pair_head = nn.Linear(width, AZIMUTH_BINS)
+        self.lens_head = (
+            nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, FIELD_BINS + 1))
+            if config.lens
+            else None
+        )
 
     def forward(self, images: Tensor) -> NViewOutput:
         """Look at B objects.
@@ -160,6 +176,7 @@ class NView(nn.Module):
         cameras, surface = x[:, :, 0], x[:, :, 1:]
         view = self.view_head(cameras).float()
         pairs = self.pair_from(cameras)[:, :, None] + self.pair_to(cameras)[:, None]
+        lens = None if self.lens_head is None else self.lens_head(cameras).float()
         points = self.point_head(surface).float()
         points = points.view(*points.shape[:3], POINTS_PER_TOKEN, POINTS_PER_TOKEN, 7)
         return NViewOutput(
@@ -171,6 +188,8 @@ class NView(nn.Module):
             log_confidence=points[..., 6],
             tokens=tokens,
             descriptions=descriptions,
+            field_logits=None if lens is None else lens[..., :FIELD_BINS],
+            alike_logit=None if lens is None else lens[..., FIELD_BINS].mean(1),
         )
 
     def _embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
