@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,35 @@ def test_starts_from_a_network(
     )
     with pytest.raises(OptionError, match="another width"):
         train(tmp_path / "third", monkeypatch, start=tmp_path / "first" / "model", config=wider)
+
+
+def test_a_network_learns_to_tell_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_accelerator: None
+) -> None:
+    """Fields of view are learned by networks that did not tell them, which else stay as they are."""
+    train(tmp_path / "first", monkeypatch)
+    telling = NViewTrainConfig(replace(NETWORK, lens=True), pool_objects=3, training=config(2).training)
+    train(tmp_path / "second", monkeypatch, start=tmp_path / "first" / "model", config=telling)
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert float((first["position"] - second["position"]).abs().max()) < 0.02
+    assert {name for name in second if name not in first} == {
+        f"lens_head.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")
+    }
+
+
+def test_what_is_told_of_the_lens_is_learned() -> None:
+    images, truth = pool(2).draw(2, 4, torch.Generator().manual_seed(3))
+    assert float(truth.fields.min()) > 4 and float(truth.fields.max()) < 80
+    torch.manual_seed(0)
+    module = NViewLoss(NView(replace(NETWORK, lens=True)))
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
+    found = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        module(images, truth).backward()
+        optimizer.step()
+        found.append(float(module.last["field"].detach()))
+    assert found[-1] < 0.7 * found[0]
 
 
 def test_packaged_settings(tmp_path: Path) -> None:
