@@ -11,7 +11,7 @@ from torch import Tensor
 from agsrec.cameras import Cameras
 from agsrec.matching import Correspondences, Lenses, Oddity, turned_back
 from agsrec.pose_init.estimate import PoseEstimate
-from agsrec.pose_init.nview.placement import place, search_focal
+from agsrec.pose_init.nview.placement import place
 from agsrec.pose_init.nview.reading import Reading
 from agsrec.pose_init.spread import for_all
 from agsrec.views import Views
@@ -25,7 +25,7 @@ _ZOOMS = (0.8, 1.0, 1.7)  # of the network's focal length: enough to see whether
 def lens_guesses(reading: Reading, known: Tensor | None) -> Lenses:
     """Focal lengths and distances by which to look for oddities; `known` are focal lengths [V] in pixels."""
     seen = reading.sightings
-    guess = search_focal(seen, reading.spans) if known is None else known
+    guess = reading.focal() if known is None else known
     focals = torch.stack([zoom * guess for zoom in (_ZOOMS if known is None else (1.0,))])
     return Lenses(focals, torch.stack([place(seen, f)[0].norm(dim=1) for f in focals]))
 

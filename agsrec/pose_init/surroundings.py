@@ -26,7 +26,7 @@ from agsrec.matching import (
     standing_features,
     stands_still,
 )
-from agsrec.pose_init.nview.placement import place, search_focal
+from agsrec.pose_init.nview.placement import place
 from agsrec.pose_init.originals import whole_photos
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def gather_evidence(
     Raises:
         OptionError: The background shall be used, and there are no photos that show it.
     """
-    guess = search_focal(reading.sightings, reading.spans) if known is None else known
+    guess = reading.focal() if known is None else known
     alone = Evidence(found, guess)
     if background == "moving":
         return alone

@@ -196,7 +196,8 @@ def _shade_row(
 ):
     """Fill row y of `image` with summed linear RGB and sample counts, and of `depth` at the pixel centres.
 
-    Where a face goes on, every second sample is taken to have the mean colour of the others: paint costs most.
+    Where a face goes on, every second sample is taken to have the mean colour of the others: paint costs
+    most.
     """
     samples = face_ids.shape[1] // depth.shape[1]
     planes, plane_of = np.empty((4, 3)), -1

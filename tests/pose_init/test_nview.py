@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from agsrec.pose_init.nview import NView, NViewConfig, initialize_nview
 from agsrec.pose_init.nview.angles import angles_from_rotations, rotations_from_angles, turned_about_up
 from agsrec.pose_init.nview.consensus import agreed_azimuths, pair_energies
 from agsrec.pose_init.nview.crops import network_crops
-from agsrec.pose_init.nview.network import AZIMUTH_BINS
+from agsrec.pose_init.nview.network import AZIMUTH_BINS, FIELD_BINS, FIELD_RANGE_DEG
 from agsrec.pose_init.nview.placement import Sightings, place, search_focal
 from agsrec.pose_init.nview.weights import load_nview, save_nview
 from agsrec.synthetic import make_scene
@@ -134,6 +135,19 @@ def test_focal_from_perspective(focal: float) -> None:
     box = seen.pixels.abs().amax((1, 2)) * 2
     found = search_focal(seen, box.mean().expand(3))
     assert float((found / focal - 1).abs().max()) < 0.1
+
+
+def test_focal_as_pictures_tell_it() -> None:
+    """Where points say nothing (seen from afar, all at one depth) what pictures tell decides."""
+    seen, _ = sightings(300.0)
+    flat = Sightings(torch.zeros_like(seen.points), torch.zeros_like(seen.pixels), seen.weights)
+    spans = torch.full((3,), 200.0)
+    low, high = (math.log(degrees) for degrees in FIELD_RANGE_DEG)
+    centers = torch.exp(low + (high - low) * (torch.arange(FIELD_BINS) + 0.5) / FIELD_BINS)
+    for field in (12.0, 25.0, 50.0):
+        told = -0.5 * ((centers / field).log() / 0.1) ** 2
+        found = search_focal(flat, spans, told.expand(3, -1))
+        assert 2 * math.degrees(math.atan(100 / float(found[0]))) == pytest.approx(field, rel=0.1)
 
 
 # ---------------------------------------------------------------- the whole

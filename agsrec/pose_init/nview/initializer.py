@@ -18,7 +18,6 @@ from agsrec.pose_init.nview.consensus import (
     pair_energies,
 )
 from agsrec.pose_init.nview.network import NView
-from agsrec.pose_init.nview.placement import search_focal
 from agsrec.pose_init.nview.reading import read_views
 from agsrec.pose_init.refine import refine_estimate
 from agsrec.views import Views
@@ -62,7 +61,7 @@ def initialize_nview(
     reading = read_views(views, model, resolve_device(device))
     energies = pair_energies(reading.differences)
     modes = agreed_azimuths(energies, modes=_MODES)
-    found = search_focal(reading.sightings, reading.spans) if focal is None else torch.as_tensor(focal)
+    found = reading.focal() if focal is None else torch.as_tensor(focal)
     focals = found.to(reading.spans).expand(len(views))
     arranged = [reading.stand(reading.rotations(a), focals, views) for a in modes.azimuths]
     estimate = PoseEstimate(

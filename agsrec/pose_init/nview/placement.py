@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from agsrec.pose_init.nview.network import FIELD_BINS, FIELD_RANGE_DEG
+
 __all__ = ["Sightings", "place", "search_focal"]
 
 _FIELDS_DEG = torch.linspace(16.0, 64.0, 33)  # of the object's circumscribed square
+_TOLD_FIELDS_DEG = torch.linspace(7.0, 64.0, 39)  # the same, where pictures tell them
+_TOLD = 3.0  # pictures that tell fields of view independently of each other
 _USUAL_FIELD_DEG = 38.0
 _PRIOR_SPREAD = 0.35  # of the logarithm of the field of view
 _RESIDUAL = 0.035  # of the object's size in the picture; what point maps are off by
@@ -30,6 +35,10 @@ class Sightings:
     points: Tensor
     pixels: Tensor
     weights: Tensor
+
+    def to(self, device: torch.device | str) -> Sightings:
+        """The same on another device."""
+        return Sightings(self.points.to(device), self.pixels.to(device), self.weights.to(device))
 
 
 def place(sightings: Sightings, focals: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,25 +79,41 @@ def place(sightings: Sightings, focals: Tensor) -> tuple[Tensor, Tensor]:
     return t, _weighted_mean(error, weights)
 
 
-def search_focal(sightings: Sightings, spans: Tensor) -> Tensor:
+def search_focal(sightings: Sightings, spans: Tensor, told: Tensor | None = None) -> Tensor:
     """The focal length in pixels, [V] times the same, for which points and pixels agree best.
 
-    A wide log-normal prior around 38 degrees, for what the object fills, decides where the points do not.
+    What the pictures tell, or a wide log-normal prior around 38 degrees for what the object fills, decides
+    where the points do not.
 
     Args:
         sightings: What is seen.
         spans: Side of the square that the object fills in each view [V], pixels.
+        told: Log-probabilities of the fields of view of those squares [V, FIELD_BINS], if known.
     """
     shared = spans.median().expand_as(spans)
+    fields = _FIELDS_DEG if told is None else _TOLD_FIELDS_DEG
     costs = []
-    for field in _FIELDS_DEG.tolist():
+    for field in fields.tolist():
         focals = _focals(field, shared)
         _, residuals = place(sightings, focals)
         misfit = 0.5 * (residuals / (_RESIDUAL * spans)).square().sum() * _INDEPENDENT
-        prior = 0.5 * (torch.tensor(field / _USUAL_FIELD_DEG).log() / _PRIOR_SPREAD) ** 2
+        if told is None:
+            prior = 0.5 * (torch.tensor(field / _USUAL_FIELD_DEG).log() / _PRIOR_SPREAD) ** 2
+        else:
+            prior = -_TOLD * _told_of(told, focals, spans).mean().cpu()
         costs.append(misfit.cpu() + prior)
     best = int(torch.stack(costs).argmin())
-    return _focals(float(_FIELDS_DEG[best]), shared)
+    return _focals(float(fields[best]), shared)
+
+
+def _told_of(told: Tensor, focals: Tensor, spans: Tensor) -> Tensor:
+    """Log-probabilities [V] of focal lengths [V], between the centres of the bins."""
+    low, high = (math.log(degrees) for degrees in FIELD_RANGE_DEG)
+    field = 2 * (0.5 * spans / focals).atan().rad2deg()
+    position = ((field.log() - low) / (high - low) * FIELD_BINS - 0.5).clamp(0, FIELD_BINS - 1)
+    below = position.floor().long().clamp(max=FIELD_BINS - 2)[:, None]
+    share = position[:, None] - below
+    return ((1 - share) * told.gather(1, below) + share * told.gather(1, below + 1))[:, 0]
 
 
 def _focals(field_deg: float, spans: Tensor) -> Tensor:

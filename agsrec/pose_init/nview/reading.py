@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from agsrec.point_map import PointMap
 from agsrec.pose_init.nview.angles import rotations_from_angles
 from agsrec.pose_init.nview.crops import Crops, network_crops
 from agsrec.pose_init.nview.network import ELEVATION_BINS, POINTS_PER_TOKEN, NView, NViewOutput
-from agsrec.pose_init.nview.placement import Sightings, place
+from agsrec.pose_init.nview.placement import Sightings, place, search_focal
 from agsrec.views import Views
 
 __all__ = ["Reading", "read_views"]
@@ -35,6 +36,8 @@ class Reading:
         weights: Confidence of the points, 0 off the object [V, N].
         sightings: The points, and where they are seen from the views' middles.
         spans: Side of the square that the object fills in each view [V], pixels.
+        fields: Log-probabilities of the fields of view of those squares [V, FIELD_BINS]; None from a network
+            that does not tell them.
     """
 
     differences: Tensor
@@ -45,13 +48,17 @@ class Reading:
     weights: Tensor
     sightings: Sightings
     spans: Tensor
+    fields: Tensor | None
 
     def to(self, device: torch.device | str) -> Reading:
         """The same on another device."""
-        seen = self.sightings
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "sightings"}
-        sightings = Sightings(*(v.to(device) for v in (seen.points, seen.pixels, seen.weights)))
-        return Reading(**moved, sightings=sightings)
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: None if v is None else v.to(device) for name, v in values.items()}
+        return Reading(**moved)
+
+    def focal(self) -> Tensor:
+        """The likeliest focal length, [V] times the same, pixels of the views."""
+        return search_focal(self.sightings, self.spans, self.fields)
 
     def rotations(self, azimuths: Tensor) -> Tensor:
         """World-to-camera rotations [V, 3, 3] of cameras at azimuths [V] in degrees, +y up."""
@@ -137,14 +144,16 @@ def _read(network: NView, crops: Crops, middle: Tensor) -> Reading:
         weights=weights,
         sightings=Sightings(points, crops.to_views(pixels) - middle, weights),
         spans=crops.scales * network.config.image_size,
+        fields=angles.fields / (2 * count) if network.config.lens else None,
     )
 
 
 class _Angles:
-    """Sums over references of the azimuth distributions [V, V, K], of those of elevations, and of rolls."""
+    """Sums over references of azimuth distributions [V, V, K], of those of elevations, of rolls, and of
+    log-probabilities of fields of view."""
 
     def __init__(self) -> None:
-        self.differences = self.elevation = self.roll = torch.zeros(())
+        self.differences = self.elevation = self.roll = self.fields = torch.zeros(())
 
     def add(self, output: NViewOutput, rows: Tensor, back: Tensor, *, mirrored: bool = False) -> None:
         """Take in what was said with R references, of view v at place `back[r, v]`.
@@ -159,6 +168,9 @@ class _Angles:
         elevation = output.elevation_logits.softmax(-1)[rows, back]
         self.elevation = self.elevation.to(elevation) + elevation.sum(0)
         self.roll = self.roll.to(roll) + roll[rows, back].sum(0)
+        if output.field_logits is not None:
+            told = output.field_logits.log_softmax(-1)[rows, back]
+            self.fields = self.fields.to(told) + told.sum(0)
 
 
 def _peak(probabilities: Tensor) -> Tensor:
