@@ -26,8 +26,8 @@ from agsrec.errors import AgsrecError
 from agsrec.export.tables import text_table
 from agsrec.files import atomic_write
 from agsrec.fit import fit
-from agsrec.metrics import align_cameras, pairwise_rotation_errors
-from agsrec.metrics.alignment import align_scene
+from agsrec.metrics import pairwise_rotation_errors
+from agsrec.metrics.alignment import align_scene, scene_starts
 from agsrec.metrics.evaluation import novel_quality
 
 
@@ -79,8 +79,8 @@ def measured(scene: Scene, config: FitConfig, seed: int) -> dict[str, float]:
     """Quality at the test views, and how far poses drifted."""
     assert scene.truth is not None
     result = fit(scene.views, scene.truth.to("cpu", torch.float32), config, seed=seed)
-    start, size = align_cameras(result.cameras, scene.truth), result.fitted_size
-    to_truth = align_scene(result.gaussians, start, scene.truth, scene.views, fitted_size=size)
+    starts, size = scene_starts(result.gaussians, result.cameras, scene.truth), result.fitted_size
+    to_truth = align_scene(result.gaussians, starts, scene.truth, scene.views, fitted_size=size)
     quality = novel_quality(result.gaussians, to_truth, scene, fitted_size=size)
     assert quality is not None
     drift = pairwise_rotation_errors(result.cameras, scene.truth)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from agsrec.fit.exposure import exposed
-from agsrec.metrics.alignment import align_scene
+from agsrec.metrics.alignment import align_scene, scene_starts
 from agsrec.metrics.geometry import SurfaceAccuracy, surface_accuracy
 from agsrec.metrics.images import ImageQuality, image_quality
-from agsrec.metrics.poses import PoseAccuracy, Similarity, align_cameras, pose_accuracy
+from agsrec.metrics.poses import PoseAccuracy, Similarity, pose_accuracy
 from agsrec.render import render_scene
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ def evaluate(
     quality = input_quality(gaussians, cameras, scene.views, fitted_size, exposures)
     if scene.truth is None:
         return Evaluation(quality)
-    start = align_cameras(cameras.centred(), scene.truth.centred())
-    to_truth = align_scene(gaussians, start, scene.truth, scene.views, fitted_size=fitted_size)
+    starts = scene_starts(gaussians, cameras, scene.truth)
+    to_truth = align_scene(gaussians, starts, scene.truth, scene.views, fitted_size=fitted_size)
     several = len(cameras) > 1  # a single view has no relative pose
     return Evaluation(
         input=quality,

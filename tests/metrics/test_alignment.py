@@ -13,7 +13,7 @@ from agsrec.config import PoseConfig
 from agsrec.dataset import Scene
 from agsrec.fit import FitResult, fit
 from agsrec.lie import so3_exp
-from agsrec.metrics.alignment import align_scene
+from agsrec.metrics.alignment import align_scene, scene_starts
 from agsrec.metrics.evaluation import novel_quality, rendered_on_white
 from agsrec.metrics.poses import Similarity, align_cameras, rotation_angles
 from tests.tiny import rough, tiny_config, tiny_scene
@@ -101,6 +101,23 @@ def test_estimates_a_few_degrees_off_are_brought_home() -> None:
     wrong = fit(views, rough(truth, 4.0), tiny_config(150, poses=PoseConfig(optimize=False)))
     found = align_scene(wrong.gaussians, align_cameras(wrong.cameras, truth), truth, views)
     assert agreement(found, wrong) > agreement(align_cameras(wrong.cameras, truth), wrong) + 0.3
+
+
+def test_a_wrong_focal_length_does_not_change_the_size_of_the_object() -> None:
+    """Cameras that stand 1.6 times as far with lenses as much longer see about the same picture."""
+    views, truth = tiny_scene()
+    result = true_world()
+    viewmats, Ks = truth.viewmats.clone(), truth.Ks.clone()
+    viewmats[:, :3, 3] *= 1.6
+    Ks[:, :2, :2] *= 1.6
+    afar = replace(truth, viewmats=viewmats, Ks=Ks)
+    centres, sight = scene_starts(result.gaussians, afar, truth)
+    assert centres.scale == pytest.approx(1 / 1.6, abs=0.01) and sight.scale == pytest.approx(1, abs=0.02)
+    found = align_scene(result.gaussians, (centres, sight), truth, views)
+    assert agreement(found, result) > agreement(IDENTITY, result) - 0.3
+    exact = scene_starts(result.gaussians, truth, truth)[1]
+    assert exact.scale == pytest.approx(1, abs=1e-3)
+    torch.testing.assert_close(exact.translation, torch.zeros(3).double(), atol=1e-3, rtol=0)
 
 
 def test_gaussians_are_left_alone_and_results_repeat() -> None:
