@@ -69,6 +69,7 @@ __all__ = ["initialize_auto"]
 _log = logging.getLogger(__name__)
 
 _ZOOMS = (0.6, 0.8, 1.0, 1.3, 1.7, 2.3, 3.1)  # of the network's focal length, which knows 25 to 55 degrees
+_LENS = 0.1  # what a nat of a picture's field of view counts beside those of its pairs
 _TRUSTS = (0.6, 0.2)  # what a nat of the network counts beside the matches'
 _TREES = 12  # random starts by which zooms are compared
 _LIKELY = 3  # zooms that are looked at closely
@@ -176,6 +177,8 @@ def _estimated(look: Look, evidence: Evidence, known: Tensor | None, refine: boo
     if evidence.standing:
         estimate = search.settled(estimate)
     tied = all_tied(evidence.found, estimate.cameras)  # no scene knows better
+    if not tied:
+        estimate = replace(estimate, remarks=(*estimate.remarks, *look.reading.remarks()))
     if refine and not tied:
         estimate = refine_estimate(views, estimate, search.plausibility, support=search.support, seed=seed)
     if not tied:
@@ -237,7 +240,7 @@ class _Search:
         chosen = [self._start(Rig(upright[0], place(self._reading.sightings, self._focals)[0], self._focals))]
         for candidates in ranked.values():
             mine = 0
-            for zoom, one in sorted(candidates, key=lambda c: -c[1].score):
+            for zoom, one in sorted(candidates, key=lambda c: -c[1].score - self._lens(c[0])):
                 start = self._start(self._adjusted(zoom, one))
                 turns = (largest_turn(start.cameras.rotations, c.cameras.rotations) for c in chosen)
                 if min(turns) > _SAME_DEG:
@@ -254,8 +257,12 @@ class _Search:
             self._hypotheses[zoom] = self._tried(zoom)
             self._agreements[zoom] = self._agreement(zoom, _TRUSTS[-1])
             best = self._agreements[zoom].arrangements(upright, trees=_TREES, modes=1)[0]
-            scores[zoom] = best.score
+            scores[zoom] = best.score + self._lens(zoom)
         return sorted(scores, key=lambda zoom: -scores[zoom])[:_LIKELY]
+
+    def _lens(self, zoom: float) -> float:
+        """What the pictures tell of a zoom, on the scale of arrangements' scores."""
+        return _LENS * self._reading.lens(zoom * self._focals)
 
     def _agreement(self, zoom: float, trust: float) -> Agreement:
         return Agreement(self._hypotheses[zoom], Votes(self._tilts, self._energies, trust))

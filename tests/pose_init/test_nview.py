@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,19 @@ def test_focal_as_pictures_tell_it() -> None:
 
 
 # ---------------------------------------------------------------- the whole
+
+
+def test_an_object_that_looks_alike_is_said_to() -> None:
+    torch.manual_seed(0)
+    network = NView(replace(TINY, lens=True)).eval()
+    images, _, _ = make_scene(0, 3, 64)
+    views = Views(images, ("a", "b", "c"))
+    weights = network.state_dict()
+    for logit, said in ((4.0, True), (-4.0, False)):
+        weights["lens_head.2.weight"][FIELD_BINS] = 0
+        weights["lens_head.2.bias"][FIELD_BINS] = logit
+        found = initialize_nview(views, model=network, device="cpu", refine=False)
+        assert any("look the same from all around" in remark for remark in found.remarks) == said
 
 
 def test_order_of_views_does_not_matter() -> None:

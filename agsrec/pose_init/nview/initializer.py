@@ -74,6 +74,7 @@ def initialize_nview(
             for (cameras, _), score in zip(arranged[1:], modes.scores[1:], strict=True)
         ),
         score=float(modes.scores[0]),
+        remarks=reading.remarks(),
     )
     if not refine:
         return estimate

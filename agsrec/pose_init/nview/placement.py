@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agsrec.pose_init.nview.network import FIELD_BINS, FIELD_RANGE_DEG
 
-__all__ = ["Sightings", "place", "search_focal"]
+__all__ = ["Sightings", "place", "search_focal", "told_of"]
 
 _FIELDS_DEG = torch.linspace(16.0, 64.0, 33)  # of the object's circumscribed square
 _TOLD_FIELDS_DEG = torch.linspace(7.0, 64.0, 39)  # the same, where pictures tell them
@@ -100,14 +100,14 @@ def search_focal(sightings: Sightings, spans: Tensor, told: Tensor | None = None
         if told is None:
             prior = 0.5 * (torch.tensor(field / _USUAL_FIELD_DEG).log() / _PRIOR_SPREAD) ** 2
         else:
-            prior = -_TOLD * _told_of(told, focals, spans).mean().cpu()
+            prior = -_TOLD * told_of(told, focals, spans).mean().cpu()
         costs.append(misfit.cpu() + prior)
     best = int(torch.stack(costs).argmin())
     return _focals(float(fields[best]), shared)
 
 
-def _told_of(told: Tensor, focals: Tensor, spans: Tensor) -> Tensor:
-    """Log-probabilities [V] of focal lengths [V], between the centres of the bins."""
+def told_of(told: Tensor, focals: Tensor, spans: Tensor) -> Tensor:
+    """Log-probabilities [V] of focal lengths [V], between the centres of the bins; see `search_focal`."""
     low, high = (math.log(degrees) for degrees in FIELD_RANGE_DEG)
     field = 2 * (0.5 * spans / focals).atan().rad2deg()
     position = ((field.log() - low) / (high - low) * FIELD_BINS - 0.5).clamp(0, FIELD_BINS - 1)

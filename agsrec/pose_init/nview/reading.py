@@ -14,12 +14,17 @@ from agsrec.point_map import PointMap
 from agsrec.pose_init.nview.angles import rotations_from_angles
 from agsrec.pose_init.nview.crops import Crops, network_crops
 from agsrec.pose_init.nview.network import ELEVATION_BINS, POINTS_PER_TOKEN, NView, NViewOutput
-from agsrec.pose_init.nview.placement import Sightings, place, search_focal
+from agsrec.pose_init.nview.placement import Sightings, place, search_focal, told_of
 from agsrec.views import Views
 
 __all__ = ["Reading", "read_views"]
 
 _ELEVATION_WINDOW = 2  # bins on either side of the likeliest
+_ALIKE = 0.3  # probability from which it is said
+_LOOKS_ALIKE = (
+    "the object seems to look the same from all around: from which side each photo was taken is a guess; "
+    "photos that show the table under it too, standing still, or a mark on the object tell it"
+)
 _MOST_AT_ONCE = 64  # views in one pass: bounds the memory
 
 
@@ -38,6 +43,8 @@ class Reading:
         spans: Side of the square that the object fills in each view [V], pixels.
         fields: Log-probabilities of the fields of view of those squares [V, FIELD_BINS]; None from a network
             that does not tell them.
+        alike: Probability that the object looks the same from all around; 0 from a network that does not
+            tell it.
     """
 
     differences: Tensor
@@ -49,16 +56,27 @@ class Reading:
     sightings: Sightings
     spans: Tensor
     fields: Tensor | None
+    alike: float = 0.0
 
     def to(self, device: torch.device | str) -> Reading:
         """The same on another device."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: None if v is None else v.to(device) for name, v in values.items()}
+        moved: dict[str, Any] = {
+            name: v.to(device) if isinstance(v, Tensor | Sightings) else v for name, v in values.items()
+        }
         return Reading(**moved)
 
     def focal(self) -> Tensor:
         """The likeliest focal length, [V] times the same, pixels of the views."""
         return search_focal(self.sightings, self.spans, self.fields)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of the object."""
+        return (_LOOKS_ALIKE,) if self.alike > _ALIKE else ()
+
+    def lens(self, focals: Tensor) -> float:
+        """Mean log-probability of focal lengths [V], pixels; 0 where pictures do not tell."""
+        return 0.0 if self.fields is None else float(told_of(self.fields, focals, self.spans).mean())
 
     def rotations(self, azimuths: Tensor) -> Tensor:
         """World-to-camera rotations [V, 3, 3] of cameras at azimuths [V] in degrees, +y up."""
@@ -145,15 +163,17 @@ def _read(network: NView, crops: Crops, middle: Tensor) -> Reading:
         sightings=Sightings(points, crops.to_views(pixels) - middle, weights),
         spans=crops.scales * network.config.image_size,
         fields=angles.fields / (2 * count) if network.config.lens else None,
+        alike=angles.alike / (2 * count),
     )
 
 
 class _Angles:
-    """Sums over references of azimuth distributions [V, V, K], of those of elevations, of rolls, and of
-    log-probabilities of fields of view."""
+    """Sums over references of azimuth distributions [V, V, K], of those of elevations, of rolls, of
+    log-probabilities of fields of view, and of the probability of looking alike."""
 
     def __init__(self) -> None:
         self.differences = self.elevation = self.roll = self.fields = torch.zeros(())
+        self.alike = 0.0
 
     def add(self, output: NViewOutput, rows: Tensor, back: Tensor, *, mirrored: bool = False) -> None:
         """Take in what was said with R references, of view v at place `back[r, v]`.
@@ -171,6 +191,8 @@ class _Angles:
         if output.field_logits is not None:
             told = output.field_logits.log_softmax(-1)[rows, back]
             self.fields = self.fields.to(told) + told.sum(0)
+        if output.alike_logit is not None:
+            self.alike += float(output.alike_logit.sigmoid().sum())
 
 
 def _peak(probabilities: Tensor) -> Tensor:
