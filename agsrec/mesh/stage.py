@@ -20,11 +20,12 @@ from agsrec.mesh.bake import bake_texture
 from agsrec.mesh.balance import balanced
 from agsrec.mesh.config import MeshConfig
 from agsrec.mesh.evidence import gathered, photographed_pixels
+from agsrec.mesh.fitting import fitted_to_photos
 from agsrec.mesh.refine import Judge, refine_texture
 from agsrec.mesh.registration import registered
 from agsrec.mesh.repair import is_closed
 from agsrec.mesh.shape import Shape
-from agsrec.mesh.surface import around, extract_surface
+from agsrec.mesh.surface import Surface, around, extract_surface, silhouette_iou
 from agsrec.mesh.textured import TexturedMesh, render_mesh
 from agsrec.mesh.unwrap import unwrapped
 from agsrec.render import render_scene
@@ -112,6 +113,8 @@ def make_mesh(
     clock = _Clock()
     surface = extract_surface(gaussians, views, cameras, grid=config.grid, faces=config.faces)
     clock.lap("surface")
+    surface = _fitted(surface, views, cameras)
+    clock.lap("fitted")
     shape = Shape.of(surface.vertices, surface.faces)
     album = registered(balanced(shape, opened(shape, views.images if photos is None else photos, cameras)))
     clock.lap("photos")
@@ -141,6 +144,14 @@ def make_mesh(
         "seconds": clock.laps,
     }
     return MeshResult(refined, metrics)
+
+
+def _fitted(surface: Surface, views: Views, cameras: Cameras) -> Surface:
+    """The surface moved onto the views, with their exposures as far as the unmoved surface shows them."""
+    shape = Shape.of(surface.vertices, surface.faces)
+    gains = balanced(shape, opened(shape, views.images, cameras)).gains
+    vertices = fitted_to_photos(surface.vertices, surface.faces, views, cameras, gains)
+    return Surface(vertices, surface.faces, silhouette_iou(vertices, surface.faces, views, cameras))
 
 
 def _texture_size(shape: Shape, album: Album) -> int:

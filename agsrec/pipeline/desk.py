@@ -28,7 +28,7 @@ VERSIONS: dict[StageName, int] = {
     "cutout": 2,
     "poses": 4,
     "fit": 2,
-    "mesh": 2,
+    "mesh": 3,
     "export": 2,
 }
 """Raised whenever a stage would make something else of the same."""
