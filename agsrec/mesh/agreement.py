@@ -13,7 +13,7 @@ from agsrec.mesh.outline import sampled_at
 if TYPE_CHECKING:
     from agsrec.mesh.sheet import Eye, Sheet
 
-__all__ = ["Agreement", "agreement", "glimpsed"]
+__all__ = ["Agreement", "Glimpse", "agreement", "glimpsed"]
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.float32]

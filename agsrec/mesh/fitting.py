@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import cg
 
-from agsrec.mesh.agreement import agreement, glimpsed
-from agsrec.mesh.outline import Contour, outline_pulls
+from agsrec.mesh.agreement import Glimpse, agreement, glimpsed
+from agsrec.mesh.outline import Contour, Pulls, outline_pulls
 from agsrec.mesh.sheet import Eye, Sheet, corner_normals
 from agsrec.mesh.textured import mesh_fragments
 
@@ -56,28 +57,55 @@ def fitted_to_photos(
         cameras: Their cameras.
         gains: Factors of the photos' colours [V, 3] that make them agree; 1 by default.
     """
-    photos = views.images.detach().cpu().float().numpy()
-    factors = np.ones((len(photos), 3), np.float32) if gains is None else gains.float().numpy()
-    contours = [Contour.of(photo[..., 3]) for photo in photos]
-    eyes = Eye.all_of(cameras)
+    factors = torch.ones(len(views), 3) if gains is None else gains
+    photos = _Photo.all_of(views, cameras, factors)
     ties = _Ties.of(vertices, faces)
     for blur, trust in zip(np.linspace(*_BLURS, _ROUNDS), np.geomspace(*_COLORS, _ROUNDS), strict=True):
         sheet = Sheet.of(vertices, faces, ties.edge)
-        finer = max(1, round(_RENDERED / max(views.width, views.height)))
         matrix, right, glimpses = ties.matrix, np.zeros(len(vertices)), []
-        for view, eye in enumerate(eyes):
-            seen = mesh_fragments(vertices, faces, cameras[[view]], supersampling=finer)
-            ids, depths = seen.face_ids[0], seen.depths[0]
-            pulls = outline_pulls(sheet, eye, contours[view], ids, seen.barycentrics[0], depths)
+        for photo in photos:
+            pulls, glimpse = photo.shown(sheet, float(blur))
             weighted = pulls.shares.multiply(pulls.weights[:, None]).tocsr()
             matrix = matrix + pulls.shares.T @ weighted
             right += weighted.T @ pulls.wanted
-            balanced = np.dstack([photos[view][..., :3] * factors[view], photos[view][..., 3]])
-            glimpses.append(glimpsed(sheet, eye, balanced, float(blur), ids, depths))
+            glimpses.append(glimpse)
         colors = agreement(glimpses)
         moves = _solved(matrix + diags(trust * colors.weights), right + trust * colors.pulls)
         vertices = _moved(sheet, np.clip(moves, -_STEP, _STEP))
     return vertices
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """What a surface is fitted to.
+
+    Attributes:
+        camera: The camera [1].
+        eye: The same.
+        rgba: [H, W, 4], straight alpha, balanced.
+        contour: Edge of its mask.
+    """
+
+    camera: Cameras
+    eye: Eye
+    rgba: NDArray[np.float32]
+    contour: Contour
+
+    @staticmethod
+    def all_of(views: Views, cameras: Cameras, gains: Tensor) -> list[_Photo]:
+        images = views.images.detach().cpu().float()
+        balanced = torch.cat([images[..., :3] * gains[:, None, None], images[..., 3:]], dim=-1).numpy()
+        contours = [Contour.of(image[..., 3]) for image in balanced]
+        kept = zip(Eye.all_of(cameras), balanced, contours, strict=True)
+        return [_Photo(cameras[[view]], *photo) for view, photo in enumerate(kept)]
+
+    def shown(self, sheet: Sheet, blur: float) -> tuple[Pulls, Glimpse]:
+        """How the surface's outline wants to move, and the colours of its points, blurred so many pixels."""
+        finer = max(1, round(_RENDERED / max(self.rgba.shape)))
+        seen = mesh_fragments(sheet.vertices, sheet.faces, self.camera, supersampling=finer)
+        ids, shares, depths = seen.face_ids[0], seen.barycentrics[0], seen.depths[0]
+        pulls = outline_pulls(sheet, self.eye, self.contour, ids, shares, depths)
+        return pulls, glimpsed(sheet, self.eye, self.rgba, blur, ids, depths)
 
 
 @dataclass(frozen=True)

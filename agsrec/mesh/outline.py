@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 if TYPE_CHECKING:
     from agsrec.mesh.sheet import Eye, Sheet
 
-__all__ = ["Contour", "Pulls", "outline_pulls"]
+__all__ = ["Contour", "Pulls", "outline_pulls", "sampled_at"]
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.float32]

@@ -59,7 +59,8 @@ class MeshResult:
         mesh: The mesh.
         metrics: `faces`, `vertices`, `texture_size`, `prior` (whether it had a say), `watertight`,
             `silhouette_iou`, `psnr_baked` and `psnr` over the input views in dB, each at its own exposure,
-            and `seconds` by step.
+            `exposures` (how bright each photo is beside the texture, by channel), `seconds` by step, and
+            `processor_seconds`, of all cores together.
     """
 
     mesh: TexturedMesh
@@ -141,7 +142,9 @@ def make_mesh(
         "silhouette_iou": surface.iou,
         "psnr_baked": before,
         "psnr": before if refined is baked else _psnr(refined, views, cameras, album.gains),
+        "exposures": (1 / album.gains).tolist(),
         "seconds": clock.laps,
+        "processor_seconds": clock.busy,
     }
     return MeshResult(refined, metrics)
 
@@ -184,15 +187,17 @@ def _distillation(
 
 
 class _Clock:
-    """Seconds by step."""
+    """Seconds by step, on the wall and of the processor."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self.busy: dict[str, float] = {}
+        self._last = time.perf_counter(), time.process_time()
 
     def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name], self._last = now - self._last, now
+        now = time.perf_counter(), time.process_time()
+        self.laps[name], self.busy[name] = (b - a for a, b in zip(self._last, now, strict=True))
+        self._last = now
 
 
 @torch.no_grad()
