@@ -34,11 +34,11 @@ from agsrec.errors import AgsrecError
 from agsrec.export.tables import text_table
 from agsrec.mesh import MeshConfig, TexturedMesh, make_mesh
 from agsrec.mesh.textured import render_mesh
-from agsrec.metrics.alignment import align_scene
+from agsrec.metrics.alignment import align_scene, scene_starts
 from agsrec.metrics.evaluation import input_quality, novel_quality
 from agsrec.metrics.geometry import surface_accuracy
 from agsrec.metrics.images import ImageQuality, image_quality
-from agsrec.metrics.poses import Similarity, align_cameras
+from agsrec.metrics.poses import Similarity
 from agsrec.pipeline.desk import Desk
 from agsrec.views import Views
 
@@ -97,8 +97,8 @@ def measured(
     }
     quality = _columns("photos", photos)
     if scene.truth is not None:
-        start = align_cameras(cameras, scene.truth)
-        to_truth = align_scene(gaussians, start, scene.truth, scene.views, fitted_size=size)
+        starts = scene_starts(gaussians, cameras, scene.truth)
+        to_truth = align_scene(gaussians, starts, scene.truth, scene.views, fitted_size=size)
         quality |= beside_truth(scene, result, made.mesh, to_truth)
     about = {"Silhouettes (IoU)": made.metrics["silhouette_iou"], "Closed": made.metrics["watertight"]}
     return which | quality | about, cost
