@@ -157,6 +157,7 @@ def train_dust3r(
     """
     run = Run.begin(config, folder, **options)
     model = _started(config, run.seed, start).to(run.accelerator.device)
+    save = partial(model.save_pretrained, dtype=torch.float16)
     phase = run.phase("dust3r", DUSt3RLoss(model, config.confidence_weight), config.training)
     if not phase.done:
         size, data, rate = model.config.image_size[0], config.data, config.training.objects_per_step
@@ -172,9 +173,15 @@ def train_dust3r(
                     loaded += 1
                 return pool.draw(config.training.batch_size, run.generator(phase, step))
 
-            phase.run(inputs, run.time_left(), lambda _step: validate_pairs(model))
+            phase.run(
+                inputs,
+                run.time_left(),
+                lambda _step: validate_pairs(model),
+                supply=stream,
+                keep=partial(run.keep, save),
+            )
     phase.use_average()
-    run.finish(lambda target: model.save_pretrained(target, dtype=torch.float16))
+    run.finish(save)
     return phase.done
 
 

@@ -7,8 +7,9 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from agsrec.bounds import Bounded, Count
+from agsrec.bounds import Bounded, Count, Positive
 from agsrec.errors import CheckpointError, OptionError
 from agsrec.files import atomic_path
+from agsrec.training.supply import Supply, Window
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,6 +45,8 @@ Progress = Callable[[Record], None]
 
 _LOG = "log.jsonl"
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Intervals(Bounded, called="the interval {}"):
@@ -51,7 +55,9 @@ class Intervals(Bounded, called="the interval {}"):
     log: Count = 50
     """Steps between records of the loss."""
     save: Count = 500
-    """Steps between states on disk."""
+    """Steps between states on disk, at most."""
+    save_seconds: Positive = 60.0
+    """Time after which the state is written to disk in any case."""
     validate: Count = 2000
     """Steps between validations."""
     stop_after_seconds: float | None = None
@@ -183,6 +189,9 @@ class Phase:
         inputs: Callable[[int], tuple[Any, ...]],
         intervals: Intervals,
         validate: Callable[[int], dict[str, float]] | None = None,
+        *,
+        supply: Supply | None = None,
+        keep: Callable[[], None] | None = None,
     ) -> None:
         """Train to the last step, or until the time is up; the state is on disk afterwards.
 
@@ -190,29 +199,34 @@ class Phase:
             inputs: Arguments of the loss module at a step.
             intervals: When to log, save, validate and stop.
             validate: Measures the averaged weights, which are in place while it runs.
+            supply: What the inputs are made from, for the log.
+            keep: Writes the averaged weights, which are in place while it runs, whenever the state is saved
+                before the end.
 
         Raises:
             OptionError: The training has diverged.
         """
-        started = self._clock = time.perf_counter()
-        losses, waited = [], 0.0
+        started = self._clock = saved = time.perf_counter()
+        window = Window()
         while not self.done:
-            before = time.perf_counter()
-            arguments = inputs(self.step)
-            waited += time.perf_counter() - before
-            losses.append(self._update(arguments))
+            arguments = window.asked(partial(inputs, self.step), supply)
+            window.losses.append(self._update(arguments))
             self.step += 1
             out_of_time = self._out_of_time(started, intervals.stop_after_seconds)
             last = self.done or out_of_time
-            saves = last or self.step % intervals.save == 0
+            late = time.perf_counter() - saved > intervals.save_seconds
+            saves = last or late or self.step % intervals.save == 0
             logs = last or self.step % intervals.log == 0
             if saves or logs:
-                self._check_finite(losses)
+                self._check_finite(window.losses)
             if logs:
-                self._log(torch.stack(losses), waited)
-                losses, waited = [], 0.0
+                self._log(window, supply is not None)
+                window = Window()
             if saves:
                 self.save()
+                saved = time.perf_counter()
+            if saves and keep is not None and not last:
+                self._averaged(keep)
             if validate is not None and (self.step % intervals.validate == 0 or last):
                 self._validate(validate)
             if out_of_time:
@@ -274,38 +288,41 @@ class Phase:
                 "lower its learning_rate in the --config; the state on disk is from before"
             )
 
+    def _averaged(self, call: Callable[[], T]) -> T:
+        """What a call gives while the averaged weights are in place."""
+        self._ema.store(self._trained)
+        self._ema.copy_to(self._trained)
+        try:
+            return call()
+        finally:
+            self._ema.restore(self._trained)
+
     def _validate(self, validate: Callable[[int], dict[str, float]]) -> None:
         paused = time.perf_counter()
         if self.accelerator.is_main_process:
-            self._ema.store(self._trained)
-            self._ema.copy_to(self._trained)
-            try:
-                measured = validate(self.step)
-            finally:
-                self._ema.restore(self._trained)
+            measured = self._averaged(partial(validate, self.step))
             self._write({"phase": self.name, "step": self.step, "steps": self.config.steps, **measured})
         self.accelerator.wait_for_everyone()
         self._clock += time.perf_counter() - paused
 
-    def _log(self, losses: Tensor, waited: float) -> None:
+    def _log(self, window: Window, supplied: bool) -> None:
         now = time.perf_counter()
         spent, self._clock = now - self._clock, now
         self.seconds += spent
         if not self.accelerator.is_main_process:
             return
-        count = len(losses) * self.config.batch_size * self.accelerator.num_processes
-        self._write(
-            {
-                "phase": self.name,
-                "step": self.step,
-                "steps": self.config.steps,
-                "loss": round(float(losses.mean()), 5),
-                "rate": self.learning_rate(self.step - 1),
-                "images_per_second": round(count / spent, 1),
-                "data_share": round(waited / spent, 3),
-                "seconds": round(self.seconds, 1),
-            }
-        )
+        count = len(window.losses) * self.config.batch_size * self.accelerator.num_processes
+        record = {
+            "phase": self.name,
+            "step": self.step,
+            "steps": self.config.steps,
+            "loss": round(float(torch.stack(window.losses).mean()), 5),
+            "rate": self.learning_rate(self.step - 1),
+            "images_per_second": round(count / spent, 1),
+            "data_share": round(window.waited / spent, 3),
+            "seconds": round(self.seconds, 1),
+        }
+        self._write(record | (window.supply() if supplied else {}))
 
     def _write(self, record: Record) -> None:
         # A line that was cut off by a kill must not swallow this one.

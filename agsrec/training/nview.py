@@ -77,6 +77,7 @@ def train_nview(
     run = Run.begin(config, folder, **options)
     network = _started(config.network, run.seed, start).to(run.accelerator.device)
     settings, size = config.training, config.network.image_size
+    save = partial(save_nview, network)
     phase = run.phase("nview", NViewLoss(network), settings, optimizers=muon_with_adamw)
     if not phase.done:
         first = first_object(phase.step, settings.objects_per_step)
@@ -90,9 +91,15 @@ def train_nview(
                 views = _draw_views(generator)
                 return pool.draw(max(1, settings.batch_size // views), views, generator)
 
-            phase.run(inputs, run.time_left(), lambda _step: validate_poses(network, scenes or {}))
+            phase.run(
+                inputs,
+                run.time_left(),
+                lambda _step: validate_poses(network, scenes or {}),
+                supply=stream,
+                keep=partial(run.keep, save),
+            )
     phase.use_average()
-    run.finish(partial(save_nview, network))
+    run.finish(save)
     return phase.done
 
 

@@ -27,6 +27,9 @@ class RenderStream(Generic[T]):
     """`render(first)`, `render(first + 1)`, ... in that order, whatever the number of workers.
 
     Leaving the `with` block ends the workers; so does the death of this process, however it comes about.
+
+    Attributes:
+        missed: Samples so far that were not made yet when they were asked for.
     """
 
     def __init__(self, render: Callable[[int], T], *, workers: int, first: int = 0) -> None:
@@ -43,6 +46,7 @@ class RenderStream(Generic[T]):
         """
         if workers < 0:
             raise OptionError(f"--workers must be at least 0, not {workers}")
+        self.missed = 0
         self._render = render
         self._next = first
         self._ahead = workers * _PREFETCH
@@ -62,15 +66,23 @@ class RenderStream(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return self
 
+    @property
+    def queued(self) -> int:
+        """Samples that are made and have not been asked for."""
+        return sum(sample.done() for sample in self._pending)
+
     def __next__(self) -> T:
         if self._workers is None:
+            self.missed += 1
             self._next += 1
             return self._render(self._next - 1)
         try:
             while len(self._pending) < self._ahead:
                 self._pending.append(self._workers.submit(self._render, self._next))
                 self._next += 1
-            return self._pending.popleft().result()
+            sample = self._pending.popleft()
+            self.missed += not sample.done()
+            return sample.result()
         except BrokenProcessPool as error:
             raise OptionError(
                 "--workers: a process that renders objects was ended from outside, perhaps for want of "

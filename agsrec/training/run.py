@@ -116,8 +116,12 @@ class Run:
         spent = time.perf_counter() - self.begun
         return replace(self.intervals, stop_after_seconds=max(0.0, limit - spent))
 
-    def finish(self, save: Callable[[Path], None]) -> None:
-        """Have the model written to `folder / "model"`, by the main process."""
+    def keep(self, save: Callable[[Path], None]) -> None:
+        """Have the model as it is written to `folder / "model"`, by the main process."""
         if self.accelerator.is_main_process:
             save(self.folder / "model")
+
+    def finish(self, save: Callable[[Path], None]) -> None:
+        """Have the model written for the last time, before any process goes on."""
+        self.keep(save)
         self.accelerator.wait_for_everyone()

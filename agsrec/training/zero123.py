@@ -110,7 +110,12 @@ def _train_autoencoder(run: Run, model: Zero123) -> bool:
                 anchor = max(0.0, 1 - step / (_ANCHORED * settings.steps))
                 return images, noise.to(images), anchor
 
-            phase.run(inputs, run.time_left(), lambda step: validate_autoencoder(model, run.folder, step))
+            phase.run(
+                inputs,
+                run.time_left(),
+                lambda step: validate_autoencoder(model, run.folder, step),
+                supply=stream,
+            )
             if not phase.done:
                 return False
             phase.use_average()
@@ -154,7 +159,13 @@ def _train_diffusion(run: Run, model: Zero123) -> bool:
                 pool.advance(first_object(step, settings.objects_per_step))
                 return _pair_inputs(model, pool, config, run.generator(phase, step))
 
-            phase.run(inputs, run.time_left(), lambda step: validate_novel_views(model, run.folder, step))
+            phase.run(
+                inputs,
+                run.time_left(),
+                lambda step: validate_novel_views(model, run.folder, step),
+                supply=stream,
+                keep=partial(run.keep, partial(_save, model)),
+            )
     phase.use_average()
     return phase.done
 

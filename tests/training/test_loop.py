@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,6 +195,70 @@ def test_draws_differ_by_seed_phase_process_and_step() -> None:
     drawn = [torch.rand(4, generator=step_generator(*g)) for g in given]
     assert torch.equal(drawn[0], torch.rand(4, generator=step_generator(*given[0])))
     assert all(not torch.equal(drawn[0], other) for other in drawn[1:])
+
+
+class Stock:
+    """Samples of which every second one comes late."""
+
+    def __init__(self) -> None:
+        self.missed, self.queued = 0, 3
+
+    def inputs(self, step: int) -> tuple[Tensor]:
+        self.missed += step % 2
+        return goal(step)
+
+
+def test_the_log_says_how_well_steps_are_supplied(tmp_path: Path) -> None:
+    stock = Stock()
+    make_phase(tmp_path).run(stock.inputs, Intervals(log=4), supply=stock)
+    records = read_log(tmp_path)
+    assert [r["fed_share"] for r in records] == [0.5, 0.5, 0.5]
+    assert [r["queued"] for r in records] == [3.0, 3.0, 3.0]
+
+
+def test_state_and_average_are_kept_by_the_clock(tmp_path: Path) -> None:
+    phase, kept = make_phase(tmp_path), []
+    raw: list[float] = []
+
+    def inputs(step: int) -> tuple[Tensor]:
+        raw.append(number(phase))
+        return goal(step)
+
+    phase.run(inputs, Intervals(save_seconds=1e-9), keep=lambda: kept.append(number(phase)))
+    assert len(kept) == 9  # the last one is for whoever started the training to write
+    assert number(phase) != kept[-1] and kept[3] != raw[4]
+    state = torch.load(phase.state_file, weights_only=True)
+    assert state["step"] == 10
+    with pytest.raises(OptionError, match=r"the interval save_seconds must be positive"):
+        Intervals(save_seconds=0.0)
+
+
+LEARNS = """
+import os, sys, time, torch
+from pathlib import Path
+from tests.training.test_loop import Intervals, goal, make_phase
+
+def inputs(step):
+    if step == int(sys.argv[2]):
+        os.kill(os.getpid(), 9)
+    return goal(step)
+
+make_phase(Path(sys.argv[1])).run(inputs, Intervals(log=1, save=3))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_killed_without_warning_it_learns_as_if_it_had_not_been(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    (tmp_path / "killed").mkdir()
+    for step, status in (("7", -9), ("8", -9), ("-1", 0)):
+        command = [sys.executable, "-c", LEARNS, str(tmp_path / "killed"), step]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == status, done.stderr
+    (tmp_path / "straight").mkdir()
+    make_phase(tmp_path / "straight").run(goal, Intervals(log=1))
+    curves = [[r["loss"] for r in read_log(tmp_path / name)] for name in ("killed", "straight")]
+    assert curves[0] == curves[1] and len(curves[0]) == 10
 
 
 def test_key() -> None:

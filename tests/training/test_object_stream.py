@@ -52,6 +52,21 @@ def test_workers_render_the_same_in_the_same_order() -> None:
     assert equal(expected[0], rendered(5, 2))
 
 
+def test_who_waited_for_a_sample_is_counted() -> None:
+    with object_stream(5, VIEWS, SIZE, workers=0) as alone:
+        next(alone)
+        assert alone.missed == 1 and alone.queued == 0  # made when it was asked for
+    with object_stream(5, VIEWS, SIZE, workers=1) as stream:
+        next(stream)
+        assert stream.missed == 1  # nothing was made before
+        end = time.monotonic() + 60
+        while stream.queued < 7 and time.monotonic() < end:
+            time.sleep(0.01)
+        for _ in range(7):
+            next(stream)
+        assert stream.missed == 1
+
+
 def test_negative_number_of_workers() -> None:
     with pytest.raises(OptionError, match="--workers must be at least 0, not -1"):
         object_stream(0, VIEWS, SIZE, workers=-1)

@@ -94,7 +94,7 @@ def test_interrupted_in_both_phases(finished: Path, tmp_path: Path) -> None:
     assert len(files) > 8
     for file in files:
         assert file.read_bytes() == (tmp_path / file.relative_to(finished)).read_bytes(), file
-    timed = {"images_per_second", "data_share", "seconds"}
+    timed = {"images_per_second", "data_share", "seconds", "fed_share", "queued"}
     losses = [
         [{k: v for k, v in r.items() if k not in timed} for r in read_log(f) if "loss" in r]
         for f in (finished, tmp_path)
