@@ -170,7 +170,7 @@ def _distillation(
     from agsrec.prior import load_prior
     from agsrec.prior.sds import ScoreDistillation
 
-    model = load_prior(prior, device) if isinstance(prior, str | Path) else prior
+    model = load_prior(prior, device) if isinstance(prior, str | Path) else prior.to(device)
     distillation = ScoreDistillation(model, views.to(device), config)
 
     def judge(novel: NovelViews) -> Tensor:

@@ -61,7 +61,7 @@ def input_quality(
 ) -> ImageQuality:
     """Agreement of the scene with its own photos; arguments as for `rendered_on_white`."""
     rendered = rendered_on_white(gaussians, cameras, fitted_size, exposures)
-    return image_quality(rendered, views.composited(torch.ones(3)))
+    return image_quality(rendered, views.composited(torch.ones(3).to(views.images)))
 
 
 def novel_quality(

@@ -73,7 +73,9 @@ class Judge:
         self.load()
         assert not isinstance(self._named, str | Path)
         model = _model(self._named)
-        return self._named if model is None else ScoreDistillation(model, views, config.guidance)
+        if model is None:
+            return self._named
+        return ScoreDistillation(model.to(self._device), views, config.guidance)
 
 
 def _model(named: Zero123 | Guidance | None) -> Zero123 | None:
