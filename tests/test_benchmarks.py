@@ -136,11 +136,33 @@ def test_a_mistake_is_one_sentence(run: Run, script: str, options: list[str], me
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_gpu_without_cuda(run: Run, tmp_path: Path) -> None:
-    done = run("gpu/run.py", "--output", str(tmp_path / "out"))
+@pytest.mark.parametrize("script", ["run.py", "day.py"])
+def test_gpu_without_cuda(run: Run, script: str, tmp_path: Path) -> None:
+    done = run(f"gpu/{script}", "--output", str(tmp_path / "out"))
     assert done.returncode == 2
     assert done.stderr == "error: this needs a CUDA device, and PyTorch sees none here\n"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_day_on_a_gpu_on_the_cpu(run: Run, tmp_path: Path) -> None:
+    """A step that fails is put down, what is done is not done again, and the parts join to the model."""
+    options = ["--output", str(tmp_path), "--dry_run", "--part_mib", "0.05"]
+    (tmp_path / "runs").write_text("in the way")
+    done = run("gpu/day.py", *options, "--steps", "gsplat", "fast", "pace", "train", "parts")
+    assert done.returncode == 1 and "not done: fast" in done.stdout, done.stderr
+    content = json.loads((tmp_path / "day.json").read_text(encoding="utf-8"))
+    states = {name: record["state"] for name, record in content["steps"].items()}
+    assert states == dict.fromkeys(("gsplat", "pace", "train", "parts"), "done") | {"fast": "failed"}
+    trained = content["steps"]["train"]["figures"]
+    assert trained["step"] == trained["steps"] and 0 <= trained["fed_share"] <= 1
+    (tmp_path / "runs").unlink()
+    again = run("gpu/day.py", *options, "--steps", "gsplat", "pace", "train", "parts")
+    assert again.returncode == 0 and "4 of 4" in again.stdout and "at most" not in again.stdout
+    line = (tmp_path / "parts" / "JOIN.txt").read_text()
+    subprocess.run(line, shell=True, cwd=tmp_path / "parts", check=True, capture_output=True)
+    for file in (tmp_path / "train" / "model").iterdir():
+        assert (tmp_path / "parts" / "model" / file.name).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.slow

@@ -11,92 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
+from figures import ROOT, Row, fits, gpu_tests, rasterizer
 from prior import guided_fits
 
-from agsrec import PRESETS, Settings, load_scene, reconstruct
-from agsrec.config import FitConfig, Stage
+from agsrec import load_scene
 from agsrec.files import atomic_write
-
-ROOT = Path(__file__).resolve().parents[2]
-POINTS = (10_000, 25_000)
-
-Row = dict[str, Any]
-
-
-def gpu_tests() -> dict[str, Any]:
-    """Outcome of the tests that need a CUDA device; pytest's status 5 says that there are none."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rs"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    lines = done.stdout.strip().splitlines()
-    print(done.stdout, done.stderr, sep="", flush=True)
-    return {"status": done.returncode, "summary": lines[-1] if lines else ""}
-
-
-def rasterizer(folder: Path, seconds: float) -> dict[str, Any]:
-    """Figures of `benchmarks/rasterize.py`, which times both backends and compares them."""
-    file = folder / "rasterize.json"
-    command = [sys.executable, str(ROOT / "benchmarks/rasterize.py"), "--json", str(file)]
-    subprocess.run([*command, "--seconds", str(seconds)], cwd=ROOT, check=True)
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def fits(scene_name: str, repeats: int) -> list[Row]:
-    """Whole fits of a demo scene on CUDA: two presets, and the published schedule by number of points."""
-    plans: dict[str, FitConfig] = {"fast": PRESETS["fast"], "quality": PRESETS["quality"]}
-    for points in POINTS:
-        plans[f"published schedule, {points:,} points"] = _with_points(PRESETS["paper"], points)
-    scene = load_scene(ROOT / "data/demo", scene_name)
-    warming = Settings(fit=_shortened(plans["fast"]), device="cuda")
-    reconstruct(scene.views, scene.cameras, warming)
-    rows = []
-    for name, config in plans.items():
-        seconds, score, peak = [], 0.0, 0.0
-        for seed in range(repeats):
-            torch.cuda.reset_peak_memory_stats()
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            settings = Settings(fit=config, seed=seed, device="cuda")
-            result = reconstruct(scene.views, scene.cameras, settings)
-            torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-            score = result.history[-1]["psnr"]
-            peak = max(peak, torch.cuda.max_memory_allocated() / 2**20)
-        rows.append(
-            {
-                "fit": name,
-                "iterations": config.iterations,
-                "seconds": median(seconds),
-                "ms / iteration": 1e3 * median(seconds) / config.iterations,
-                "PSNR at the photos (dB)": score,
-                "peak GPU memory (MiB)": peak,
-            }
-        )
-    return rows
-
-
-def _with_points(config: FitConfig, points: int) -> FitConfig:
-    return replace(
-        config, rounds=tuple(replace(r, num_points=points, max_points=points) for r in config.rounds)
-    )
-
-
-def _shortened(config: FitConfig) -> FitConfig:
-    """A few steps of every stage: loads the kernels without measuring them."""
-    return replace(
-        config,
-        rounds=tuple(replace(r, stages=tuple(Stage(s.size, 3) for s in r.stages)) for r in config.rounds),
-    )
-
 
 # -------------------------------------------------------------------- report
 
