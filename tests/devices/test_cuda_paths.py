@@ -21,11 +21,8 @@ from agsrec.fit import fit
 from agsrec.localization import _polished
 from agsrec.matching import Correspondences, EpipolarTerm, load_matcher, match_views
 from agsrec.mesh import MeshConfig, make_mesh
-from agsrec.metrics.alignment import align_scene
 from agsrec.metrics.evaluation import input_quality, rendered_on_white
-from agsrec.metrics.poses import Similarity
 from agsrec.novel_view import Viewpoint, novel_views
-from agsrec.outliers import correct_outliers
 from agsrec.outliers.residuals import view_errors
 from agsrec.point_map import PointMap
 from agsrec.pose_init.dust3r.config import DUSt3RConfig
@@ -44,7 +41,6 @@ from agsrec.training.loop import Intervals
 from agsrec.training.nview import NViewTrainConfig, train_nview
 from agsrec.training.zero123 import train_zero123
 from tests.matching.scenes import exact_matches
-from tests.outliers.quick import WRONG, quick_loop, spoiled
 from tests.pretended_cuda import Traffic, is_pretended, pretended_cuda
 from tests.test_pose_search import blobs, camera, photo
 from tests.tiny import rough, tiny_config, tiny_scene
@@ -146,14 +142,6 @@ def test_reconstruct_ends_on_the_cpu(cuda: Traffic) -> None:
 # -------------------------------------------------------------------- poses
 
 
-@pytest.mark.slow
-def test_outliers(cuda: Traffic) -> None:
-    views, cameras, _ = spoiled()
-    found = correct_outliers(views.to("cuda"), cameras.to("cuda", torch.float32), quick_loop())
-    assert found.verdicts[WRONG] != "trusted" and found.searches
-    assert there(found.start.viewmats) and not there(found.on_cpu().start.viewmats)
-
-
 def test_pose_search_and_polish(cuda: Traffic) -> None:
     scene, seen = blobs(80), camera(torch.tensor([0.3, 0.5, 0.1]))
     shown = photo(scene, seen)
@@ -218,8 +206,6 @@ def test_figures_of_a_scene(cuda: Traffic) -> None:
     assert there(rendered_on_white(scene, cameras))
     assert not there(view_errors(shown, scene, cameras, 32))
     assert np.isfinite(input_quality(scene, cameras, shown).means()["psnr"])
-    start = Similarity(1.0, torch.eye(3).double(), torch.zeros(3).double())
-    assert not there(align_scene(scene, start, cameras, shown).rotation)
 
 
 def test_novel_views_of_a_photo(cuda: Traffic) -> None:
