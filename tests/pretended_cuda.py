@@ -275,6 +275,16 @@ _READ_WHOLE = {torch.Tensor.tolist}
 _AS_ARRAY = {torch.Tensor.numpy, torch.Tensor.__array__}
 
 
+_BY_INDEX = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
+
+
+def _as_tensors(index: Any) -> Any:
+    """An index whose lists are tensors: PyTorch's C++ would make some without numbers, on the device."""
+    if isinstance(index, tuple):
+        return tuple(map(_as_tensors, index))
+    return torch.tensor(index) if isinstance(index, list) and index else index
+
+
 def _renamed(value: Any) -> Any:
     """The device under its name in PyTorch's C++."""
     if isinstance(value, torch.device) and value.type == "cuda":
@@ -302,6 +312,8 @@ class _Names(TorchFunctionMode):
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
         if func in _READ_WHOLE and isinstance(args[0], _OnDevice):
             return func(args[0].cpu(), *args[1:], **kwargs)
+        if func in _BY_INDEX:
+            args = (args[0], _as_tensors(args[1]), *args[2:])
         if func is torch.Tensor.cuda:
             return args[0].to(_INSIDE)
         if isinstance(kwargs.get("device"), str | torch.device):

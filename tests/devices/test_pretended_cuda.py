@@ -82,6 +82,8 @@ def test_a_backward_pass_that_answers_on_the_cpu() -> None:
 def test_what_cuda_allows_goes_well() -> None:
     x, y = there(4, 3), torch.rand(4, 3)
     assert is_pretended(x * torch.tensor(2.0)) and is_pretended(x * 2) and is_pretended(x[INDEX])
+    assert torch.equal(x[[3, 1]].cpu(), x.cpu()[[3, 1]])
+    assert torch.equal(x[:, [2, 0]].cpu(), x.cpu()[:, [2, 0]])
     x[0], x[1] = y[0], 1.0
     x[INDEX] = torch.tensor(3.0)
     assert torch.equal(x[0].cpu(), torch.full((3,), 3.0)) and float(x[1, 0]) == 1
