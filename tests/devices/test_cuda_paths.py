@@ -23,7 +23,6 @@ from agsrec.matching import Correspondences, EpipolarTerm, load_matcher, match_v
 from agsrec.mesh import MeshConfig, make_mesh
 from agsrec.metrics.evaluation import input_quality, rendered_on_white
 from agsrec.novel_view import Viewpoint, novel_views
-from agsrec.outliers import correct_outliers
 from agsrec.outliers.residuals import view_errors
 from agsrec.point_map import PointMap
 from agsrec.pose_init.dust3r.config import DUSt3RConfig
@@ -42,7 +41,6 @@ from agsrec.training.loop import Intervals
 from agsrec.training.nview import NViewTrainConfig, train_nview
 from agsrec.training.zero123 import train_zero123
 from tests.matching.scenes import exact_matches
-from tests.outliers.quick import WRONG, quick_loop, spoiled
 from tests.pretended_cuda import Traffic, is_pretended, pretended_cuda
 from tests.test_pose_search import blobs, camera, photo
 from tests.tiny import rough, tiny_config, tiny_scene
@@ -142,14 +140,6 @@ def test_reconstruct_ends_on_the_cpu(cuda: Traffic) -> None:
 
 
 # -------------------------------------------------------------------- poses
-
-
-@pytest.mark.slow
-def test_outliers(cuda: Traffic) -> None:
-    views, cameras, _ = spoiled()
-    found = correct_outliers(views.to("cuda"), cameras.to("cuda", torch.float32), quick_loop())
-    assert found.verdicts[WRONG] != "trusted" and found.searches
-    assert there(found.start.viewmats) and not there(found.on_cpu().start.viewmats)
 
 
 def test_pose_search_and_polish(cuda: Traffic) -> None:
