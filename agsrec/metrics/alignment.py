@@ -104,6 +104,7 @@ def align_scene(
         views: Their photos.
         fitted_size: Longer side of the pictures that the scene was fitted to, pixels; by default the photos'.
     """
+    gaussians, truth, views = gaussians.detach().to("cpu"), truth.to("cpu"), views.to("cpu")
     size = max(views.width, views.height) if fitted_size is None else fitted_size
     start = starts if isinstance(starts, Similarity) else _best(gaussians, starts, truth, views, size)
     seen = start.inverse().cameras(truth).to(dtype=torch.float32)
