@@ -28,7 +28,8 @@ CHECKS = (
 TRAINING = ("feed", "train", "parts")
 STEPS = (*CHECKS, *TRAINING)
 
-_MODELS = {"nview": "nview-mini", "zero123": "zero123-6dof-mini"}
+# Settings, and the embedded model to start from: a larger network starts from nothing.
+_TRAININGS = {"nview": ("large", None), "zero123": ("mini-continued", "zero123-6dof-mini")}
 _COMPILING = {"MAX_JOBS": "16", "TORCH_CUDA_ARCH_LIST": "9.0"}
 _TO_FINISH = 60.0  # seconds that a training may take after its time is up
 _PACE_SECONDS = 25.0
@@ -62,9 +63,12 @@ class Day:
     def of(options: argparse.Namespace) -> Day:
         """As the options of the command say."""
         tiny = options.dry_run
-        packaged = ROOT / f"agsrec/training/configs/{options.train}/{options.train_config}.json"
+        usual, model = _TRAININGS[options.train]
+        config = usual if options.train_config is None else options.train_config
+        packaged = ROOT / f"agsrec/training/configs/{options.train}/{config}.json"
         settings = base_settings(options.train, packaged, batch=options.batch_size, tiny=tiny)
-        start = embedded_folder(options.start or _MODELS[options.train])
+        model = model if options.start is None else options.start
+        start = None if model is None else embedded_folder(model)
         workers = min(1, options.workers) if tiny else options.workers
         folder = options.output.resolve()
         return Day(folder, tiny, options.train, settings, None if tiny else start, workers, options.part_mib)

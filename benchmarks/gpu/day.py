@@ -93,8 +93,12 @@ def options() -> argparse.Namespace:
         "--steps", nargs="+", choices=(*_GROUPS, *STEPS), default=list(_GROUPS), help="what to do"
     )
     parser.add_argument("--train", choices=("nview", "zero123"), default="nview", help="model to train")
-    parser.add_argument("--train_config", default="mini-continued", help="its settings, as packaged")
-    parser.add_argument("--start", help="embedded model to start from; the trained one's own by default")
+    parser.add_argument(
+        "--train_config", help="its settings, as packaged; large for nview, mini-continued for zero123"
+    )
+    parser.add_argument(
+        "--start", help="embedded model to start from; none for nview, zero123-6dof-mini for zero123"
+    )
     parser.add_argument("--batch_size", type=int, help="another than the settings'")
     parser.add_argument("--workers", type=int, default=16, help="processes that render")
     parser.add_argument("--part_mib", type=float, help="write the model in parts of so many MiB, too")

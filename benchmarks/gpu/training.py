@@ -29,6 +29,7 @@ _TINY = {
         "blocks": "FGF",
         "match_after": 1,
         "match_channels": 8,
+        "lens": True,
     },
     "pool_objects": 3,
 }
