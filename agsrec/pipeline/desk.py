@@ -26,7 +26,7 @@ STORE_FOLDER = "stages"
 VERSIONS: dict[StageName, int] = {
     **dict.fromkeys(STAGES, 1),
     "cutout": 2,
-    "poses": 4,
+    "poses": 5,
     "fit": 2,
     "mesh": 3,
     "export": 2,

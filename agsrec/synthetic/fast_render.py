@@ -43,13 +43,15 @@ def render_views(
     *,
     supersampling: int = 2,
     gains: NDArray[np.floating] | None = None,  # [V, 3]
+    sparing: bool = False,
     num_threads: int = 2,
 ) -> RenderedViews:
     """Images, depths and point maps of an object, in the size of the cameras.
 
     Every pixel with alpha > 0 has a depth and a point: those of its nearest surface sample, carried along the
     surface to the pixel centre. `gains` multiplies the linear light of each view (exposure and white
-    balance).
+    balance). With `sparing`, where a face goes on every second sample takes the mean colour of the pixel's
+    others, which costs fine print some of its detail.
     """
     count, shape = len(cameras), (len(cameras), cameras.height, cameras.width)
     viewmats = cameras.viewmats.double().numpy()
@@ -61,7 +63,8 @@ def render_views(
 
     def render(v: int) -> None:
         arrays = obj.vertices, obj.faces, obj.normals, obj.coords, obj.part_ids, obj.paints, obj.lights
-        _render_view(*arrays, viewmats[v], Ks[v], supersampling, exposure[v], images[v], depths[v], points[v])
+        out = images[v], depths[v], points[v]
+        _render_view(*arrays, viewmats[v], Ks[v], supersampling, sparing, exposure[v], *out)
 
     with ThreadPoolExecutor(max(1, num_threads)) as pool:
         list(pool.map(render, range(count)))
@@ -204,15 +207,12 @@ def _shade_row(
     projected,
     face_ids,
     fine_depths,
+    sparing,
     y,
     image,
     depth,
 ):
-    """Fill row y of `image` with summed linear RGB and sample counts, and of `depth` at the pixel centres.
-
-    Where a face goes on, every second sample is taken to have the mean colour of the others: paint costs
-    most.
-    """
+    """Fill row y of `image` with summed linear RGB and sample counts, and of `depth` at the pixel centres."""
     samples = face_ids.shape[1] // depth.shape[1]
     planes, plane_of = np.empty((4, 3)), -1
     light, gloss = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
@@ -232,7 +232,7 @@ def _shade_row(
                 if fine_depths[row, column] < nearest:
                     nearest = fine_depths[row, column]
                     center = 1.0 / _at(planes, 3, (x + 0.5) * samples, (y + 0.5) * samples)
-                if f == current and (row + column) % 2 == 1:
+                if sparing and f == current and (row + column) % 2 == 1:
                     continue
                 if f != current:
                     current = f
@@ -266,6 +266,7 @@ def _render_view(
     viewmat,
     K,
     samples,
+    sparing,
     gain,
     image,
     depth,
@@ -291,6 +292,7 @@ def _render_view(
             projected,
             face_ids,
             fine_depths,
+            sparing,
             y,
             image,
             depth,

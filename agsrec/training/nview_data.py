@@ -59,7 +59,7 @@ def render_view_sets(seed: int, index: int, *, size: int) -> ViewSets:
         [random_cameras(obj.vertices, VIEWS_PER_SET, size, rng, **_manner(rng)) for _ in range(_SETS)]
     )
     gains = random_gains(len(cameras), rng, sigma=rng.choice([0.0, 0.06, 0.15, 0.35], p=_GAINS))
-    rendered = render_views(obj, cameras, gains=gains, num_threads=1)
+    rendered = render_views(obj, cameras, gains=gains, sparing=True, num_threads=1)
     coarse = slice(None), slice(None, None, _POINT_STRIDE), slice(None, None, _POINT_STRIDE)
     return ViewSets(
         (rendered.images * 255 + 0.5).astype(np.uint8),

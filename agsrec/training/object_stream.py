@@ -56,7 +56,7 @@ def render_object(seed: int, index: int, *, num_views: int, size: int) -> Traini
         ]
     )
     gains = random_gains(num_views, rng, sigma=rng.choice([0.0, 0.06]))
-    images = render_views(obj, cameras, gains=gains, num_threads=1).images
+    images = render_views(obj, cameras, gains=gains, sparing=True, num_threads=1).images
     distance = float(cameras.centers.norm(dim=1).mean())
     still = torch.eye(3, dtype=cameras.viewmats.dtype)
     normal = cameras.transformed(CAMERA_DISTANCE / distance, still, torch.zeros_like(still[0]))

@@ -99,6 +99,15 @@ def test_all_visible_points_of_one_view_have_alpha_in_the_others_unless_out_of_t
         assert (near[row[inside], column[inside]] > 0).mean() > 0.995
 
 
+def test_sparing_leaves_shapes_as_they_are_and_colours_nearly() -> None:
+    obj, cameras, whole = views_of(2)
+    spared = render_views(obj, cameras, sparing=True)
+    np.testing.assert_array_equal(whole.images[..., 3], spared.images[..., 3])
+    np.testing.assert_array_equal(whole.depths, spared.depths)
+    difference = np.abs(whole.images - spared.images)[whole.masks]
+    assert 0 < difference.mean() < 0.02
+
+
 def test_gains_change_the_light_only() -> None:
     obj, cameras, plain = views_of(2)
     gains = np.array([[0.5, 1.0, 1.0]] * len(cameras))
