@@ -58,7 +58,7 @@ def initialize_nview(
         CheckpointError: The network cannot be used.
         DeviceError: There is no such device.
     """
-    reading = read_views(views, model, resolve_device(device))
+    reading = read_views(views, model, resolve_device(device), mirrored=True)
     energies = pair_energies(reading.differences)
     modes = agreed_azimuths(energies, modes=_MODES)
     found = reading.focal() if focal is None else torch.as_tensor(focal)

@@ -108,20 +108,24 @@ class Reading:
         return Cameras(viewmats, Ks, views.width, views.height).to("cpu"), points
 
 
-def read_views(views: Views, model: str | Path | NView, device: torch.device) -> Reading:
+def read_views(
+    views: Views, model: str | Path | NView, device: torch.device, *, mirrored: bool = False
+) -> Reading:
     """Everything the network has to say of V views.
 
     Args:
         views: V >= 2 cut-outs with objects in them.
         model: A network, its folder, or its name in `checkpoints/`.
         device: Where to compute.
+        mirrored: Read them in the mirror too, and take the mean: angles are righter, and less sharp.
 
     Raises:
         CheckpointError: The network cannot be used.
     """
     network = (model if isinstance(model, NView) else _loaded(model)).to(device).eval()
     crops = network_crops(views.to(device), network.config.image_size)
-    return _read(network, crops, torch.tensor([0.5 * views.width, 0.5 * views.height], device=device))
+    middle = torch.tensor([0.5 * views.width, 0.5 * views.height], device=device)
+    return _read(network, crops, middle, mirrored)
 
 
 def _loaded(name: str | Path) -> NView:
@@ -131,9 +135,10 @@ def _loaded(name: str | Path) -> NView:
 
 
 @torch.no_grad()
-def _read(network: NView, crops: Crops, middle: Tensor) -> Reading:
-    """Everything said of crops, the mean over all references; angles also of the mirrored crops."""
+def _read(network: NView, crops: Crops, middle: Tensor, mirrored: bool) -> Reading:
+    """Everything said of crops, the mean over all references; angles also of the mirrored crops, if asked."""
     count = len(crops.images)
+    passes = 2 * count if mirrored else count
     at_once = max(1, _MOST_AT_ONCE // count)
     orders = torch.stack([torch.arange(count).roll(-k) for k in range(count)])  # each view comes first once
     angles = _Angles()
@@ -142,7 +147,8 @@ def _read(network: NView, crops: Crops, middle: Tensor) -> Reading:
     for some in orders.split(at_once):
         back = some.argsort(1).to(crops.images.device)
         rows = torch.arange(len(some), device=back.device)[:, None]
-        angles.add(network(crops.images[some].flip(-1)), rows, back, mirrored=True)
+        if mirrored:
+            angles.add(network(crops.images[some].flip(-1)), rows, back, mirrored=True)
         output = network(crops.images[some])
         angles.add(output, rows, back)
         confidence = output.log_confidence.clamp(-3, 5).exp()[rows, back].flatten(2)  # [R, V, N]
@@ -154,16 +160,16 @@ def _read(network: NView, crops: Crops, middle: Tensor) -> Reading:
     points = points / torch.as_tensor(weight)[..., None]
     weights = torch.as_tensor(weight) / count * (rgba[..., 3] > 0.5)
     return Reading(
-        differences=angles.differences / (2 * count),
-        elevation=_peak(angles.elevation / (2 * count)),
+        differences=angles.differences / passes,
+        elevation=_peak(angles.elevation / passes),
         roll=torch.atan2(angles.roll[..., 1], angles.roll[..., 0]).rad2deg(),
         points=points,
         colors=(rgba[..., :3] / rgba[..., 3:].clamp(min=1e-3)).clamp(0, 1),
         weights=weights,
         sightings=Sightings(points, crops.to_views(pixels) - middle, weights),
         spans=crops.scales * network.config.image_size,
-        fields=angles.fields / (2 * count) if network.config.lens else None,
-        alike=angles.alike / (2 * count),
+        fields=angles.fields / passes if network.config.lens else None,
+        alike=angles.alike / passes,
     )
 
 
