@@ -10,6 +10,7 @@ from PIL import Image
 
 from agsrec.errors import OptionError
 from agsrec.files import atomic_write
+from agsrec.mesh.normals import point_normals
 from agsrec.names import MeshFormat
 
 if TYPE_CHECKING:
@@ -79,12 +80,9 @@ def _assembled(mesh: TexturedMesh, material: Any) -> Any:
     from trimesh.visual import TextureVisuals
 
     # Corners that a seam of the texture separates have one normal, or the seams would show.
-    _, place = np.unique(mesh.vertices, axis=0, return_inverse=True)
+    points, place = np.unique(mesh.vertices, axis=0, return_inverse=True)
     place = place.ravel()
-    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
-    normals = np.zeros_like(mesh.vertices)
-    np.add.at(normals, place[mesh.faces], np.cross(b - a, c - a)[:, None])
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    normals = np.where(lengths > 0, normals / np.maximum(lengths, 1e-30), (0.0, 1.0, 0.0))[place]
+    normals = point_normals(points, place[mesh.faces])
+    normals = np.where(normals.any(axis=1, keepdims=True), normals, (0.0, 1.0, 0.0))[place]
     visual = TextureVisuals(uv=mesh.uvs, material=material)
     return trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=normals, visual=visual, process=False)

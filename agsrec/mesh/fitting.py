@@ -18,8 +18,9 @@ from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import cg
 
 from agsrec.mesh.agreement import Glimpse, agreement, glimpsed
+from agsrec.mesh.normals import corner_normals
 from agsrec.mesh.outline import Contour, Pulls, outline_pulls
-from agsrec.mesh.sheet import Eye, Sheet, corner_normals
+from agsrec.mesh.sheet import Eye, Sheet
 from agsrec.mesh.textured import mesh_fragments
 
 if TYPE_CHECKING:

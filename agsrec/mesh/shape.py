@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agsrec.mesh.normals import corner_normals, point_normals
+
 __all__ = ["Shape"]
 
 Array = NDArray[np.float64]
@@ -34,15 +36,7 @@ class Shape:
         """The shape of a mesh: vertices [N, 3], faces [F, 3]."""
         points, place = np.unique(vertices, axis=0, return_inverse=True)
         corners = place.ravel()[faces].astype(np.int32)
-        a, b, c = (points[corners[:, k]] for k in range(3))
-        normals = np.zeros_like(points)
-        np.add.at(normals, corners, np.cross(b - a, c - a)[:, None])
-        for _ in range(_SMOOTHINGS):
-            means = normals[corners].sum(axis=1)
-            normals = np.zeros_like(points)
-            np.add.at(normals, corners, means[:, None])
-            normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
-        return Shape(points, corners, normals)
+        return Shape(points, corners, point_normals(points, corners, _SMOOTHINGS))
 
     @property
     def size(self) -> float:
@@ -51,8 +45,7 @@ class Shape:
 
     def areas(self) -> Array:
         """Of the triangles [F]."""
-        a, b, c = (self.points[self.faces[:, k]] for k in range(3))
-        return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
+        return 0.5 * np.linalg.norm(corner_normals(self.points, self.faces), axis=1)
 
     def neighbours(self) -> tuple[NDArray[np.int64], Array]:
         """Pairs of triangles [E, 2] that share an edge, and the edges' lengths [E]."""

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from agsrec.mesh.normals import point_normals
+
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
 
-__all__ = ["Eye", "Sheet", "corner_normals"]
+__all__ = ["Eye", "Sheet"]
 
 Array = NDArray[np.float64]
 Faces = NDArray[np.int32]
@@ -38,10 +40,7 @@ class Sheet:
     @staticmethod
     def of(vertices: Array, faces: Faces, edge: float) -> Sheet:
         """A surface: vertices [N, 3], faces [F, 3]."""
-        normals = _summed(np.repeat(corner_normals(vertices, faces)[:, None], 3, axis=1), faces, vertices)
-        for _ in range(_SMOOTHINGS):
-            means = normals[faces].sum(axis=1, keepdims=True)
-            normals = _summed(np.repeat(means, 3, axis=1), faces, vertices)
+        normals = point_normals(vertices, faces, _SMOOTHINGS)
         return Sheet(vertices, faces, normals, edge)
 
 
@@ -79,17 +78,3 @@ class Eye:
         """Cosines [N] between normals and the ways to the camera."""
         way = -self.rotation.T @ self.translation - sheet.vertices
         return (way * sheet.normals).sum(axis=1) / np.maximum(np.linalg.norm(way, axis=1), 1e-30)
-
-
-def corner_normals(vertices: Array, faces: Faces) -> Array:
-    """Normals of triangles [F, 3], as long as twice their areas."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    return np.cross(b - a, c - a)
-
-
-def _summed(of_corners: Array, faces: Faces, vertices: Array) -> Array:
-    """Unit sums [N, 3] of what the corners of triangles [F, 3, 3] bring to each vertex."""
-    corners = faces.ravel()
-    sums = [np.bincount(corners, of_corners[..., k].ravel(), len(vertices)) for k in range(3)]
-    total = np.stack(sums, axis=1)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)

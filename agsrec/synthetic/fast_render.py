@@ -61,10 +61,11 @@ def render_views(
     images = np.zeros((*shape, 4), dtype=np.float32)
     depths, points = np.zeros(shape, dtype=np.float32), np.zeros((*shape, 3), dtype=np.float32)
 
+    surface = obj.faces, obj.normals, obj.coords, obj.part_ids, obj.paints, obj.lights
+
     def render(v: int) -> None:
-        arrays = obj.vertices, obj.faces, obj.normals, obj.coords, obj.part_ids, obj.paints, obj.lights
         out = images[v], depths[v], points[v]
-        _render_view(*arrays, viewmats[v], Ks[v], supersampling, sparing, exposure[v], *out)
+        _render_view(obj.vertices, surface, viewmats[v], Ks[v], supersampling, sparing, exposure[v], *out)
 
     with ThreadPoolExecutor(max(1, num_threads)) as pool:
         list(pool.map(render, range(count)))
@@ -196,23 +197,9 @@ def _paint_on(coords, paints, part, i, j, k, planes, x, y):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _shade_row(
-    faces,
-    normals,
-    coords,
-    part_ids,
-    paints,
-    lights,
-    backward,
-    projected,
-    face_ids,
-    fine_depths,
-    sparing,
-    y,
-    image,
-    depth,
-):
+def _shade_row(surface, backward, projected, face_ids, fine_depths, sparing, y, image, depth):
     """Fill row y of `image` with summed linear RGB and sample counts, and of `depth` at the pixel centres."""
+    faces, normals, coords, part_ids, paints, lights = surface
     samples = face_ids.shape[1] // depth.shape[1]
     planes, plane_of = np.empty((4, 3)), -1
     light, gloss = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
@@ -255,23 +242,8 @@ def _shade_row(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _render_view(
-    vertices,
-    faces,
-    normals,
-    coords,
-    part_ids,
-    paints,
-    lights,
-    viewmat,
-    K,
-    samples,
-    sparing,
-    gain,
-    image,
-    depth,
-    points,
-):
+def _render_view(vertices, surface, viewmat, K, samples, sparing, gain, image, depth, points):
+    """One view of a surface: faces, normals, coords, part_ids, paints and lights as in `RandomObject`."""
     height, width = depth.shape
     fine = K.copy()
     fine[:2] *= samples
@@ -279,24 +251,9 @@ def _render_view(
     backward = -viewmat[2, 0], -viewmat[2, 1], -viewmat[2, 2]  # towards the camera, for the whole picture
     face_ids = np.full((height * samples, width * samples), -1, dtype=np.int32)
     fine_depths = np.full((height * samples, width * samples), np.inf, dtype=np.float32)
-    rasterize_view(projected, faces, True, _NEAR, face_ids, fine_depths)
+    rasterize_view(projected, surface[0], True, _NEAR, face_ids, fine_depths)
     for y in range(height):
-        _shade_row(
-            faces,
-            normals,
-            coords,
-            part_ids,
-            paints,
-            lights,
-            backward,
-            projected,
-            face_ids,
-            fine_depths,
-            sparing,
-            y,
-            image,
-            depth,
-        )
+        _shade_row(surface, backward, projected, face_ids, fine_depths, sparing, y, image, depth)
         for x in range(width):
             hits = image[y, x, 3]
             if hits > 0.0:

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from agsrec.cameras import Cameras
 from agsrec.mesh.fitting import fitted_to_photos
+from agsrec.mesh.normals import corner_normals
 from agsrec.mesh.outline import Contour
-from agsrec.mesh.sheet import Eye, corner_normals
+from agsrec.mesh.sheet import Eye
 from agsrec.mesh.surface import around
 from agsrec.mesh.textured import mesh_fragments
 from agsrec.views import Views
