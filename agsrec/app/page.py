@@ -247,6 +247,11 @@ def _busy(parts: _Parts, text: str) -> Updates:
     return {**off, parts.stop: gr.Button(interactive=True), parts.panel: idle_panel(text)}
 
 
+def _stopped(parts: _Parts, session: Session) -> Updates:
+    """The page after its job was stopped."""
+    return {**_ready(parts, session), parts.panel: idle_panel(STOPPED)}
+
+
 def _wire(
     app: gr.Blocks,
     parts: _Parts,
@@ -317,7 +322,12 @@ def _wire(
     def stop(request: gr.Request) -> Updates:
         session = session_of(sessions, request)
         session.stop()
-        return {**_ready(parts, session), parts.panel: idle_panel(STOPPED)}
+        return _stopped(parts, session)
+
+    def rest(request: gr.Request) -> Updates:
+        session = session_of(sessions, request)
+        again = session.job is not None and not session.job.stopped
+        return gr.skip() if again else _stopped(parts, session)
 
     def leave(request: gr.Request) -> None:
         if request.session_hash:
@@ -349,7 +359,9 @@ def _wire(
     check: dict[str, Any] = {"js": _EMPTY_UNLESS_DRAWN, **private}
     opened = parts.splat_tab.select(None, None, [parts.drawn, parts.splat], **check)
     opened.then(splat, parts.drawn, parts.splat, **at_once)
-    parts.stop.click(stop, None, everything, cancels=[cutting, running], **at_once)
+    stopped = parts.stop.click(stop, None, everything, cancels=[cutting, running], **at_once)
+    # Said twice: a picture of the job that was on its way may be drawn after the first answer.
+    stopped.then(rest, None, everything, **at_once)
     app.unload(leave)
 
 
