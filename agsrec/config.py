@@ -220,15 +220,17 @@ class GuidanceConfig(Bounded):
     """Novel views per guided step."""
     size: _Pixels = 128
     """Size of their renders in pixels; the prior resamples them to its own."""
-    nearest: Whole = 2
-    """Photos shown to the prior per novel view, the nearest by angle; 0 shows all, with equal weight."""
+    nearest: Annotated[int | None, Range(0)] = None
+    """Photos shown to the prior per novel view, the nearest by angle; 0 shows all, with equal weight. By
+    default 2, and 1 to a prior that is shown besides what all of them show of the judged view."""
     angle_scale: Positive = 20.0
     """Of the photos shown, one this much farther in degrees counts 1/e of another."""
     full_angle: NonNegative = 60.0
     """Views at least so many degrees from the nearest photo are always judged, nearer ones as often as the
     square of their share of it; 0 judges all."""
-    scale: NonNegative = 3.0
-    """Strength of classifier-free guidance; 1 is without."""
+    scale: Annotated[float | None, Range(0)] = None
+    """Strength of classifier-free guidance; 1 is without. By default what suits the prior: 3, and 1 for one
+    that is shown what all photos show of the judged view."""
     noise_start: Share = 0.98
     """Share of the diffusion steps that noise is drawn from at the start of a round ..."""
     noise_end: Share = 0.02

@@ -49,7 +49,7 @@ def novel_views(
     photo_elevation_deg: float = PHOTO_ELEVATION_DEG,
     fov_deg: float = PHOTO_FOV_DEG,
     steps: int = 50,
-    guidance_scale: float = 3.0,
+    guidance_scale: float | None = None,
     seed: int = 0,
 ) -> Tensor:  # [N, S, S, 3]
     """What a model imagines one photo's object to look like from N viewpoints, over white, in [0, 1].
@@ -61,7 +61,7 @@ def novel_views(
         photo_elevation_deg: Degrees the photo was taken from above the object.
         fov_deg: Field of view of the cropped photo.
         steps: Denoising steps.
-        guidance_scale: Strength of classifier-free guidance; 1 is without.
+        guidance_scale: Strength of classifier-free guidance; 1 is without, and the model's own the default.
         seed: Seed of the noise.
 
     Raises:
@@ -111,7 +111,7 @@ def check_options(
     photo_elevation_deg: float,
     fov_deg: float,
     steps: int,
-    guidance_scale: float,
+    guidance_scale: float | None,
     seed: int,
 ) -> None:
     """Refuse what `novel_views` cannot use, before anything is loaded.
@@ -134,7 +134,7 @@ def check_options(
         raise OptionError(f"--fov must be between 1 and 150 degrees, not {fov_deg}")
     if steps < 1:
         raise OptionError(f"--steps must be at least 1, not {steps}")
-    if not 0 <= guidance_scale < math.inf:
+    if guidance_scale is not None and not 0 <= guidance_scale < math.inf:
         raise OptionError(f"--guidance must be at least 0, not {guidance_scale}")
     if not 0 <= seed < 2**63:
         raise OptionError(f"--seed must be between 0 and 2**63 - 1, not {seed}")

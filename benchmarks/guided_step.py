@@ -1,6 +1,6 @@
-"""What the prior adds to a step of a fit: a demo object, the embedded prior shown the two nearest photos.
+"""What the prior adds to a step of a fit: a demo object, the embedded prior as a fit asks it.
 
-python benchmarks/guided_step.py [SCENE] [--views 8] [--nearest 2] [--sizes 64 128 256] [--steps 60]
+python benchmarks/guided_step.py [SCENE] [--views 8] [--nearest N] [--sizes 64 128 256] [--steps 60]
     [--json FILE]
 
 SCENE is a folder in the demo layout. For every size of the photos, the same fit is run without and with the
@@ -38,7 +38,7 @@ from agsrec.prior.sds import ScoreDistillation
 _WARMUP = 5  # steps, in which kernels are loaded and caches fill
 
 
-def guided_round(preset: PresetName, size: int, steps: int, nearest: int) -> FitConfig:
+def guided_round(preset: PresetName, size: int, steps: int, nearest: int | None) -> FitConfig:
     """The guided round of a preset alone, at one size, with the prior in every step, near photos too."""
     config = PRESETS[preset]
     plan = next(r for r in config.rounds if r.guided)
@@ -88,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("scene", nargs="?", type=Path, default=ROOT / "data" / "demo" / "jordan")
     parser.add_argument("--views", type=int, default=8, help="photos")
-    parser.add_argument("--nearest", type=int, default=2, help="photos shown per novel view")
+    parser.add_argument(
+        "--nearest", type=int, help="photos shown per novel view; the prior's own number by default"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256], help="pixels of the photos")
     parser.add_argument("--steps", type=int, default=60, help="steps per fit")
     parser.add_argument("--seconds", type=float, default=1.5, help="time spent on the guidance alone")
@@ -117,7 +119,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             figures.append({"size": size, "without": without, "guided": guided, "guidance": alone})
     except AgsrecError as error:
         parser.error(str(error))
-    print(f"{scene.name}, {len(scene.views)} views, {options.nearest} shown, preset {options.preset}")
+    shown = prior.photos_shown if options.nearest is None else options.nearest
+    print(f"{scene.name}, {len(scene.views)} views, {shown} shown, preset {options.preset}")
     rows = [
         {"Size (px)": f["size"]}
         | {

@@ -12,7 +12,7 @@ import torch
 from agsrec.metrics.images import psnr
 from agsrec.prior import EMBEDDED_PRIOR, load_prior
 from agsrec.prior.zero123 import Zero123
-from agsrec.training.validation import unseen_objects
+from agsrec.training.validation import over_white, unseen_objects
 from agsrec.views import Views
 
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints" / EMBEDDED_PRIOR
@@ -34,7 +34,7 @@ def test_card_lists_every_file() -> None:
 
 
 def test_autoencoder_keeps_shapes_and_colours(model: Zero123) -> None:
-    images = unseen_objects(4, model.image_size)[0][:, 0]
+    images = over_white(unseen_objects(4, model.image_size)[0][:, 0])
     with torch.no_grad():
         decoded = model.decode_latents(model.encode_image(images))
     assert float(psnr(decoded, images).mean()) > 25
@@ -43,9 +43,9 @@ def test_autoencoder_keeps_shapes_and_colours(model: Zero123) -> None:
 
 
 def test_photo_and_camera_help_to_denoise(model: Zero123) -> None:
-    images, cameras = unseen_objects(6, model.image_size)
-    shown = torch.cat([images[:, 0], torch.ones_like(images[:, 0, ..., :1])], dim=-1)
-    condition = model.encode(Views(shown, tuple("abcdef")))
+    cut_outs, cameras = unseen_objects(6, model.image_size)
+    images = over_white(cut_outs)
+    condition = model.encode(Views(cut_outs[:, 0], tuple("abcdef")))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         latents = model.encode_image(images[:, 1])

@@ -50,7 +50,7 @@ def tiny_config(**changes: Any) -> TrainConfig:
     return TrainConfig(**settings | changes)
 
 
-def tiny_zero123(seed: int = 0, prediction_type: str = "epsilon") -> Zero123:
+def tiny_zero123(seed: int = 0, prediction_type: str = "epsilon", *, warps: bool = False) -> Zero123:
     """An untrained model in evaluation mode, without gradients of its weights."""
-    config = tiny_config(scheduler={"prediction_type": prediction_type})
+    config = tiny_config(scheduler={"prediction_type": prediction_type}, warps=warps)
     return build_zero123(config, seed).eval().requires_grad_(False)

@@ -42,8 +42,8 @@ class NovelView:
     """Diffusion model: a folder, a name in checkpoints/, or a hub id."""
     steps: int = 50
     """Denoising steps."""
-    guidance: float = 3.0
-    """Strength of classifier-free guidance; 1 is without."""
+    guidance: float | None = None
+    """Strength of classifier-free guidance; 1 is without. By default what suits the model."""
     photo_elevation: float = 10.0
     """Degrees the photo was taken from above the object; --azimuth turns about the vertical."""
     fov: float = 40.0

@@ -12,7 +12,11 @@ from agsrec.checkpoints import read_settings
 from agsrec.errors import CheckpointError
 from agsrec.prior.camera_encoders import encoder_for_width
 
-__all__ = ["COMPONENTS", "Component", "ModelFolder", "WeightFiles"]
+__all__ = ["COMPONENTS", "WARPING_CHANNELS", "Component", "ModelFolder", "WeightFiles"]
+
+WARPING_CHANNELS = 12
+"""Input channels of a UNet that is shown the photos from the wanted camera too: noisy, photo, and that."""
+_CHANNELS = 8  # of the published ones: noisy latents and a photo's
 
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -153,7 +157,9 @@ class ModelFolder:
             if kind.classes and found not in kind.classes:
                 self._reject(name, f"is a {found}", f"a {kind.classes[0]}")
         unet, vae, encoder = settings["unet"], settings["vae"], settings["image_encoder"]
-        self._expect("unet", "in_channels", 8)
+        channels = unet.get("in_channels")
+        if channels not in (_CHANNELS, WARPING_CHANNELS):
+            self._reject("unet", f"has in_channels {channels}", f"{_CHANNELS} or {WARPING_CHANNELS}")
         self._expect("unet", "out_channels", 4)
         self._expect("vae", "latent_channels", 4)
         width = unet.get("cross_attention_dim")

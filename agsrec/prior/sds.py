@@ -21,6 +21,7 @@ from agsrec.store import plain, rebuilt
 if TYPE_CHECKING:
     from agsrec.config import GuidanceConfig
     from agsrec.fit.guided import NovelViews
+    from agsrec.prior.warping import PhotoHull
     from agsrec.prior.zero123 import Conditioning, Zero123
     from agsrec.views import Views
 
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _GLIMPSES = 8  # one-step predictions kept per fit
+_HULL_HOLDS = 0.01  # radians, shares of the object's distance and of the focal length
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,17 @@ def average_noise(
     index: Tensor,  # [B, k]
     weights: Tensor,  # [B, k]
     guidance_scale: float,
+    warped: Tensor | None = None,  # [B, 4, h, w]
 ) -> Tensor:  # [B, 4, h, w]
-    """Guided noise predictions for B cameras, averaged over the photos [V] shown for each."""
+    """Guided noise predictions for B cameras, averaged over the photos [V] shown for each.
+
+    `warped` is what all photos together show from those cameras, see `Zero123.drawn`.
+    """
     count, shown = index.shape
     rows, picked = torch.arange(count, device=index.device).repeat_interleave(shown), index.flatten()
+    shown_there = None if warped is None else warped[rows]
     noise = model.predict_noise(
-        noisy[rows], t[rows], condition[picked], photos[picked], cameras[rows], guidance_scale
+        noisy[rows], t[rows], condition[picked], photos[picked], cameras[rows], guidance_scale, shown_there
     )
     return (noise.unflatten(0, (count, shown)) * weights[:, :, None, None, None]).sum(1)
 
@@ -126,9 +133,12 @@ class ScoreDistillation:
 
     def __init__(self, model: Zero123, views: Views, config: GuidanceConfig) -> None:
         self._model, self._config = model, config
+        self._nearest = model.photos_shown if config.nearest is None else config.nearest
+        self._scale = model.guidance_scale if config.scale is None else config.scale
         self._framing = object_framing(views, OBJECT_FILL) if config.recrop else None
         shown = views if self._framing is None else self._framing.views(views)
         self._shown = model.encode(shown)
+        self._hull: PhotoHull | None = None
         self.glimpses: list[Glimpse] = []
 
     def __call__(self, novel: NovelViews) -> Tensor:
@@ -142,16 +152,12 @@ class ScoreDistillation:
             t = torch.full((len(latents),), step, device=latents.device)
             noise = torch.randn(latents.shape, generator=novel.generator).to(latents)
             noisy = model.add_noise(latents, noise, t)
-            shown = shown_photos(novel.cameras, photos, novel.center, config.nearest, config.angle_scale)
+            shown = shown_photos(novel.cameras, photos, novel.center, self._nearest, config.angle_scale)
+            photos = _rescaled(photos, scale, novel.center)
+            cameras = _rescaled(novel.cameras, scale, novel.center)
+            warped = self._warped(photos, cameras)
             predicted = average_noise(
-                model,
-                noisy,
-                t,
-                self._shown,
-                _rescaled(photos, scale, novel.center),
-                _rescaled(novel.cameras, scale, novel.center),
-                *shown,
-                config.scale,
+                model, noisy, t, self._shown, photos, cameras, *shown, self._scale, warped
             )
             gradient = (1 - model.alphas_cumprod[step]) * (predicted - noise)
         if len(self.glimpses) < _GLIMPSES and novel.progress * _GLIMPSES >= len(self.glimpses):
@@ -159,12 +165,25 @@ class ScoreDistillation:
         return distillation_loss(latents, gradient)
 
     def state_dict(self) -> dict[str, Any]:
-        """The glimpses so far, for the checkpoint of a fit."""
-        return {"glimpses": plain(self.glimpses)}
+        """The glimpses and the photos' hull so far, for the checkpoint of a fit."""
+        cameras = None if self._hull is None else plain(self._hull.cameras)
+        return {"glimpses": plain(self.glimpses), "hull": cameras}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go on from these glimpses."""
+        """Go on from these."""
         self.glimpses = rebuilt(state["glimpses"])
+        cameras = state["hull"]
+        if cameras is not None:
+            self._hull = self._model.hull(self._shown, rebuilt(cameras).to(self._model.device))
+
+    def _warped(self, photos: Cameras, cameras: Cameras) -> Tensor | None:
+        """What all photos together show from cameras, for a model that wants it; their hull is made anew
+        when they have moved."""
+        if not self._model.warps:
+            return None
+        if self._hull is None or _moved(self._hull.cameras, photos):
+            self._hull = self._model.hull(self._shown, photos)
+        return self._model.drawn(self._hull, cameras)
 
     def _keep_glimpse(self, novel: NovelViews, noisy: Tensor, predicted: Tensor, t: Tensor) -> None:
         model = self._model
@@ -173,6 +192,16 @@ class ScoreDistillation:
             images = model.decode_latents(torch.cat([noisy, clean])).cpu()
         render = novel.images[0].detach().cpu()
         self.glimpses.append(Glimpse(novel.progress, int(t[0]), render, images[0], images[1]))
+
+
+def _moved(before: Cameras, now: Cameras) -> bool:
+    """Whether cameras have turned, moved or zoomed by more than a hull of theirs can bear.
+
+    Their pictures may differ in size.
+    """
+    far = (before.viewmats - now.viewmats).abs().amax()
+    zoom = (before.focal_lengths / before.width) / (now.focal_lengths / now.width)
+    return bool(torch.maximum(far, (zoom - 1).abs().amax()) > _HULL_HOLDS)
 
 
 def _rescaled(cameras: Cameras, scale: Tensor, center: Tensor) -> Cameras:

@@ -20,6 +20,9 @@ from agsrec.errors import OptionError
 from agsrec.prior.camera_encoders import encoder_for_width
 from agsrec.prior.camera_projection import CLIPCameraProjection
 from agsrec.prior.loading import checked_components, load_component
+from agsrec.prior.model_folder import WARPING_CHANNELS
+from agsrec.prior.warping import PhotoHull
+from agsrec.views import Views
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection
 
     from agsrec.cameras import Cameras
-    from agsrec.views import Views
 
 __all__ = ["Conditioning", "Zero123"]
 
@@ -40,14 +42,18 @@ class Conditioning:
     Attributes:
         embeddings: Image embeddings [V, 1, E].
         latents: Image latents [V, 4, h, w], without the scaling factor.
+        cut_outs: The photos themselves in the model's resolution [V, S, S, 4], for models that are shown
+            them from other cameras too.
     """
 
     embeddings: Tensor  # [V, 1, E]
     latents: Tensor  # [V, 4, h, w]
+    cut_outs: Tensor | None = None  # [V, S, S, 4]
 
     def __getitem__(self, index: Any) -> Conditioning:
         """The selected photos, always as a batch."""
-        return Conditioning(self.embeddings[index], self.latents[index])
+        cut_outs = None if self.cut_outs is None else self.cut_outs[index]
+        return Conditioning(self.embeddings[index], self.latents[index], cut_outs)
 
 
 class Zero123(nn.Module):
@@ -55,6 +61,9 @@ class Zero123(nn.Module):
 
     The camera encoder follows from the number of camera inputs of the projection: 18 for the 6-DoF model, 4
     for the original Zero-1-to-3, 19 for ZeroNVS.
+
+    A UNet of 12 instead of 8 input channels is shown, besides one photo as it is, what all photos together
+    show of the object from the wanted camera: their colours on the visual hull (`agsrec.prior.warping`).
     """
 
     # The parts' classes have no useful types.
@@ -153,6 +162,21 @@ class Zero123(nn.Module):
         """Factor between the autoencoder's latents and those that are denoised."""
         return self.vae.config["scaling_factor"]
 
+    @property
+    def warps(self) -> bool:
+        """Whether it is shown the photos from the wanted camera too."""
+        return self.unet.config["in_channels"] == WARPING_CHANNELS
+
+    @property
+    def guidance_scale(self) -> float:
+        """Strength of classifier-free guidance that suits the model; drawn photos say enough without."""
+        return 1.0 if self.warps else 3.0
+
+    @property
+    def photos_shown(self) -> int:
+        """How many photos, one after the other, are worth their time in a judgement."""
+        return 1 if self.warps else 2
+
     def fingerprint(self) -> str:
         """Digest of the weights: models that compute the same have the same."""
         digest = hashlib.sha256()
@@ -177,7 +201,26 @@ class Zero123(nn.Module):
             embeddings = self.embed_pixels(pixels)
             posterior = self.vae.encode(self._to_model(images)).latent_dist
             latents = posterior.mode() if generator is None else _sampled(posterior, generator)
-        return Conditioning(embeddings, latents)
+        cut_outs = _resized(views.images.to(self.device), self.image_size) if self.warps else None
+        return Conditioning(embeddings, latents, cut_outs)
+
+    def hull(self, condition: Conditioning, photos: Cameras) -> PhotoHull:
+        """The hull of the shown photos [V] under their cameras, to be drawn from others.
+
+        Raises:
+            SceneError: The photos' masks have no common volume.
+            CameraError: A photo's camera looks away from the object.
+        """
+        assert condition.cut_outs is not None, "the model did not keep the photos"
+        names = tuple(map(str, range(len(photos))))
+        cameras = photos.resized(self.image_size, self.image_size)
+        return PhotoHull.of(Views(condition.cut_outs, names), cameras)
+
+    def drawn(self, hull: PhotoHull, cameras: Cameras) -> Tensor:  # [N, 4, h, w]
+        """Image latents of what the photos together show from N cameras."""
+        with torch.no_grad():
+            pictures = hull.seen_from(cameras.resized(self.image_size, self.image_size))
+            return self.vae.encode(self._to_model(pictures)).latent_dist.mode()
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:  # [V, 1, E]
         """Image embeddings of pictures that the image processor prepared [V, 3, s, s]."""
@@ -219,6 +262,7 @@ class Zero123(nn.Module):
         photos: Cameras,
         cameras: Cameras,
         guidance_scale: float = 1.0,
+        warped: Tensor | None = None,
     ) -> Tensor:  # [N, 4, h, w]
         """The noise in scaled latents, with classifier-free guidance (Ho & Salimans 2022, equation 6).
 
@@ -229,14 +273,16 @@ class Zero123(nn.Module):
             photos: Their cameras [N].
             cameras: The camera each latent is seen from [N].
             guidance_scale: 1 is without guidance; above that, an unconditional prediction is made too.
+            warped: What the photos show from there, as `drawn` [N, 4, h, w], for a model that wants it.
         """
         context = self.context(condition, photos, cameras)
-        return self.predict_from_context(noisy, t, condition.latents, context, guidance_scale)
+        latents = condition.latents if warped is None else torch.cat([condition.latents, warped], dim=1)
+        return self.predict_from_context(noisy, t, latents, context, guidance_scale)
 
     def predict_from_context(
         self, noisy: Tensor, t: Tensor, latents: Tensor, context: Tensor, guidance_scale: float
     ) -> Tensor:  # [N, 4, h, w]
-        """`predict_noise` for ready image latents [N, 4, h, w] and context tokens [N, 1, E]."""
+        """`predict_noise` for ready image latents [N, 4 or 8, h, w] and context tokens [N, 1, E]."""
         guided = guidance_scale != 1.0
         x, steps = torch.cat([noisy, latents], dim=1), t
         if guided:
@@ -282,7 +328,7 @@ class Zero123(nn.Module):
         cameras: Cameras,
         *,
         steps: int = 50,
-        guidance_scale: float = 3.0,
+        guidance_scale: float | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:  # [N, S, S, 3]
         """Novel views over white, by DDIM (Song et al. 2021).
@@ -294,7 +340,7 @@ class Zero123(nn.Module):
             photos: Their cameras; like `cameras` around an object at the origin, at mean distance 1.85.
             cameras: N target cameras.
             steps: Denoising steps.
-            guidance_scale: Strength of classifier-free guidance.
+            guidance_scale: Strength of classifier-free guidance; the model's own by default.
             generator: Source of the noise.
 
         Raises:
@@ -303,6 +349,7 @@ class Zero123(nn.Module):
         most = self.scheduler.config["num_train_timesteps"]
         if not 1 <= steps <= most:
             raise OptionError(f"steps must be between 1 and {most}, not {steps}")
+        scale = self.guidance_scale if guidance_scale is None else guidance_scale
         cameras = cameras.to(self.device)
         count, shown = len(cameras), len(condition.embeddings)
         shape = (count, 4, self.latent_size, self.latent_size)
@@ -313,11 +360,15 @@ class Zero123(nn.Module):
             photos.to(self.device)[pairs],
             cameras[torch.arange(count).repeat_interleave(shown)],
         )
+        latents_shown = condition.latents[pairs]
+        if self.warps:
+            there = self.drawn(self.hull(condition, photos.to(self.device)), cameras)
+            latents_shown = torch.cat([latents_shown, there.repeat_interleave(shown, dim=0)], dim=1)
         sampler = self._epsilon_sampler(steps)
         for t in sampler.timesteps:
             noisy = latents.repeat_interleave(shown, dim=0)
             index = t.expand(len(noisy))
-            noise = self.predict_from_context(noisy, index, condition.latents[pairs], context, guidance_scale)
+            noise = self.predict_from_context(noisy, index, latents_shown, context, scale)
             noise = noise.unflatten(0, (count, shown)).mean(1)
             latents = sampler.step(noise, t, latents).prev_sample
         return self.decode_latents(latents)
@@ -335,3 +386,11 @@ _COMPONENTS = ("unet", "vae", "image_encoder", "camera_projection", "scheduler",
 def _sampled(posterior: Any, generator: torch.Generator) -> Tensor:
     noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
     return posterior.mean + posterior.std * noise
+
+
+def _resized(cut_outs: Tensor, size: int) -> Tensor:  # [V, size, size, 4]
+    """Square pictures [V, S, S, 4] with straight alpha in another size."""
+    alpha = cut_outs[..., 3:]
+    x = torch.cat([cut_outs[..., :3] * alpha, alpha], dim=-1).permute(0, 3, 1, 2)
+    x = F.interpolate(x, (size, size), mode="bilinear", antialias=x.shape[-1] > size).permute(0, 2, 3, 1)
+    return torch.cat([x[..., :3] / x[..., 3:].clamp_min(1e-6), x[..., 3:]], dim=-1).clamp(0, 1)

@@ -75,6 +75,8 @@ class TrainConfig(Bounded):
     which decide what the view shows."""
     snr_clip: Annotated[float | None, Range(0, above=True)]
     """Upper limit of the signal-to-noise ratio in the loss weight (min-SNR); no weighting without."""
+    warps: bool = False
+    """Show the photos from the wanted camera too, on the visual hull of their masks."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

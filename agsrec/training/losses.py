@@ -77,7 +77,7 @@ class DiffusionLoss(nn.Module):
     def forward(
         self,
         target: Tensor,  # [B, 4, h, w] scaled latents
-        shown: Tensor,  # [B, 4, h, w] latents without the scaling factor
+        shown: Tensor,  # [B, 4 or 8, h, w] latents without the scaling factor
         pixels: Tensor,  # [B, 3, s, s] for the image encoder
         vectors: Tensor,  # [B, D] cameras
         t: Tensor,  # [B]

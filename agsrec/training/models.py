@@ -12,6 +12,7 @@ from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionMode
 
 from agsrec.errors import OptionError
 from agsrec.prior.camera_projection import CLIPCameraProjection
+from agsrec.prior.model_folder import WARPING_CHANNELS
 from agsrec.prior.zero123 import Zero123
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def _built(config: TrainConfig) -> Zero123:
         "up_block_types": ["UpDecoderBlock2D"] * levels,
     }
     vae = AutoencoderKL(**vae_settings, **config.vae)
-    unet = UNet2DConditionModel(**config.unet, sample_size=latent_size, in_channels=8, out_channels=4)
+    channels = WARPING_CHANNELS if config.warps else 8
+    unet = UNet2DConditionModel(**config.unet, sample_size=latent_size, in_channels=channels, out_channels=4)
     clip_settings: dict[str, Any] = config.image_encoder | {"attn_implementation": "sdpa"}
     encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**clip_settings))
     projection = CLIPCameraProjection(config.image_encoder["projection_dim"], _CAMERA_INPUTS)

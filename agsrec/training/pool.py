@@ -27,6 +27,7 @@ def first_object(step: int, objects_per_step: float) -> int:
 class Pool:
     """The latest objects of a stream: their images, cameras and, if wanted, latents.
 
+    Where objects come with photos that are drawn from the other cameras, their latents are kept as well.
     Which objects are in it, and where, depends on the step alone.
     """
 
@@ -48,7 +49,9 @@ class Pool:
         self.images = torch.zeros(*shape, image_size, image_size, 3, dtype=torch.uint8, device=device)
         self.viewmats = torch.zeros(*shape, 4, 4, device=device)
         self.Ks = torch.zeros(*shape, 3, 3, device=device)
+        self.photos = torch.ones(data.pool_objects, dtype=torch.long, device=device)
         self.latents: Tensor | None = None
+        self.warped: Tensor | None = None
 
     def advance(self, first: int) -> None:
         """Take in new objects until the oldest is `first`."""
@@ -69,6 +72,16 @@ class Pool:
             if self.latents is None:
                 self.latents = latents.new_zeros(*self.images.shape[:2], *latents.shape[1:])
             self.latents[slot] = latents
+            if len(item.warped):
+                self._insert_warped(slot, item)
+
+    def _insert_warped(self, slot: int, item: TrainingObject) -> None:
+        assert self._encode is not None and self.latents is not None
+        if self.warped is None:
+            self.warped = torch.zeros_like(self.latents)
+        self.photos[slot] = item.photos
+        pictures = torch.from_numpy(item.warped).to(self.images.device).float() / 255
+        self.warped[slot, item.photos :] = self._encode(pictures)
 
     def images_at(self, objects: Tensor, views: Tensor) -> Tensor:  # [B, S, S, 3]
         """Images over white in [0, 1], by object and view."""
@@ -94,8 +107,15 @@ class Pool:
         return objects.to(self.images.device), chosen.to(self.images.device)
 
     def draw_pairs(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Objects, shown views and other views of the same objects [count], at random."""
+        """Objects, shown views and other views of the same objects [count], at random.
+
+        If photos were drawn from the other cameras, one of them is shown and one of those cameras wanted.
+        """
         objects, shown = self.draw_views(count, generator)
         views = self.images.shape[1]
+        if self.warped is not None:
+            photos = self.photos[objects]
+            first, second = (torch.rand(count, generator=generator).to(shown.device) for _ in range(2))
+            return objects, (first * photos).long(), photos + (second * (views - photos)).long()
         step = torch.randint(1, views, (count,), generator=generator).to(shown)
         return objects, shown, (shown + step) % views

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from agsrec.cameras import CAMERA_DISTANCE, Cameras
 from agsrec.files import atomic_path
@@ -23,9 +25,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ANGLES_DEG",
     "FIRST_SEED",
+    "farthest_views",
     "novel_views",
+    "over_white",
     "quality_by_angle",
     "unseen_objects",
+    "unseen_photo_sets",
     "validate_autoencoder",
     "validate_novel_views",
     "write_grid",
@@ -38,29 +43,58 @@ FIRST_SEED = 2**62 + 1
 """Random objects from this seed on are never trained on."""
 _ELEVATION_DEG = -20.0  # 20 degrees above
 _HALF_FOV_DEG = 20.0
+_PHOTOS, _CANDIDATES = 3, 12
+_PHOTO_ELEVATIONS_DEG = -5.0, 40.0  # above
 _SAMPLING_STEPS = 20
-_GUIDANCE_SCALE = 3.0
 
 
 @lru_cache(maxsize=2)
 def unseen_objects(count: int, size: int) -> tuple[Tensor, Cameras]:
-    """Images over white [count, A, size, size, 3] of fixed objects at `ANGLES_DEG`, and the A cameras."""
-    focal = 0.5 * size / np.tan(np.deg2rad(_HALF_FOV_DEG))
+    """Cut-outs [count, A, size, size, 4] of fixed objects at `ANGLES_DEG`, and the A cameras."""
     azimuths = torch.tensor(ANGLES_DEG)
+    cameras = _orbit(torch.full_like(azimuths, _ELEVATION_DEG), azimuths, size)
+    return torch.stack([_rendered(FIRST_SEED + k, cameras) for k in range(count)]), cameras
+
+
+@lru_cache(maxsize=2)
+def unseen_photo_sets(count: int, size: int) -> tuple[Tensor, list[Cameras]]:
+    """Cut-outs [count, P + 1, size, size, 4] and cameras of P photos of each object from random sides.
+
+    The last one is a view farther from all of them than any other of some random ones.
+    """
+    images, cameras = [], []
+    for k in range(count):
+        generator = torch.Generator().manual_seed(k)
+        above, azimuths = (torch.rand(_PHOTOS + _CANDIDATES, generator=generator) for _ in range(2))
+        low, high = _PHOTO_ELEVATIONS_DEG
+        every = _orbit(-(low + (high - low) * above), 360 * azimuths, size)
+        directions = F.normalize(every.centers, dim=-1)
+        nearest = (directions[_PHOTOS:] @ directions[:_PHOTOS].mT).amax(1)
+        chosen = every[[*range(_PHOTOS), _PHOTOS + int(nearest.argmin())]]
+        cameras.append(chosen)
+        images.append(_rendered(FIRST_SEED + k, chosen))
+    return torch.stack(images), cameras
+
+
+def _orbit(elevations: Tensor, azimuths: Tensor, size: int) -> Cameras:
+    focal = 0.5 * size / np.tan(np.deg2rad(_HALF_FOV_DEG))
     Ks = Cameras.intrinsics(torch.full_like(azimuths, float(focal)), size, size)
-    elevations = torch.full_like(azimuths, _ELEVATION_DEG)
-    cameras = Cameras.orbit(elevations, azimuths, CAMERA_DISTANCE, Ks=Ks, width=size, height=size)
-    images = [
-        torch.from_numpy(render_views(random_object(FIRST_SEED + k), cameras).images) for k in range(count)
-    ]
-    stacked = torch.stack(images)
-    return stacked[..., :3] * stacked[..., 3:] + 1 - stacked[..., 3:], cameras
+    return Cameras.orbit(elevations, azimuths, CAMERA_DISTANCE, Ks=Ks, width=size, height=size)
+
+
+def _rendered(seed: int, cameras: Cameras) -> Tensor:
+    return torch.from_numpy(render_views(random_object(seed), cameras).images)
+
+
+def over_white(cut_outs: Tensor) -> Tensor:  # [..., 3]
+    """Pictures with straight alpha [..., 4] on white."""
+    return cut_outs[..., :3] * cut_outs[..., 3:] + 1 - cut_outs[..., 3:]
 
 
 def validate_autoencoder(model: Zero123, folder: Path, step: int, count: int = 8) -> dict[str, float]:
     """Mean PSNR of decoded latents; a grid of originals above reconstructions goes to the folder."""
     images, _ = unseen_objects(count, model.image_size)
-    shown = images[:, 0].to(model.device)
+    shown = over_white(images[:, 0]).to(model.device)
     with torch.no_grad():
         decoded = model.decode_latents(model.encode_image(shown))
     write_grid(folder / "validation" / f"autoencoder-{step:06d}.png", torch.stack([shown, decoded]))
@@ -69,17 +103,16 @@ def validate_autoencoder(model: Zero123, folder: Path, step: int, count: int = 8
 
 def novel_views(
     model: Zero123,
-    images: Tensor,  # [K, A, S, S, 3] over white
+    cut_outs: Tensor,  # [K, A, S, S, 4]
     cameras: Cameras,  # [A]
     *,
     steps: int = _SAMPLING_STEPS,
-    guidance_scale: float = _GUIDANCE_SCALE,
+    guidance_scale: float | None = None,
 ) -> Tensor:  # [K, A, S, S, 3]
     """Every object's first view, and the others as the model imagines them from that one alone."""
-    shown = images[:, 0].to(model.device)
-    names = tuple(str(k) for k in range(len(shown)))
-    condition = model.encode(Views(torch.cat([shown, torch.ones_like(shown[..., :1])], dim=-1), names))
-    columns = [shown]
+    shown = cut_outs[:, 0].to(model.device)
+    condition = model.encode(_views(shown))
+    columns = [over_white(shown)]
     for a in range(1, len(cameras)):
         generator = torch.Generator().manual_seed(a)
         samples = [
@@ -97,6 +130,33 @@ def novel_views(
     return torch.stack(columns, dim=1)
 
 
+def farthest_views(
+    model: Zero123,
+    cut_outs: Tensor,  # [K, P + 1, S, S, 4]
+    cameras: Sequence[Cameras],
+    *,
+    steps: int = _SAMPLING_STEPS,
+    guidance_scale: float | None = None,
+) -> Tensor:  # [K, S, S, 3]
+    """The last view of each of `unseen_photo_sets` as the model imagines it from the others."""
+    samples = [
+        model.sample(
+            model.encode(_views(photos[:-1].to(model.device))),
+            chosen[:-1],
+            chosen[-1],
+            steps=steps,
+            guidance_scale=guidance_scale,
+            generator=torch.Generator().manual_seed(0),
+        )
+        for photos, chosen in zip(cut_outs, cameras, strict=True)
+    ]
+    return torch.cat(samples)
+
+
+def _views(cut_outs: Tensor) -> Views:
+    return Views(cut_outs, tuple(map(str, range(len(cut_outs)))))
+
+
 def quality_by_angle(predicted: Tensor, truth: Tensor) -> dict[str, float]:
     """Mean PSNR (dB) and SSIM of predictions [K, A, S, S, 3] at `ANGLES_DEG`, the shown view left out."""
     report: dict[str, float] = {}
@@ -108,12 +168,22 @@ def quality_by_angle(predicted: Tensor, truth: Tensor) -> dict[str, float]:
 
 
 def validate_novel_views(model: Zero123, folder: Path, step: int, count: int = 6) -> dict[str, float]:
-    """PSNR and SSIM of imagined views by angle; a grid of truth above imagination goes to the folder."""
-    truth, cameras = unseen_objects(count, model.image_size)
-    sampled = novel_views(model, truth, cameras).cpu()
+    """PSNR and SSIM of imagined views by angle; a grid of truth above imagination goes to the folder.
+
+    Of a model that is shown all photos at once, also `psnr_far`: of `farthest_views`.
+    """
+    cut_outs, cameras = unseen_objects(count, model.image_size)
+    truth, sampled = over_white(cut_outs), novel_views(model, cut_outs, cameras).cpu()
     grid = torch.stack([truth, sampled], dim=1).flatten(0, 1)  # [2 * count, A, ...]
     write_grid(folder / "validation" / f"novel-views-{step:06d}.png", grid)
-    return quality_by_angle(sampled, truth)
+    report = quality_by_angle(sampled, truth)
+    if model.warps:
+        photos, sets = unseen_photo_sets(count, model.image_size)
+        far, white = farthest_views(model, photos, sets).cpu(), over_white(photos)
+        grid = torch.cat([white, far[:, None]], dim=1)
+        write_grid(folder / "validation" / f"farthest-views-{step:06d}.png", grid)
+        report["psnr_far"] = round(float(psnr(far, white[:, -1]).mean()), 3)
+    return report
 
 
 def write_grid(path: Path, images: Tensor) -> None:  # [R, C, S, S, 3]

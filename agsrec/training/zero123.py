@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from agsrec.errors import OptionError
+from agsrec.prior.model_folder import WARPING_CHANNELS
 from agsrec.training.config import TrainConfig
 from agsrec.training.losses import AutoencoderLoss, DiffusionLoss, clip_pixels
 from agsrec.training.models import build_zero123
@@ -61,7 +62,8 @@ def train_zero123(
 
 def _stream(run: Run, first: int, seed_offset: int = 0) -> RenderStream[TrainingObject]:
     views, size = run.config.data.views_per_object, run.config.image_size
-    return object_stream(run.objects_seed(seed_offset), views, size, workers=run.workers, first=first)
+    seed, warp = run.objects_seed(seed_offset), seed_offset > 0 and run.config.warps
+    return object_stream(seed, views, size, workers=run.workers, first=first, warp=warp)
 
 
 def _started(config: TrainConfig, seed: int, start: Path | None) -> Zero123:
@@ -75,7 +77,20 @@ def _started(config: TrainConfig, seed: int, start: Path | None) -> Zero123:
             f"--start: {start} works on images of {model.image_size} pixels, the --config on "
             f"{config.image_size}; change its image_size"
         )
+    if config.warps and not model.warps:  # what it is not shown yet is to be learned
+        _widen(model)
     return model
+
+
+def _widen(model: Zero123) -> None:
+    """Give the UNet inputs for the photos as seen from the wanted camera, without effect at first."""
+    old = model.unet.conv_in
+    new = torch.nn.Conv2d(WARPING_CHANNELS, old.out_channels, old.kernel_size, padding=old.padding)
+    weight = torch.zeros_like(new.weight)
+    weight[:, : old.in_channels] = old.weight.detach()
+    new.load_state_dict({"weight": weight, "bias": old.bias})
+    model.unet.conv_in = new
+    model.unet.register_to_config(in_channels=WARPING_CHANNELS)
 
 
 def _save(model: Zero123, folder: Path) -> None:
@@ -178,6 +193,9 @@ def _pair_inputs(
     count = config.diffusion.batch_size
     objects, shown, wanted = pool.draw_pairs(count, generator)
     target = pool.latents[objects, wanted] * model.scaling_factor
+    latents = pool.latents[objects, shown]
+    if pool.warped is not None:
+        latents = torch.cat([latents, pool.warped[objects, wanted]], dim=1)
     pixels = clip_pixels(model, pool.images_at(objects, shown))
     vectors = model.encode_cameras(pool.cameras_at(objects, wanted), pool.cameras_at(objects, shown))
     share = torch.rand(count, generator=generator) ** (1 / (1 + config.noise_bias))
@@ -187,7 +205,7 @@ def _pair_inputs(
     device = target.device
     return (
         target,
-        pool.latents[objects, shown],
+        latents,
         pixels,
         vectors,
         t.to(device),

@@ -29,7 +29,7 @@ TRAINING = ("feed", "train", "parts")
 STEPS = (*CHECKS, *TRAINING)
 
 # Settings, and the embedded model to start from: a larger network starts from nothing.
-_TRAININGS = {"nview": ("large", None), "zero123": ("mini-continued", "zero123-6dof-mini")}
+_TRAININGS = {"nview": ("large", None), "zero123": ("mini-warped", "zero123-6dof-mini")}
 _COMPILING = {"MAX_JOBS": "16", "TORCH_CUDA_ARCH_LIST": "9.0"}
 _TO_FINISH = 60.0  # seconds that a training may take after its time is up
 _PACE_SECONDS = 25.0

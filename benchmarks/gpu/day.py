@@ -94,7 +94,7 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--train", choices=("nview", "zero123"), default="nview", help="model to train")
     parser.add_argument(
-        "--train_config", help="its settings, as packaged; large for nview, mini-continued for zero123"
+        "--train_config", help="its settings, as packaged; large for nview, mini-warped for zero123"
     )
     parser.add_argument(
         "--start", help="embedded model to start from; none for nview, zero123-6dof-mini for zero123"

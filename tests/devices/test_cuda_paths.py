@@ -95,7 +95,7 @@ def test_a_fit_with_all_that_it_can_do(cuda: Traffic, tmp_path: Path) -> None:
 
     def fitted(device: str, checkpointing: Checkpointing | None = None) -> Any:
         shown = views.to(device)
-        judge = ScoreDistillation(tiny_zero123().to(device), shown, config.guidance)
+        judge = ScoreDistillation(tiny_zero123(warps=True).to(device), shown, config.guidance)
         return fit(
             shown,
             start.to(device, torch.float32),
@@ -211,8 +211,8 @@ def test_figures_of_a_scene(cuda: Traffic) -> None:
 def test_novel_views_of_a_photo(cuda: Traffic) -> None:
     views, _ = tiny_scene(1)
     points = [Viewpoint(30.0), Viewpoint(-60.0, 10.0, 0.1)]
-    on_device = novel_views(tiny_zero123().to("cuda"), views, points, steps=2)
-    here = novel_views(tiny_zero123(), views, points, steps=2)
+    on_device = novel_views(tiny_zero123(warps=True).to("cuda"), views, points, steps=2)
+    here = novel_views(tiny_zero123(warps=True), views, points, steps=2)
     torch.testing.assert_close(on_device, here, atol=1e-4, rtol=0)
 
 
@@ -262,7 +262,7 @@ def test_training_of_a_prior(cuda: Traffic, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(
         "transformers.modeling_utils.remove_tied_weights_from_state_dict", lambda weights, _model: weights
     )
-    config = tiny_training()
+    config = tiny_training(warps=True)
 
     def train(**options: Any) -> bool:
         return train_zero123(config, tmp_path, device=CUDA, workers=0, **options)

@@ -150,6 +150,8 @@ def test_more_photos_wanted_than_there_are() -> None:
 class Truthful:
     """A stand-in prior that knows the true scene; its latents are shrunken images."""
 
+    warps, photos_shown, guidance_scale = False, 2, 3.0
+
     def __init__(self, truth: Gaussians, distance: float) -> None:
         self._truth = truth.detach()
         self._scale = CAMERA_DISTANCE / distance
@@ -173,7 +175,14 @@ class Truthful:
         return (noisy - (1 - alpha).sqrt() * noise) / alpha.sqrt()
 
     def predict_noise(
-        self, noisy: Tensor, t: Tensor, condition: Any, photos: Cameras, cameras: Cameras, scale: float
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        condition: Any,
+        photos: Cameras,
+        cameras: Cameras,
+        scale: float,
+        warped: None,
     ) -> Tensor:
         world = cameras.transformed(1 / self._scale, torch.eye(3), torch.zeros(3))
         white = torch.ones(len(cameras), 3)
@@ -257,3 +266,40 @@ def test_glimpses_are_kept() -> None:
     steps = [g.timestep for g in distillation.glimpses]
     assert len(steps) == 8 and steps == sorted(steps, reverse=True) and steps[0] == 980
     assert all(g.prediction.shape == g.noisy.shape == (32, 32, 3) for g in distillation.glimpses)
+
+
+# -------------------------------------------------------------------- a model that is shown drawn photos
+
+
+def test_judgement_with_drawn_photos_ignores_the_scale_of_the_world() -> None:
+    config, model = GuidanceConfig(size=32), tiny_zero123(warps=True)
+    (loss, gradient), (again, same) = judged(model, config), judged(model, config, scale=7.0)
+    torch.testing.assert_close(loss, again, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(gradient, same, rtol=1e-2, atol=1e-6)
+
+
+def test_the_hull_follows_cameras_that_move() -> None:
+    views, cameras = tiny_scene()
+    made: list[Cameras] = []
+    model = tiny_zero123(warps=True)
+    hull = model.hull
+    model.hull = lambda shown, photos: made.append(photos) or hull(shown, photos)  # type: ignore[method-assign]
+    distillation = ScoreDistillation(model, views, GuidanceConfig(size=32))
+
+    def judge(inputs: Cameras, judging: ScoreDistillation = distillation) -> float:
+        images = torch.full((1, 32, 32, 3), 0.5)
+        novel = NovelViews(images, ring(40.0), inputs, torch.zeros(3), 0.5, torch.Generator().manual_seed(0))
+        return float(judging(novel))
+
+    first = judge(cameras)
+    nearly = cameras.perturbed(0.1, torch.Generator().manual_seed(0))
+    judge(nearly)
+    assert len(made) == 1  # too little to matter
+    judge(cameras.perturbed(5.0, torch.Generator().manual_seed(0)))
+    assert len(made) == 2
+
+    # A fit that goes on has the hull that it had, whatever cameras have done since.
+    judge(cameras)
+    resumed = ScoreDistillation(model, views, GuidanceConfig(size=32))
+    resumed.load_state_dict(distillation.state_dict())
+    assert judge(nearly, resumed) == judge(nearly) and first == judge(cameras, resumed)

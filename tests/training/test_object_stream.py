@@ -43,6 +43,18 @@ def test_views() -> None:
     assert float(obj.cameras.centers.norm(dim=1).mean()) == pytest.approx(CAMERA_DISTANCE, rel=1e-5)
 
 
+def test_photos_are_drawn_from_the_other_cameras() -> None:
+    plain, obj = (render_object(0, 3, num_views=8, size=32, warp=warp) for warp in (False, True))
+    assert plain.photos == 1 and len(plain.warped) == 0
+    assert np.array_equal(plain.images, obj.images) and 1 <= obj.photos <= 4
+    assert obj.warped.shape == (8 - obj.photos, 32, 32, 3) and obj.warped.dtype == np.uint8
+    rgba = obj.images[obj.photos :].astype(float)
+    white = rgba[..., :3] * rgba[..., 3:] / 255 + 255 - rgba[..., 3:]
+    assert np.abs(obj.warped - white).mean() < 0.7 * np.abs(255 - white).mean()  # than nothing at all
+    again = render_object(0, 3, num_views=8, size=32, warp=True)
+    assert np.array_equal(obj.warped, again.warped)
+
+
 def test_workers_render_the_same_in_the_same_order() -> None:
     with object_stream(5, VIEWS, SIZE, workers=0, first=2) as alone:
         expected = list(islice(alone, 5))

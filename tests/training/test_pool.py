@@ -17,19 +17,23 @@ from agsrec.training.pool import Pool, first_object
 VIEWS, SLOTS, SIZE = 3, 4, 8
 
 
-def numbered(first: int) -> Iterator[TrainingObject]:
+def numbered(first: int, warped: bool = False) -> Iterator[TrainingObject]:
     """Objects whose pictures and cameras say which they are."""
     index = first
     while True:
         images = np.random.default_rng(index).integers(0, 256, (VIEWS, SIZE, SIZE, 4), np.uint8)
         viewmats = np.tile(np.eye(4, dtype=np.float32), (VIEWS, 1, 1))
         viewmats[:, 0, 3] = index + 0.1 * np.arange(VIEWS)
-        yield TrainingObject(images, viewmats, np.tile(np.eye(3, dtype=np.float32), (VIEWS, 1, 1)))
+        Ks = np.tile(np.eye(3, dtype=np.float32), (VIEWS, 1, 1))
+        photos = 1 + index % 2 if warped else 1
+        yield TrainingObject(
+            images, photos, images[photos:, ..., :3] if warped else images[:0, ..., :3], viewmats, Ks
+        )
         index += 1
 
 
-def make_pool(first: int = 0, **options: Any) -> Pool:
-    stream: Any = numbered(first)
+def make_pool(first: int = 0, warped: bool = False, **options: Any) -> Pool:
+    stream: Any = numbered(first, warped)
     data = DataConfig(views_per_object=VIEWS, pool_objects=SLOTS)
     return Pool(stream, data, SIZE, torch.device("cpu"), first=first, **options)
 
@@ -83,3 +87,16 @@ def test_pairs_are_two_views_of_one_object() -> None:
     assert len(pairs) == SLOTS * VIEWS * (VIEWS - 1)  # every one of them
     centers = pool.cameras_at(objects, shown).viewmats[:, 0, 3]
     assert torch.allclose(centers, objects + 0.1 * shown)
+
+
+def test_pairs_are_a_photo_and_a_view_that_photos_were_drawn_for() -> None:
+    pool = make_pool(warped=True, encode=encode)
+    pool.advance(0)
+    assert pool.photos.tolist() == [1, 2, 1, 2] and pool.warped is not None
+    objects, shown, wanted = pool.draw_pairs(300, torch.Generator().manual_seed(0))
+    pairs = set(zip(objects.tolist(), shown.tolist(), wanted.tolist(), strict=True))
+    expected = {(o, s, w) for o in range(SLOTS) for s in range(1 + o % 2) for w in range(1 + o % 2, VIEWS)}
+    assert pairs == expected
+    for index, item in zip(range(SLOTS), numbered(0, warped=True), strict=False):
+        drawn = encode(torch.from_numpy(item.warped).float() / 255)
+        assert torch.equal(pool.warped[index, item.photos :], drawn)

@@ -220,3 +220,23 @@ def test_noisy_steps_are_favoured() -> None:
         t = training._pair_inputs(model, pool, config, step_generator(0, "test", 0, 0))[4]
         assert abs(float(t.float().mean()) / 1000 - mean) < 0.025
         assert int(t.min()) >= 0 and int(t.max()) <= 999
+
+
+def test_a_model_learns_to_use_drawn_photos(finished: Path, tmp_path: Path) -> None:
+    """It begins as the model it was, and ends as one that is shown more."""
+    before = Zero123.from_pretrained(finished / "model")
+    config = tiny_config(warps=True)
+    started = training._started(config, 0, finished / "model")
+    assert started.warps and not before.warps
+    draw = torch.Generator().manual_seed(0)
+    noisy, photo, drawn = (torch.randn(2, 4, 8, 8, generator=draw) for _ in range(3))
+    t, context = torch.tensor([500, 900]), torch.randn(2, 1, 16, generator=draw)
+    with torch.no_grad():
+        old = before.predict_from_context(noisy, t, photo, context, 3.0)
+        new = started.predict_from_context(noisy, t, torch.cat([photo, drawn], 1), context, 3.0)
+    torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-4)
+
+    assert train(tmp_path / "more", config=config, start=finished / "model")
+    after = Zero123.from_pretrained(tmp_path / "more" / "model")
+    assert after.warps and float(after.unet.conv_in.weight[:, 8:].abs().max()) > 0
+    assert "psnr_far" in next(r for r in read_log(tmp_path / "more") if "psnr_60" in r)

@@ -71,7 +71,7 @@ def test_refused(change: Any, named: str, tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="neither a JSON file nor one of mini, mini-continued, published"):
+    with pytest.raises(OptionError, match="neither a JSON file nor one of mini, mini-continued, mini-warped"):
         load_config("huge")
     (tmp_path / "a.json").write_text("{", encoding="utf-8")
     with pytest.raises(OptionError, match=r"a\.json is not a readable JSON file"):
