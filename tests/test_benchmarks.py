@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from agsrec.config import PRESETS
+from agsrec.config import PRESETS, Stage
 from agsrec.pose_init.dust3r.config import DUSt3RConfig
 from agsrec.pose_init.dust3r.model import DUSt3R
 from tests.tiny import tiny_config
@@ -166,7 +167,10 @@ def test_a_day_on_a_gpu_on_the_cpu(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_between_photos(run: Run, tmp_path: Path) -> None:
+def test_between_photos(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = PRESETS["fast"]
+    last = replace(usual.rounds[-1], stages=(Stage(16, 60),))
+    monkeypatch.setitem(PRESETS, "fast", replace(usual, rounds=(*usual.rounds[:-1], last)))
     file = tmp_path / "figures.json"
     options = ["--views", "3", "--size", "16", "--variants", "nothing", "all", "--json", str(file)]
     done = run("between_photos.py", str(ROOT / "data" / "demo" / "toy"), *options)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agsrec import Settings, reconstruct
 from agsrec.cameras import Cameras
-from agsrec.config import ExposureConfig, LossConfig
+from agsrec.config import DensifyConfig, ExposureConfig, LossConfig
 from agsrec.fit import fit
 from agsrec.localization import _polished
 from agsrec.matching import Correspondences, EpipolarTerm, load_matcher, match_views
@@ -77,7 +77,8 @@ def there(*tensors: Tensor | None) -> bool:
 def everything(**options: Any) -> Any:
     """A schedule in which nothing that a fit can do is left out."""
     config = tiny_config(
-        14,
+        8,
+        densify=DensifyConfig(interval=4),
         exposure=ExposureConfig(optimize=True),
         loss=LossConfig(roughness=0.1, drop=0.3, drop_until=0.5, novel_interval=3, ramp=True, mask=0.5),
         **options,
