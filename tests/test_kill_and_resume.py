@@ -9,33 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from agsrec.cli import main
 from tests.tiny import quick_options, write_scene
 
 RUN = Path(__file__).parents[1] / "run.py"
 RESULTS = ("cameras.json", "splat.ply")
 
 
-def command(root: Path, output: str, *options: str) -> list[str]:
+def arguments(root: Path, output: str, *options: str) -> list[str]:
     every = ["--prior", "none", "--mesh_format", "none", "--fit.checkpoint-interval", "5"]
     every += [*quick_options(12, size=32), *options]
-    return [
-        sys.executable,
-        str(RUN),
-        "--category",
-        "blob",
-        "--data",
-        str(root),
-        "--output",
-        str(root / output),
-        *every,
-    ]
+    return ["--category", "blob", "--data", str(root), "--output", str(root / output), *every]
 
 
 def finish(root: Path, output: str, *options: str) -> dict[str, bytes]:
-    done = subprocess.run(
-        command(root, output, *options), capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    """The results of a whole run, in this process: another one would load everything anew."""
+    main(["run", *arguments(root, output, *options)])
     return {name: (root / output / "blob" / name).read_bytes() for name in RESULTS}
 
 
@@ -53,9 +42,8 @@ def kill_once_there_is(folder: Path, pattern: str, process: subprocess.Popen[byt
 def test_killed_and_started_again(tmp_path: Path) -> None:
     write_scene(tmp_path / "blob")
     folder = tmp_path / "killed" / "blob"
-    process = subprocess.Popen(
-        command(tmp_path, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, str(RUN), *arguments(tmp_path, "killed")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         kill_once_there_is(folder / "stages", "fit-*.begun", process)
     finally:
