@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from agsrec.errors import CheckpointError
 from agsrec.matching import Oddity
 from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.pose_init import auto, initialize, look
+from agsrec.store import Memory
 from agsrec.synthetic import RandomObject, product_object, render_views
 from agsrec.views import Views
 
@@ -35,10 +37,16 @@ def can() -> tuple[Views, Cameras]:
     return photographed(0.0, 62.0, 30.0, 95.0)
 
 
+@pytest.fixture(scope="module")
+def memory() -> Memory:
+    """What was found in the can's photos, each and in pairs, does not depend on what it is found for."""
+    return Memory()
+
+
 @pytest.mark.slow
-def test_a_label_tells_what_the_shape_does_not(can: tuple[Views, Cameras]) -> None:
+def test_a_label_tells_what_the_shape_does_not(can: tuple[Views, Cameras], memory: Memory) -> None:
     views, truth = can
-    found = initialize(views, "auto", device="cpu")
+    found = initialize(views, "auto", device="cpu", memory=memory)
     assert found.placed.all() and float(found.confidence.min()) > 0.9
     assert not found.ambiguous and not found.undecided()
     assert float(pairwise_rotation_errors(found.cameras, truth).max()) < 8.0
@@ -58,11 +66,12 @@ def test_a_plain_cylinder_is_said_to_be_ambiguous() -> None:
     assert float(found.confidence[found.undecided()].max()) <= 0.5
 
 
-def test_the_order_of_the_photos_does_not_matter(can: tuple[Views, Cameras]) -> None:
+def test_the_order_of_the_photos_does_not_matter(can: tuple[Views, Cameras], memory: Memory) -> None:
     views, _ = can
     order = [2, 0, 3, 1]
-    straight = initialize(views, "auto", device="cpu", refine=False, focal=FOCAL).cameras
-    shuffled = initialize(views[order], "auto", device="cpu", refine=False, focal=FOCAL).cameras
+    options: dict[str, Any] = {"device": "cpu", "refine": False, "focal": FOCAL, "memory": memory}
+    straight = initialize(views, "auto", **options).cameras
+    shuffled = initialize(views[order], "auto", **options).cameras
     assert float(pairwise_rotation_errors(shuffled, straight[order]).max()) < 1.5
 
 
