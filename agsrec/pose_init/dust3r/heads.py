@@ -14,7 +14,7 @@ from agsrec.pose_init.dust3r.croco import Mlp
 if TYPE_CHECKING:
     from agsrec.pose_init.dust3r.config import DUSt3RConfig
 
-__all__ = ["HeadOutput", "build_head"]
+__all__ = ["DPT", "HeadOutput", "build_head", "exponential_points"]
 
 _SMALLEST_NORM = 1e-8
 
@@ -65,7 +65,7 @@ class DPTHead(nn.Module):
         depth = config.dec_depth
         self.levels: tuple[int, ...] = (0, depth // 2, 3 * depth // 4, depth)
         self._floor = config.confidence_floor
-        self.dpt = _DPT(config)
+        self.dpt = DPT(config)
 
     def forward(self, tokens: dict[int, Tensor], grid: tuple[int, int]) -> HeadOutput:
         """Points of a batch from the tokens [B, N, C] of its levels, on a grid of patches."""
@@ -92,10 +92,10 @@ class MatchingHead(DPTHead):
         return HeadOutput(found.points, found.confidence, descriptors, raw[..., -1].exp())
 
 
-class _DPT(nn.Module):
-    """Tokens of four levels to four channels [B, 4, H, W]."""
+class DPT(nn.Module):
+    """Tokens of four levels to channels [B, C, H, W], four unless told otherwise."""
 
-    def __init__(self, config: DUSt3RConfig) -> None:
+    def __init__(self, config: DUSt3RConfig, channels: int = 4) -> None:
         super().__init__()
         widths, width, last = config.dpt_level_widths, config.dpt_width, config.dpt_last_width
         inputs = (config.enc_width, *[config.dec_width] * 3)
@@ -108,10 +108,15 @@ class _DPT(nn.Module):
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
             nn.Conv2d(width // 2, last, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(last, 4, 1),
+            nn.Conv2d(last, channels, 1),
         )
 
     def forward(self, levels: list[Tensor], grid: tuple[int, int]) -> Tensor:
+        """Channels [B, C, H, W] from the tokens [B, N, C] of four levels, on a grid of patches."""
+        return self.head(self.fused(levels, grid))
+
+    def fused(self, levels: list[Tensor], grid: tuple[int, int]) -> Tensor:
+        """What the last layers start from [B, width, H / 2, W / 2]."""
         maps = [
             reduce(process(tokens.mT.unflatten(-1, grid)))
             for tokens, process, reduce in zip(
@@ -122,7 +127,7 @@ class _DPT(nn.Module):
         path = self.scratch.refinenet4(maps[3], None)[..., :rows, :columns]  # one more where the grid is odd
         path = self.scratch.refinenet3(path, maps[2])
         path = self.scratch.refinenet2(path, maps[1])
-        return self.head(self.scratch.refinenet1(path, maps[0]))
+        return self.scratch.refinenet1(path, maps[0])
 
 
 class _Scratch(nn.Module):
@@ -184,5 +189,10 @@ def _pixels(tokens: Tensor, grid: tuple[int, int], patch: int) -> Tensor:  # [B,
 def _points_and_confidence(raw: Tensor, floor: float) -> HeadOutput:
     """Points and confidence of four channels [B, 4, H, W]: both grow exponentially with what comes in."""
     raw = raw.movedim(1, -1)
-    norm = raw[..., :3].norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
-    return HeadOutput(raw[..., :3] / norm * norm.expm1(), floor + raw[..., 3].exp())
+    return HeadOutput(exponential_points(raw[..., :3]), floor + raw[..., 3].exp())
+
+
+def exponential_points(raw: Tensor) -> Tensor:
+    """Points [..., 3] in the directions of `raw` [..., 3] and as far as the exponential of its length less 1."""
+    norm = raw.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
+    return raw / norm * norm.expm1()

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from agsrec.errors import ShapeError
+from agsrec.pose_init.dust3r.backbone import Backbone
 from agsrec.pose_init.dust3r.config import DUSt3RConfig
-from agsrec.pose_init.dust3r.croco import DecoderBlock, EncoderBlock, PatchEmbed
 from agsrec.pose_init.dust3r.heads import HeadOutput, build_head
-from agsrec.pose_init.dust3r.rope import Rotation, grid_positions, patch_rotation
 from agsrec.pose_init.dust3r.weights import load_model, save_model
 
 __all__ = ["DUSt3R", "ImageFeatures", "PairPrediction"]
@@ -85,24 +84,11 @@ class PairPrediction:
         return PairPrediction(**joined)
 
 
-class DUSt3R(nn.Module):
+class DUSt3R(Backbone):
     """A siamese encoder and two decoders that look at each other; published names of the weights."""
 
-    mask_token: Tensor  # [1, 1, C]
-
     def __init__(self, config: DUSt3RConfig) -> None:
-        super().__init__()
-        self.config = config
-        enc, dec = (config.enc_width, config.enc_heads), (config.dec_width, config.dec_heads)
-        # Left over from the pre-training by cross-view completion; part of the published weights.
-        self.register_buffer("mask_token", torch.zeros(1, 1, config.dec_width))
-        self.patch_embed = PatchEmbed(config.patch_size, config.enc_width)
-        self.enc_blocks = nn.ModuleList(EncoderBlock(*enc) for _ in range(config.enc_depth))
-        self.enc_norm = nn.LayerNorm(config.enc_width, eps=1e-6)
-        self.decoder_embed = nn.Linear(config.enc_width, config.dec_width)
-        self.dec_blocks = nn.ModuleList(DecoderBlock(*dec) for _ in range(config.dec_depth))
-        self.dec_norm = nn.LayerNorm(config.dec_width, eps=1e-6)
-        self.dec_blocks2 = nn.ModuleList(DecoderBlock(*dec) for _ in range(config.dec_depth))
+        super().__init__(config)
         self.downstream_head1 = build_head(config)
         self.downstream_head2 = build_head(config)
 
@@ -144,11 +130,6 @@ class DUSt3R(nn.Module):
                     nn.init.zeros_(module.bias)
         return self
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return self.mask_token.device
-
     def encode(self, images: Tensor, *, batch: int | None = None) -> ImageFeatures:
         """Features of images, each of which is encoded once for all its pairs.
 
@@ -165,10 +146,10 @@ class DUSt3R(nn.Module):
                 f"images must be [V, H, W, 3] with sides that {patch} divides, not {tuple(images.shape)}"
             )
         grid = images.shape[1] // patch, images.shape[2] // patch
-        rotation = self._rotation(grid, self.config.enc_width // self.config.enc_heads)
         x = images.to(self.patch_embed.proj.weight).movedim(-1, 1)
         parts = x.split(batch or max(1, len(x)))
-        return ImageFeatures(torch.cat([self._encode(part, rotation) for part in parts]), grid)
+        positions = self.grid_positions(grid)
+        return ImageFeatures(torch.cat([self.encoded(self.patch_embed(p), positions) for p in parts]), grid)
 
     def forward_pairs(self, images1: Tensor, images2: Tensor) -> PairPrediction:
         """Points of B pairs of images [B, H, W, 3] and [B, H2, W2, 3] in [-1, 1].
@@ -218,23 +199,13 @@ class DUSt3R(nn.Module):
 
     # ---------------------------------------------------------------- inside
 
-    def _encode(self, images: Tensor, rotation: Rotation) -> Tensor:  # [B, N, C]
-        x = self.patch_embed(images)
-        for block in self.enc_blocks:
-            x = block(x, rotation)
-        return self.enc_norm(x)
-
     def _decode(self, first: ImageFeatures, second: ImageFeatures) -> PairPrediction:
-        rotations = [self._rotation(f.grid, self.config.dec_width // self.config.dec_heads)
-                     for f in (first, second)]  # fmt: skip
-        x, y = self.decoder_embed(first.tokens), self.decoder_embed(second.tokens)
-        tokens1, tokens2 = {0: first.tokens}, {0: second.tokens}
-        for level, (block1, block2) in enumerate(zip(self.dec_blocks, self.dec_blocks2, strict=True), 1):
-            # Each decoder sees the other's state from before this level.
-            x, y = block1(x, y, *rotations), block2(y, x, *reversed(rotations))
-            if level in self.downstream_head1.levels and level < self.config.dec_depth:
-                tokens1[level], tokens2[level] = x, y
-        tokens1[self.config.dec_depth], tokens2[self.config.dec_depth] = self.dec_norm(x), self.dec_norm(y)
+        views = (first, second)
+        tokens1, tokens2 = self.decoded(
+            [view.tokens for view in views],
+            [self.grid_positions(view.grid) for view in views],
+            self.downstream_head1.levels,
+        )
         found1 = _in_float32(self.downstream_head1, tokens1, first.grid)
         found2 = _in_float32(self.downstream_head2, tokens2, second.grid)
         return PairPrediction(
@@ -247,9 +218,6 @@ class DUSt3R(nn.Module):
             found1.descriptor_confidence,
             found2.descriptor_confidence,
         )
-
-    def _rotation(self, grid: tuple[int, int], head_width: int) -> Rotation:
-        return patch_rotation(grid_positions(*grid, self.device), head_width, self.config.rope_base)
 
 
 def _in_float32(head: nn.Module, tokens: dict[int, Tensor], grid: tuple[int, int]) -> HeadOutput:
