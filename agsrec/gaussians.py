@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agsrec.errors import ShapeError
+from agsrec.harmonics import turned_harmonics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +93,20 @@ class Gaussians:
         missing = max(0, bands - self.sh.shape[1])
         return replace(self, sh=torch.nn.functional.pad(self.sh[:, :bands], (0, 0, 0, missing)))
 
+    def transformed(self, scale: float, rotation: Tensor, translation: Tensor) -> Gaussians:
+        """The scene in the world `x' = scale * rotation @ x + translation`, view-dependent colours included.
+
+        Cameras that moved along (`Cameras.transformed`) see the same pictures.
+        """
+        R = rotation.to(self.means)
+        return replace(
+            self,
+            means=scale * self.means @ R.mT + translation.to(self.means),
+            quats=_times(_quaternion(rotation).to(self.quats), self.quats),
+            log_scales=self.log_scales + math.log(scale),
+            sh=turned_harmonics(self.sh, rotation),
+        )
+
     @staticmethod
     def from_points(points: Tensor, colors: Tensor, scales: Tensor, opacity: float = 0.5) -> Gaussians:
         """Isotropic Gaussians at points [N, 3] with colours [N, 3] in [0, 1] and sizes [N]."""
@@ -104,3 +120,19 @@ class Gaussians:
             opacity_logits=logit.repeat(len(points)),
             sh=((colors - 0.5) / SH_C0)[:, None],
         )
+
+
+def _quaternion(rotation: Tensor) -> Tensor:
+    """Unit quaternion [4], wxyz, of a rotation [3, 3]."""
+    from scipy.spatial.transform import Rotation
+
+    xyzw = Rotation.from_matrix(rotation.detach().to("cpu", torch.float64).numpy()).as_quat()
+    return torch.from_numpy(xyzw).roll(1)
+
+
+def _times(left: Tensor, right: Tensor) -> Tensor:
+    """Product [N, 4] of a quaternion [4] and quaternions [N, 4], wxyz."""
+    w, v = left[0], left[1:]
+    scalar, vector = right[:, :1], right[:, 1:]
+    real = w * scalar - (vector * v).sum(-1, keepdim=True)
+    return torch.cat([real, w * vector + scalar * v + torch.linalg.cross(v.expand_as(vector), vector)], -1)

@@ -12,7 +12,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 BackgroundName = Literal["auto", "static", "moving"]
 """What photos show around the object: whether it stood still with it; see `agsrec.pose_init.surroundings`."""
 
-MethodName = Literal["auto", "nview", "dust3r", "leap", "colmap", "file"]
+MethodName = Literal["auto", "nview", "dust3r", "leap", "noposplat", "colmap", "file"]
 """Pose initialisers; see `agsrec.pose_init`."""
 
 MeshFormat = Literal["glb", "obj"]

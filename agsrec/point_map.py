@@ -9,6 +9,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
+    from agsrec.gaussians import Gaussians
 
 __all__ = ["PointMap"]
 
@@ -29,6 +30,17 @@ class PointMap:
     colors: Tensor
     confidence: Tensor
     camera: Tensor | None = None
+
+    @staticmethod
+    def from_gaussians(gaussians: Gaussians, camera: Tensor | None = None) -> PointMap:
+        """The centres of N Gaussians with their constant colours; the more opaque, the surer.
+
+        Args:
+            gaussians: The scene.
+            camera: Index [N] of the camera that each belongs to, if it does.
+        """
+        colors = gaussians.base_colors.clamp(0, 1)
+        return PointMap(gaussians.means, colors, gaussians.opacities, camera)
 
     def to(self, like: Tensor) -> PointMap:
         """The same points on the device and with the float type of another tensor."""

@@ -21,7 +21,7 @@ __all__ = ["Weights", "read_weights"]
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 # Training frameworks leave notes of their own beside the weights. Their classes are replaced by an empty one.
-_FRAMEWORKS = ("lightning", "lightning_fabric", "omegaconf", "pytorch_lightning")
+_FRAMEWORKS = ("argparse", "lightning", "lightning_fabric", "omegaconf", "pytorch_lightning")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _read_torch(path: Path) -> Weights:
     except (RuntimeError, ValueError, EOFError, OSError, KeyError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: damaged or no checkpoint ({reason}); download it again") from error
-    state = data.get("state_dict", data) if isinstance(data, dict) else None
+    state = data.get("state_dict", data.get("model", data)) if isinstance(data, dict) else None
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f"{path}: holds no weights; expected a dictionary of tensors or a `state_dict`")
     odd = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]

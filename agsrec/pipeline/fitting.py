@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from agsrec.fit import Guidance
     from agsrec.matching import Correspondences
     from agsrec.outliers import Correction
+    from agsrec.point_map import PointMap
     from agsrec.prior.zero123 import Zero123
     from agsrec.store import Checkpointing
     from agsrec.views import Views
@@ -150,8 +151,9 @@ def fit_scene(
     config: FitConfig,
     judge: Judge,
     matches: Correspondences | None = None,
+    points: PointMap | None = None,
 ) -> Fitted:
-    """Refine the cameras and fit a scene; matches hold the cameras at first."""
+    """Refine the cameras and fit a scene; matches hold the cameras at first, points are the first scene."""
     settings, device = desk.settings, desk.device
     held = None
     if matches is not None and len(matches) and config.poses.matches:
@@ -163,7 +165,13 @@ def fit_scene(
         )
     request = desk.request(
         "fit",
-        {"photos": views, "cameras": cameras, "prior": judge.name, "matches": matches if held else "none"},
+        {
+            "photos": views,
+            "cameras": cameras,
+            "prior": judge.name,
+            "matches": matches if held else "none",
+            **({} if points is None else {"points": points}),
+        },
         fit=config,
         seed=settings.seed,
         device=device.type,
@@ -178,6 +186,7 @@ def fit_scene(
             cameras.to(device, torch.float32),
             config,
             seed=settings.seed,
+            points=points,
             guidance=guidance,
             camera_loss=held,
             progress=partial(desk.listener.step, "fit"),

@@ -28,6 +28,7 @@ from agsrec.view_files import find_view_files
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.matching import Correspondences
+    from agsrec.point_map import PointMap
     from agsrec.views import Views
 
 __all__ = ["Finished", "explain", "pose", "reconstruct", "run"]
@@ -112,6 +113,7 @@ def _reconstruction(
     focal_known: bool,
     posed: Posed | None,
     matches: Correspondences | None = None,
+    points: PointMap | None = None,
 ) -> Reconstruction:
     """The middle stages: outliers, and fit."""
     settings = desk.settings
@@ -127,7 +129,8 @@ def _reconstruction(
         used = correction.used
         views, given, start = views[used], cameras[used], correction.start
         matches = None if matches is None else matches.renumbered(used)
-    fitted = fit_scene(desk, views, start, config, judge, matches)
+        points = None  # they went with the old cameras
+    fitted = fit_scene(desk, views, start, config, judge, matches, points)
     seconds = {
         "poses": None if posed is None else posed.seconds,
         "prior": fitted.prior_seconds,
@@ -159,6 +162,7 @@ def reconstruct(
     *,
     focal_known: bool = True,
     matches: Correspondences | None = None,
+    points: PointMap | None = None,
     listener: Listener | None = None,
     keep: str | Path | None = None,
 ) -> Reconstruction:
@@ -173,6 +177,8 @@ def reconstruct(
         focal_known: Whether the focal lengths of the cameras are to be relied on; they are refined otherwise,
             unless the schedule says what to do with them.
         matches: What holds given cameras at first: see `agsrec.pose_init.PoseEstimate.matches`.
+        points: Surface points in the world of given cameras, such as `agsrec.PoseEstimate.points`: the first
+            scene of the fit, instead of the visual hull, where outliers are not looked for.
         listener: Told what is being done; an exception from it ends the run.
         keep: Folder to keep finished stages and the state of unfinished ones in; a run that was interrupted
             at any point continues from there, if photos, cameras and options are the same.
@@ -186,7 +192,9 @@ def reconstruct(
     desk = Desk.at(None if keep is None else Path(keep), settings or Settings(), listener)
     _require_enough(views, guided=desk.settings.prior is not None)
     if cameras is not None:
-        return _reconstruction(desk, views, cameras, focal_known, None, matches)
+        return _reconstruction(desk, views, cameras, focal_known, None, matches, points)
+    if points is not None:
+        raise OptionError("points go with cameras: give the cameras in whose world they are, or no points")
     posed = pose_views(desk, views)
     return _reconstruction(desk, posed.views, posed.estimate.cameras, focal_known, posed)
 

@@ -124,6 +124,11 @@ def _leap(task: Task) -> PoseEstimate:
     return run(task.views, model=task.model, device=task.device, focal=typical(task.focals))
 
 
+def _noposplat(task: Task) -> PoseEstimate:
+    run = _imported("noposplat.initializer", "initialize_noposplat")
+    return run(task.views, model=task.model, device=task.device, focals=task.focals, refine=task.refine)
+
+
 def _colmap(task: Task) -> PoseEstimate:
     run = _imported("colmap", "initialize_colmap")
     return run(task.views, focals=task.focals, folder=task.folder, device=task.device, seed=task.seed)
@@ -140,6 +145,7 @@ METHODS: dict[str, Method] = {
     "nview": Method(_nview, model="nview-mini", learned=True, upright=True),
     "dust3r": Method(_dust3r, model="naver/DUSt3R_ViTLarge_BaseDecoder_224_linear", learned=True),
     "leap": Method(_leap, learned=True),
+    "noposplat": Method(_noposplat, model="botaoye/NoPoSplat", learned=True),
     "colmap": Method(_colmap),
     "file": Method(_file, upright=True, exact=True),
 }
@@ -168,7 +174,7 @@ def initialize(
 
     Args:
         views: V cut-out photos, at least two different ones with an object.
-        method: `auto`, `nview`, `dust3r`, `leap`, `colmap` or `file`.
+        method: `auto`, `nview`, `dust3r`, `leap`, `noposplat`, `colmap` or `file`.
         model: Name or folder of the method's model, or the model itself; its usual one by default. That of
             `auto` is `nview`'s.
         device: "auto", "cpu" or "cuda".
@@ -178,7 +184,8 @@ def initialize(
         background: For `auto`: whether what the photos show around the object stood still with it ("static"),
             and is matched too, or not ("moving"); "auto" finds out where there are such photos in `folder`.
         refine: For `auto` and `nview`: let coarse scenes choose among guesses and better their poses (see
-            `agsrec.pose_init.refine`), some seconds on a CPU; off returns the likeliest guess.
+            `agsrec.pose_init.refine`), some seconds on a CPU; off returns the likeliest guess. For
+            `noposplat`: better its poses against the pictures.
         memory: For `auto`: where features and matches of the photos are kept, so that another photo, or
             another seed, costs only what is new.
         seed: Seed of everything random.

@@ -193,6 +193,6 @@ def _points_and_confidence(raw: Tensor, floor: float) -> HeadOutput:
 
 
 def exponential_points(raw: Tensor) -> Tensor:
-    """Points [..., 3] in the directions of `raw` [..., 3] and as far as the exponential of its length less 1."""
+    """Points [..., 3] in the directions of `raw` [..., 3], at expm1 of its length."""
     norm = raw.norm(dim=-1, keepdim=True).clamp_min(_SMALLEST_NORM)
     return raw / norm * norm.expm1()

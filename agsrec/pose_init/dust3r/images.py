@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from agsrec.errors import ImageError
 from agsrec.views import Views
 
-__all__ = ["FittedImage", "NetworkImages", "fit_image", "prepare_views"]
+__all__ = ["FittedImage", "NetworkImages", "fit_image", "prepare_views", "squared"]
 
 SquareRule = Literal["crop", "keep", "pad"]
 
@@ -136,6 +137,18 @@ def prepare_views(
         torch.stack([_tensor(mask) for mask in masks]).to(views.images.device),
         _resizing(1, 1, -border, 0) @ fitted[0].to_source,
     )
+
+
+def squared(views: Views) -> tuple[Views, tuple[int, int]]:
+    """Views made square by clear pixels, and how many of them (x, y) are at the left and top.
+
+    A square network would cut off the ends of a long picture, and of the object with them.
+    """
+    side = max(views.width, views.height)
+    wide, high = side - views.width, side - views.height
+    border = wide // 2, high // 2
+    ends = (0, 0, border[0], wide - border[0], border[1], high - border[1])
+    return Views(F.pad(views.images, ends), views.names), border
 
 
 def _tensor(image: Image.Image) -> Tensor:

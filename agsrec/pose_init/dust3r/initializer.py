@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from agsrec.cameras import Cameras
 from agsrec.errors import CameraError, OptionError
@@ -115,20 +114,12 @@ def _loaded(model: str | Path | PairModel, device: torch.device | str) -> PairMo
 
 
 def _prepared(views: Views, network: PairModel) -> tuple[NetworkImages, tuple[int, int]]:
-    """The network's images, and how many pixels (x, y) were added at the left and top of the views.
+    """The network's images, and how many pixels (x, y) were added at the left and top of the views."""
+    from agsrec.pose_init.dust3r.images import prepare_views, squared
 
-    A square network would cut off the ends of a long picture, and of the object with them; clear pixels at
-    the sides make the picture square instead.
-    """
-    from agsrec.pose_init.dust3r.images import prepare_views
-
-    config = network.config
-    side = max(views.width, views.height)
-    wide, high = side - views.width, side - views.height
-    border = (wide // 2, high // 2) if config.square_images else (0, 0)
-    if config.square_images and (wide or high):
-        ends = (0, 0, border[0], wide - border[0], border[1], high - border[1])
-        views = Views(F.pad(views.images, ends), views.names)
+    config, border = network.config, (0, 0)
+    if config.square_images:
+        views, border = squared(views)
     return prepare_views(views, max(config.image_size), square=config.square_images), border
 
 

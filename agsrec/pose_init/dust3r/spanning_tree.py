@@ -117,10 +117,12 @@ def spanning_tree_start(
     return TreeStart(torch.tensor(edges), points, c2w, focals, centers, placed)
 
 
-def resect(points: Tensor, pixels: Tensor, focal: Tensor, center: Tensor) -> Tensor | None:
+def resect(
+    points: Tensor, pixels: Tensor, focal: Tensor, center: Tensor, *, rounds: int = _ROUNDS
+) -> Tensor | None:
     """Camera-to-world transform [4, 4] of a camera that sees points [N, 3] at pixels [N, 2], or none.
 
-    SQPnP (Terzakis & Lourakis 2020) within RANSAC, 10 rounds and 5 pixels as in the public code.
+    SQPnP (Terzakis & Lourakis 2020) within RANSAC, by default 10 rounds, and 5 pixels as in the public code.
     """
     import cv2
 
@@ -134,7 +136,7 @@ def resect(points: Tensor, pixels: Tensor, focal: Tensor, center: Tensor) -> Ten
             pixels.cpu().numpy(),
             K,
             None,
-            iterationsCount=_ROUNDS,
+            iterationsCount=rounds,
             reprojectionError=_REPROJECTION,
             flags=cv2.SOLVEPNP_SQPNP,
         )

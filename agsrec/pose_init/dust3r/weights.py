@@ -27,7 +27,7 @@ from agsrec.errors import CheckpointError
 from agsrec.pose_init.dust3r.config import DUSt3RConfig, constructor_settings
 from agsrec.weights import Weights, read_weights
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["canonical_name", "load_model", "save_model"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -57,7 +57,7 @@ def load_model(
         model = build(config)
     count = sum(weight.numel() for weight in model.parameters())
     require_memory(path, count, torch.device(device), dtype, remedy="or take the embedded initialiser nview")
-    stored = {_canonical(name): name for name in weights.shapes}
+    stored = {canonical_name(name): name for name in weights.shapes}
     canonical = Weights(
         {name: weights.shapes[key] for name, key in stored.items()}, lambda name: weights.read(stored[name])
     )
@@ -67,7 +67,7 @@ def load_model(
         path,
         remedy="is this a DUSt3R model?",
         dtype=lambda name: torch.float32 if name.startswith("downstream_head") else dtype,
-        stored_as=_canonical,
+        stored_as=canonical_name,
     )
     return model.to(device)
 
@@ -80,7 +80,7 @@ def save_model(
     Raises:
         OutputError: The folder cannot be written to.
     """
-    weights = {name: weight for name, weight in model.state_dict().items() if _canonical(name) == name}
+    weights = {name: weight for name, weight in model.state_dict().items() if canonical_name(name) == name}
     save_folder(folder, weights, dict(sorted(config.to_published().items())), dtype)
 
 
@@ -112,7 +112,7 @@ def _contents(path: Path) -> tuple[dict[str, Any], Weights]:
     return settings, weights
 
 
-def _canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
     """One of the two names that DPT's first convolutions have in the published weights."""
     return _ALIAS.sub(lambda found: f"scratch.layer{int(found[1]) + 1}_rn.", name)
 

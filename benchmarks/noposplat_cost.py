@@ -1,0 +1,168 @@
+"""What NoPoSplat costs on this machine, and how well it places views of which it knows the surface.
+
+python benchmarks/noposplat_cost.py [--groups 2] [--views 2] [--dtype float32] [--json FILE]
+python benchmarks/noposplat_cost.py --exact 20
+
+The network has the size of the published one and random weights: they cost the same. Images are encoded once
+each, groups of them (pairs, or triples with --views 3) decoded one batch at a time. With --exact there is no
+network: resection places views by the true surface of procedural objects, at the network's size, and by the
+same with noise; how well a trained network knows the surface is not in these figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from dust3r_cost import _clocked, _peak_bytes
+from machine import description, heading
+
+from agsrec.device import resolve_device
+from agsrec.errors import AgsrecError
+from agsrec.export.tables import text_table
+from agsrec.files import atomic_write
+from agsrec.metrics.poses import rotation_angles
+from agsrec.pose_init.noposplat.config import NoPoSplatConfig
+from agsrec.pose_init.noposplat.model import NoPoSplat
+from agsrec.pose_init.noposplat.poses import Sightings, resected
+from agsrec.synthetic import make_scene, random_object, render_views
+
+_DTYPES = ("float32", "bfloat16", "float16")
+_NOISE = (0.0, 0.01, 0.03)  # of the distance to the camera
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Figures of the network.
+
+    Attributes:
+        parameters: Number of weights.
+        image_seconds: Per image encoded.
+        group_seconds: Per group decoded.
+        peak_bytes: Most memory in use: of the process, or allocated on the GPU.
+    """
+
+    parameters: int
+    image_seconds: float
+    group_seconds: float
+    peak_bytes: int
+
+
+def random_network(config: NoPoSplatConfig, device: torch.device, dtype: torch.dtype) -> NoPoSplat:
+    """An untrained network with its heads in float32, as a loaded one; never larger than it ends up."""
+    with torch.device("meta"):
+        network = NoPoSplat(config)
+        network.backbone.to(dtype)
+    network = network.to_empty(device=device).eval().requires_grad_(False)
+    generator = torch.Generator(device).manual_seed(0)
+    for weight in network.state_dict().values():
+        weight.normal_(0.0, 0.02, generator=generator)
+    return network
+
+
+def measured(network: NoPoSplat, groups: int, views: int) -> Cost:
+    """Time and memory of `groups` groups of `views` images, one group at a time."""
+    side, device = network.config.image_size, network.device
+    generator = torch.Generator().manual_seed(0)
+    images = (2 * torch.rand(views, side, side, 3, generator=generator) - 1).to(device)
+    lens = torch.tensor([[0.9, 0.0, 0.5], [0.0, 0.9, 0.5], [0.0, 0.0, 1.0]]).expand(views, 3, 3)
+    index = torch.stack([torch.arange(views).roll(k) for k in range(groups)])
+    with torch.inference_mode():
+        network.decode(network.encode(images, lens, batch=1), index[:1])  # the first call is slower
+        encoded, encoding = _clocked(lambda: network.encode(images, lens, batch=1), device)
+        _, decoding = _clocked(lambda: network.decode(encoded, index, batch=1), device)
+    count = sum(p.numel() for p in network.parameters())
+    return Cost(count, encoding / views, decoding / groups, _peak_bytes(device))
+
+
+def resection_errors(objects: int, size: int, noise: float) -> list[float]:
+    """Rotation errors in degrees of two views each, placed by true surface points with noise."""
+    errors = []
+    for seed in range(objects):
+        cameras = make_scene(seed, 2, size)[1]
+        rendered = render_views(random_object(seed), cameras)
+        rng = np.random.default_rng(seed)
+        for points, mask, viewmat, K in zip(
+            torch.from_numpy(rendered.points),
+            torch.from_numpy(rendered.masks),
+            cameras.viewmats.double(),
+            cameras.Ks.double(),
+            strict=True,
+        ):
+            rows, columns = mask.nonzero().T
+            surface = points[mask].double()
+            far = (surface @ viewmat[:3, :3].T + viewmat[:3, 3]).norm(dim=-1, keepdim=True)
+            surface = surface + noise * far * torch.from_numpy(rng.standard_normal(surface.shape))
+            pixels = torch.stack([columns, rows], -1).double()
+            found = resected(Sightings(surface, pixels, float(K[0, 0]), K[:2, 2] - 0.5, size))
+            if found is None:
+                raise AgsrecError(f"object {seed} could not be placed; nothing was measured")
+            errors.append(float(rotation_angles((found[0][:3, :3] @ viewmat[:3, :3].T)[None])[0]))
+    return errors
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--groups", type=int, default=2, help="pairs or triples to decode")
+    parser.add_argument("--views", type=int, choices=(2, 3), default=2, help="photos seen together")
+    parser.add_argument(
+        "--dtype", choices=_DTYPES, default="float32", help="type of the weights but the heads'"
+    )
+    parser.add_argument("--exact", type=int, metavar="OBJECTS", help="resection of true surfaces instead")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--json", type=Path, help="write every figure here")
+    options = parser.parse_args(argv)
+    if options.groups < 1 or (options.exact is not None and options.exact < 1):
+        parser.error("at least 1 of the --groups, and 1 object of --exact, are needed")
+    about = description()
+    print(heading(about), flush=True)
+    config = NoPoSplatConfig(views=options.views)
+    try:
+        if options.exact is not None:
+            rows, figures = _exact(options.exact, config.image_size)
+        else:
+            device, dtype = resolve_device(options.device), getattr(torch, options.dtype)
+            cost = measured(random_network(config, device, dtype), options.groups, options.views)
+            where = "of the GPU" if device.type == "cuda" else "of the process"
+            figures = vars(cost) | {"views": options.views, "groups": options.groups, "dtype": options.dtype}
+            rows = [
+                {
+                    "Photos together": str(options.views),
+                    "Weights (M)": f"{cost.parameters / 1e6:.0f}",
+                    "Image (s)": f"{cost.image_seconds:.2f}",
+                    "Group (s)": f"{cost.group_seconds:.2f}",
+                    f"Peak memory {where} (GiB)": f"{cost.peak_bytes / 2**30:.2f}",
+                }
+            ]
+    except AgsrecError as error:
+        parser.error(str(error))
+    print(text_table(rows))
+    if options.json is not None:
+        atomic_write(options.json, json.dumps({**about, **figures}, indent=2) + "\n")
+
+
+def _exact(objects: int, size: int) -> tuple[list[dict[str, str]], dict[str, object]]:
+    """Errors of resection by the noise of the points, as rows and as figures."""
+    rows, figures = [], {}
+    for noise in _NOISE:
+        errors = np.array(resection_errors(objects, size, noise))
+        figures[f"noise_{noise:g}"] = {"median_deg": float(np.median(errors)), "max_deg": float(errors.max())}
+        rows.append(
+            {
+                "Noise (of the distance)": f"{noise:.0%}",
+                "Views": str(len(errors)),
+                "Median (deg)": f"{np.median(errors):.5f}",
+                "Largest (deg)": f"{errors.max():.5f}",
+            }
+        )
+    return rows, figures
+
+
+if __name__ == "__main__":
+    main()
