@@ -1,10 +1,10 @@
 """What NoPoSplat costs on this machine, and how well it places views of which it knows the surface.
 
-python benchmarks/noposplat_cost.py [--groups 2] [--views 2] [--dtype float32] [--json FILE]
+python benchmarks/noposplat_cost.py [--groups 2] [--views 2 3] [--dtype float32] [--json FILE]
 python benchmarks/noposplat_cost.py --exact 20
 
 The network has the size of the published one and random weights: they cost the same. Images are encoded once
-each, groups of them (pairs, or triples with --views 3) decoded one batch at a time. With --exact there is no
+each, groups of them (pairs and triples) decoded one at a time. With --exact there is no
 network: resection places views by the true surface of procedural objects, at the network's size, and by the
 same with noise; how well a trained network knows the surface is not in these figures.
 """
@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from dust3r_cost import _clocked, _peak_bytes
 from machine import description, heading
 
 from agsrec.device import resolve_device
@@ -44,12 +47,16 @@ class Cost:
         parameters: Number of weights.
         image_seconds: Per image encoded.
         group_seconds: Per group decoded.
+        image_cpu_seconds: Time of all cores together per image, which other programs do not lengthen.
+        group_cpu_seconds: The same per group.
         peak_bytes: Most memory in use: of the process, or allocated on the GPU.
     """
 
     parameters: int
     image_seconds: float
     group_seconds: float
+    image_cpu_seconds: float
+    group_cpu_seconds: float
     peak_bytes: int
 
 
@@ -73,11 +80,31 @@ def measured(network: NoPoSplat, groups: int, views: int) -> Cost:
     lens = torch.tensor([[0.9, 0.0, 0.5], [0.0, 0.9, 0.5], [0.0, 0.0, 1.0]]).expand(views, 3, 3)
     index = torch.stack([torch.arange(views).roll(k) for k in range(groups)])
     with torch.inference_mode():
-        network.decode(network.encode(images, lens, batch=1), index[:1])  # the first call is slower
-        encoded, encoding = _clocked(lambda: network.encode(images, lens, batch=1), device)
-        _, decoding = _clocked(lambda: network.decode(encoded, index, batch=1), device)
+        if device.type == "cuda":  # the first call is slower there
+            network.decode(network.encode(images, lens, batch=1), index[:1])
+        encoded, *encoding = _clocked(lambda: network.encode(images, lens, batch=1), device)
+        _, *decoding = _clocked(lambda: network.decode(encoded, index, batch=1), device)
     count = sum(p.numel() for p in network.parameters())
-    return Cost(count, encoding / views, decoding / groups, _peak_bytes(device))
+    seconds, cpu_seconds = ([encoding[k] / views, decoding[k] / groups] for k in range(2))
+    return Cost(count, *seconds, *cpu_seconds, _peak_bytes(device))
+
+
+def _clocked(function: Callable[[], Any], device: torch.device) -> tuple[Any, float, float]:
+    """What a call returns, its seconds, and those of all cores together."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start, cpu_start = time.perf_counter(), time.process_time()
+    result = function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return result, time.perf_counter() - start, time.process_time() - cpu_start
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
 
 
 def resection_errors(objects: int, size: int, noise: float) -> list[float]:
@@ -110,7 +137,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--groups", type=int, default=2, help="pairs or triples to decode")
-    parser.add_argument("--views", type=int, choices=(2, 3), default=2, help="photos seen together")
+    parser.add_argument(
+        "--views", type=int, nargs="+", choices=(2, 3), default=[2, 3], help="photos seen together"
+    )
     parser.add_argument(
         "--dtype", choices=_DTYPES, default="float32", help="type of the weights but the heads'"
     )
@@ -122,29 +151,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("at least 1 of the --groups, and 1 object of --exact, are needed")
     about = description()
     print(heading(about), flush=True)
-    config = NoPoSplatConfig(views=options.views)
+    config = NoPoSplatConfig()
     try:
         if options.exact is not None:
             rows, figures = _exact(options.exact, config.image_size)
         else:
             device, dtype = resolve_device(options.device), getattr(torch, options.dtype)
-            cost = measured(random_network(config, device, dtype), options.groups, options.views)
-            where = "of the GPU" if device.type == "cuda" else "of the process"
-            figures = vars(cost) | {"views": options.views, "groups": options.groups, "dtype": options.dtype}
-            rows = [
-                {
-                    "Photos together": str(options.views),
-                    "Weights (M)": f"{cost.parameters / 1e6:.0f}",
-                    "Image (s)": f"{cost.image_seconds:.2f}",
-                    "Group (s)": f"{cost.group_seconds:.2f}",
-                    f"Peak memory {where} (GiB)": f"{cost.peak_bytes / 2**30:.2f}",
-                }
-            ]
+            network = random_network(config, device, dtype)
+            costs = {str(views): measured(network, options.groups, views) for views in sorted(options.views)}
+            rows = [_row(views, cost) for views, cost in costs.items()]
+            figures = {views: vars(cost) for views, cost in costs.items()}
+            figures |= {"groups": options.groups, "dtype": options.dtype, "device": device.type}
     except AgsrecError as error:
         parser.error(str(error))
     print(text_table(rows))
     if options.json is not None:
         atomic_write(options.json, json.dumps({**about, **figures}, indent=2) + "\n")
+
+
+def _row(views: str, cost: Cost) -> dict[str, str]:
+    return {
+        "Photos together": views,
+        "Weights (M)": f"{cost.parameters / 1e6:.0f}",
+        "Image (s)": f"{cost.image_seconds:.2f}",
+        "Group (s)": f"{cost.group_seconds:.2f}",
+        "Image, all cores (s)": f"{cost.image_cpu_seconds:.2f}",
+        "Group, all cores (s)": f"{cost.group_cpu_seconds:.2f}",
+        "Peak memory so far (GiB)": f"{cost.peak_bytes / 2**30:.2f}",
+    }
 
 
 def _exact(objects: int, size: int) -> tuple[list[dict[str, str]], dict[str, object]]:

@@ -72,7 +72,7 @@ class ExactSplats:
                 means[slot] = torch.randn(means[slot].shape, generator=generator)
         if group in self.spoiled:
             axis = F.normalize(torch.randn(3, generator=generator), dim=0)
-            middle = means[1][self.scene.views.masks[group[1]] > 0.5].mean(0)
+            middle = means[1][self.scene.views.masks[group[1]] >= 0.5].mean(0)
             means[1] = (means[1] - middle) @ so3_exp(torch.pi / 2 * axis).T + middle
         own = cameras.viewmats[chosen, 2, :3], cameras.viewmats[chosen, 2, 3]
         depths = torch.einsum("nhwc,nc->nhw", world, own[0]) + own[1][:, None, None]
@@ -83,7 +83,7 @@ class ExactSplats:
         sh[..., 0, :] = (images[..., :3] - 0.5) / SH_C0
         quats = torch.zeros(*means.shape[:-1], 4)
         quats[..., 0] = 1
-        logits = torch.where(images[..., 3] > 0.5, _OPAQUE, _CLEAR)
+        logits = torch.where(images[..., 3] >= 0.5, _OPAQUE, _CLEAR)
         return SplatMaps(
             means[None], sizes[None, ..., None].repeat(1, 1, 1, 1, 3), quats[None], logits[None], sh[None]
         )

@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from agsrec.cameras import Cameras
 from agsrec.errors import ShapeError
 from agsrec.gaussians import SH_C0, Gaussians
+from agsrec.lie import so3_exp
+from agsrec.render import render_scene
 
 
 def gaussians(n: int = 5, bands: int = 4) -> Gaussians:
@@ -54,6 +57,22 @@ def test_selection_by_mask_and_index() -> None:
 def test_detach_leaves_the_graph() -> None:
     g = gaussians().map(lambda t: t.clone().requires_grad_())
     assert g.scales.requires_grad and not g.detach().scales.requires_grad
+
+
+@pytest.mark.parametrize("bands", [1, 16])
+def test_a_moved_scene_looks_the_same_to_cameras_that_moved_along(cameras: Cameras, bands: int) -> None:
+    g = gaussians(40, bands)
+    g = replace(g, means=0.2 * g.means, log_scales=g.log_scales + 0.5, sh=0.4 * g.sh)
+    rotation = so3_exp(torch.tensor([0.7, -1.1, 0.4], dtype=torch.float64))
+    move = (1.7, rotation, torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64))
+    before, after = render_scene(g, cameras), render_scene(g.transformed(*move), _moved(cameras, *move))
+    torch.testing.assert_close(after.rgb, before.rgb, atol=2e-3, rtol=0)
+    torch.testing.assert_close(after.alpha, before.alpha, atol=2e-3, rtol=0)
+    assert float(before.rgb.std()) > 0.02
+
+
+def _moved(cameras: Cameras, scale: float, rotation: torch.Tensor, offset: torch.Tensor) -> Cameras:
+    return cameras.transformed(scale, rotation.float(), offset.float())
 
 
 @pytest.mark.parametrize(

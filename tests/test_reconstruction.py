@@ -10,8 +10,10 @@ import torch
 from agsrec.config import PRESETS, PoseConfig
 from agsrec.errors import AgsrecError, DeviceError, OptionError, ShapeError
 from agsrec.fit import FitProgress
+from agsrec.gaussians import Gaussians
 from agsrec.pipeline import Listener, Settings, StageName
 from agsrec.pipeline.run import reconstruct
+from agsrec.point_map import PointMap
 from tests.pose_init.fakes import install, knowing
 from tests.tiny import rough, tiny_config, tiny_scene
 
@@ -73,6 +75,25 @@ def test_preset_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     views, truth = tiny_scene()
     result = reconstruct(views, truth, Settings(preset="quality"))
     assert result.history[-1]["iteration"] == 12 and result.options["preset"] == "quality"
+
+
+def test_points_are_the_first_scene(tmp_path: Path) -> None:
+    """Also where an earlier result without them, or with others, was kept."""
+    views, truth = tiny_scene()
+    config = tiny_config(1, size=32)
+    blob = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    red = Gaussians.from_points(0.3 * blob, torch.tensor([[0.9, 0.1, 0.1]]).expand(400, 3), torch.ones(400))
+    points = PointMap.from_gaussians(red)
+    settings = Settings(fit=config)
+    hull = reconstruct(views, truth, settings, keep=tmp_path)
+    first = reconstruct(views, truth, settings, points=points, keep=tmp_path)
+    moved = replace(points, points=points.points + 0.1)
+    second = reconstruct(views, truth, settings, points=moved, keep=tmp_path)
+    reds = first.gaussians.base_colors.mean(0)
+    assert float(reds[0] - reds[2]) > 0.5 > float((hull.gaussians.base_colors.mean(0) - reds).abs().min())
+    assert float((second.gaussians.means.mean(0) - first.gaussians.means.mean(0)).min()) > 0.05
+    with pytest.raises(OptionError, match="points go with cameras"):
+        reconstruct(views, settings=settings, points=points)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "no such view": (["--views", "000", "x"], ["'x'"]),
     "missing extra": (["--method", "colmap"], ["pycolmap is not installed", "agsrec[colmap]"]),
     "leap alone": (["--method", "leap"], ["leap", "name a checkpoint"]),
+    "noposplat without a lens": (["--method", "noposplat"], ["noposplat", "focal length", "--focal"]),
     "file alone": (["--method", "file"], ["needs the camera file"]),
     "no such file": (["--method", "file", "--file", "gone.json"], ["gone.json does not exist"]),
     "model of none": (["--method", "colmap", "--model", "x"], ["has no model"]),

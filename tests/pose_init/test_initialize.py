@@ -125,7 +125,12 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[AgsrecError], str]] = {
     "one view": (_one, {}, OptionError, r"one view \(000\).*relate"),
     "one view with an object": (_one_left, {}, PlacementError, "000, 002, 003.*show none"),
     "one picture": (_same, {}, PlacementError, "all 3 views are the same picture"),
-    "unknown method": (None, {"method": "magic"}, OptionError, "'magic'.*nview, dust3r, leap, noposplat, colmap, file"),
+    "unknown method": (
+        None,
+        {"method": "magic"},
+        OptionError,
+        "'magic'.*leap, noposplat, colmap, file",
+    ),
     "unknown device": (None, {"device": "tpu"}, OptionError, "--device"),
     "no CUDA": (None, {"device": "cuda"}, DeviceError, "--device cpu"),
     "seed": (None, {"seed": -1}, OptionError, "--seed"),

@@ -52,7 +52,7 @@ def test_two_views_come_back() -> None:
 def test_the_scene_looks_like_the_photos() -> None:
     """Positions, sizes, colours and opacities are right all at once where the renders are."""
     scene, found = pair()
-    assert len(found.gaussians) == int((scene.views.masks > 0.5).sum()) == len(found.camera)
+    assert len(found.gaussians) == int((scene.views.masks >= 0.5).sum()) == len(found.camera)
     rendered = render_scene(found.gaussians, found.cameras, torch.ones(2, 3), fitted_size=64)
     photos = scene.views.composited(torch.ones(3))
     inside = torch.nn.functional.avg_pool2d(scene.views.masks[:, None], 7, 1, 3)[:, 0] > 0.99
@@ -73,7 +73,7 @@ def test_more_views_are_joined(together: int) -> None:
         own = found.gaussians.means[found.camera == i]
         depth = found.cameras[i].project(own)[1][0]
         truth = network.scene.cameras[i].project(
-            network.scene.points[i][network.scene.views.masks[i] > 0.5].float()
+            network.scene.points[i][network.scene.views.masks[i] >= 0.5].float()
         )[1][0]
         ratio = depth / truth
         assert float(ratio.std() / ratio.mean()) < 1e-3
@@ -147,7 +147,7 @@ def sightings(noise: float = 0.0) -> tuple[ExactScene, list[Sightings]]:
     scene = exact_scene(2, 64, 4)
     seen = []
     for i in range(2):
-        mask = scene.views.masks[i] > 0.5
+        mask = scene.views.masks[i] >= 0.5
         rows, columns = mask.nonzero().T
         points = scene.points[i][mask].double()
         points = points + noise * torch.randn(points.shape, generator=torch.Generator().manual_seed(i))

@@ -1,4 +1,4 @@
-"""The network computes what the published code computes, under its names, and is read from every published form."""
+"""The network computes what the published code computes; it is read completely or not at all."""
 
 from __future__ import annotations
 
