@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from machine import description, heading
 
+from agsrec.checkpoints import read_settings
 from agsrec.device import resolve_device
 from agsrec.errors import AgsrecError
 from agsrec.export.tables import text_table
@@ -36,7 +37,7 @@ from agsrec.pose_init.noposplat.poses import Sightings, resected
 from agsrec.synthetic import make_scene, random_object, render_views
 
 _DTYPES = ("float32", "bfloat16", "float16")
-_NOISE = (0.0, 0.01, 0.03)  # of the distance to the camera
+_NOISE = (0.0, 0.002, 0.005, 0.01)  # of the distance to the camera, in every direction
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--dtype", choices=_DTYPES, default="float32", help="type of the weights but the heads'"
     )
+    parser.add_argument("--network", type=Path, help="config.json of another model")
     parser.add_argument("--exact", type=int, metavar="OBJECTS", help="resection of true surfaces instead")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--json", type=Path, help="write every figure here")
@@ -151,8 +153,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("at least 1 of the --groups, and 1 object of --exact, are needed")
     about = description()
     print(heading(about), flush=True)
-    config = NoPoSplatConfig()
     try:
+        config = NoPoSplatConfig()
+        if options.network is not None:
+            config = NoPoSplatConfig.from_settings(read_settings(options.network))
         if options.exact is not None:
             rows, figures = _exact(options.exact, config.image_size)
         else:
@@ -189,7 +193,7 @@ def _exact(objects: int, size: int) -> tuple[list[dict[str, str]], dict[str, obj
         figures[f"noise_{noise:g}"] = {"median_deg": float(np.median(errors)), "max_deg": float(errors.max())}
         rows.append(
             {
-                "Noise (of the distance)": f"{noise:.0%}",
+                "Noise (of the distance)": f"{noise:.1%}",
                 "Views": str(len(errors)),
                 "Median (deg)": f"{np.median(errors):.5f}",
                 "Largest (deg)": f"{errors.max():.5f}",

@@ -18,6 +18,8 @@ from PIL import Image
 from agsrec.config import PRESETS, Stage
 from agsrec.pose_init.dust3r.config import DUSt3RConfig
 from agsrec.pose_init.dust3r.model import DUSt3R
+from agsrec.pose_init.noposplat.config import NoPoSplatConfig
+from agsrec.pose_init.noposplat.model import NoPoSplat
 from tests.tiny import tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,6 +107,30 @@ def test_dust3r_cost(run: Run, tmp_path: Path) -> None:
     assert (content["views"], content["dtype"], content["aligned_pairs"]) == (3, "bfloat16", 6)
     assert min(content[f"{part}_seconds"] for part in ("image", "pair", "alignment")) > 0
     assert content["peak_bytes"] > 2**26  # Python with PyTorch takes more
+
+
+@pytest.mark.slow
+def test_noposplat_cost(run: Run, tmp_path: Path) -> None:
+    file, network = tmp_path / "figures.json", tmp_path / "config.json"
+    transformer = DUSt3RConfig(
+        image_size=(64, 64), square_images=True, enc_width=32, enc_depth=1, enc_heads=2, dec_width=32,
+        dec_depth=4, dec_heads=2, head="dpt", dpt_width=8, dpt_last_width=4, dpt_level_widths=(4, 4, 4, 4),
+    )  # fmt: skip
+    config = NoPoSplatConfig(transformer=transformer)
+    network.write_text(json.dumps(config.to_settings()), encoding="utf-8")
+    options = ["--network", str(network), "--device", "cpu", "--json", str(file)]
+    done = run("noposplat_cost.py", "--dtype", "bfloat16", *options)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert ABOUT <= content.keys()
+    for views in ("2", "3"):
+        cost = content[views]
+        assert cost["parameters"] == sum(p.numel() for p in NoPoSplat(config).parameters())
+        assert min(cost[f"{part}_seconds"] for part in ("image", "group", "group_cpu")) > 0
+    done = run("noposplat_cost.py", "--exact", "1", *options)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert content["noise_0"]["max_deg"] < 0.01 < content["noise_0.01"]["max_deg"]
 
 
 @pytest.mark.slow

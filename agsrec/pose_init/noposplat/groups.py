@@ -15,7 +15,7 @@ from agsrec.pose_init.dust3r.spanning_tree import spanning_tree_start
 from agsrec.pose_init.dust3r.trust import pair_trust, trusted_pairs
 from agsrec.pose_init.noposplat.splats import SplatMaps
 
-__all__ = ["OPAQUE", "JoinedViews", "join_views", "predict_groups", "view_groups"]
+__all__ = ["OPAQUE", "GroupPairs", "JoinedViews", "join_views", "predict_groups", "view_groups"]
 
 OPAQUE = 0.3
 """Opacity from which on Gaussians tell where a view was taken from, as published."""

@@ -87,8 +87,11 @@ class SplatMaps:
             mask: Pixels [H, W] to take, all by default; those that are not finite are left out in any case.
         """
         parts = {name: tensor[group, view] for name, tensor in vars(self).items()}
-        good = torch.stack([p.isfinite().flatten(2).all(-1) for p in _with_last(parts)]).all(0)
-        good = good if mask is None else good & mask.to(good.device)
+        pixels = parts["opacity_logits"].shape
+        good = torch.ones(pixels, dtype=torch.bool) if mask is None else mask
+        good = good.to(parts["means"].device)
+        for tensor in parts.values():
+            good = good & tensor.isfinite().reshape(*pixels, -1).all(-1)
         kept = {name: tensor[good] for name, tensor in parts.items()}
         return Gaussians(
             means=kept["means"],
@@ -97,11 +100,6 @@ class SplatMaps:
             opacity_logits=kept["opacity_logits"],
             sh=kept["sh"][:, :_MOST_SH].contiguous(),
         )
-
-
-def _with_last(parts: dict[str, Tensor]) -> list[Tensor]:
-    """The tensors, each with at least one dimension [H, W, ...] beyond the pixels'."""
-    return [tensor[..., None] for tensor in parts.values()]
 
 
 def _damping(count: int) -> Tensor:
