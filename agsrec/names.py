@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["BackgroundName", "DeviceName", "MeshFormat", "MethodName", "SplatFormat"]
+__all__ = ["BackgroundName", "DeviceName", "LocalizerName", "MeshFormat", "MethodName", "SplatFormat"]
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 """Where to compute; see `agsrec.device`."""
@@ -12,8 +12,11 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 BackgroundName = Literal["auto", "static", "moving"]
 """What photos show around the object: whether it stood still with it; see `agsrec.pose_init.surroundings`."""
 
-MethodName = Literal["auto", "nview", "dust3r", "leap", "noposplat", "colmap", "file"]
+MethodName = Literal["auto", "nview", "dust3r", "mast3r", "leap", "noposplat", "colmap", "file"]
 """Pose initialisers; see `agsrec.pose_init`."""
+
+LocalizerName = Literal["search", "mast3r"]
+"""How a photo is posed in a finished result; see `agsrec.localization`."""
 
 MeshFormat = Literal["glb", "obj"]
 """Files that meshes are written to; see `agsrec.mesh.files`."""

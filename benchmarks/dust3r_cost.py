@@ -1,10 +1,12 @@
-"""What DUSt3R costs on this machine: time per image and pair, memory, and the alignment that follows.
+"""What DUSt3R or MASt3R costs on this machine: time per image and pair, memory, and what follows.
 
-python benchmarks/dust3r_cost.py [--views 4] [--pairs 4] [--dtype float32] [--network FILE] [--json FILE]
+python benchmarks/dust3r_cost.py [--views 4] [--pairs 4] [--dtype float32] [--mast3r | --network FILE]
 
 The network has the size of the published 224_linear model, or that of a config.json, and random weights:
 they cost the same. Images are encoded once each, ordered pairs decoded one batch at a time. The alignment is
 timed on the true point maps of a procedural object, all ordered pairs of its views, without the network.
+With a matching head, reciprocal matching is timed too, from seeds in every eighth row and column and (--full) by
+the full search, on smooth random descriptors of every pixel of an image and of the same moved, with noise.
 """
 
 from __future__ import annotations
@@ -33,9 +35,13 @@ from agsrec.pose_init.dust3r.config import DUSt3RConfig
 from agsrec.pose_init.dust3r.model import DUSt3R, PairPrediction
 from agsrec.pose_init.dust3r.pairs import Pairs, complete_graph
 from agsrec.pose_init.dust3r.placement import place_views
+from agsrec.pose_init.mast3r.reciprocal import fast_mutual_neighbours, mutual_neighbours
 from agsrec.synthetic import make_scene, random_object, render_views
 
 _DTYPES = ("float32", "bfloat16", "float16")
+_MOST_ALIGNED = 256  # pixels a side, as initialisers thin larger point maps
+_EVERY = 8  # rows and columns per seed
+_NOISE = 0.05  # of a descriptor's length
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def measured(network: DUSt3R, views: int, pairs: int, batch: int) -> Cost:
     """Time and memory of `views` images and `pairs` of their ordered pairs."""
     device = network.device
     generator = torch.Generator().manual_seed(0)
-    height, width = network.config.image_size
+    height, width = image_shape(network.config)
     images = 2 * torch.rand(views, height, width, 3, generator=generator) - 1
     images = images.to(device)
     index = complete_graph(views)[:pairs]
@@ -82,6 +88,50 @@ def measured(network: DUSt3R, views: int, pairs: int, batch: int) -> Cost:
         _, decoding = _clocked(lambda: network.decode_pairs(features, index, batch=batch), device)
     count = sum(p.numel() for p in network.parameters())
     return Cost(count, encoding / views, decoding / len(index), _peak_bytes(device))
+
+
+def image_shape(config: DUSt3RConfig) -> tuple[int, int]:
+    """Height and width of the images that cut-outs, which are square, become for a network."""
+    height, width = config.image_size
+    return (height, width) if config.square_images else (config.patch_size * int(0.75 * width / 16), width)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Figures of reciprocal matching.
+
+    Attributes:
+        seeds: Number of seeds.
+        seed_seconds: From them.
+        matches: What they led to.
+        full_seconds: Of the full search, if it was made.
+        full_matches: What that found.
+    """
+
+    seeds: int
+    seed_seconds: float
+    matches: int
+    full_seconds: float | None = None
+    full_matches: int | None = None
+
+
+def matching(config: DUSt3RConfig, device: torch.device, *, full: bool) -> Matching:
+    """Time of matching all pixels of an image with those of the same image moved by some pixels."""
+    height, width = image_shape(config)
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, config.descriptor_width, height // 16 + 1, width // 16 + 1, generator=generator)
+    field = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0].movedim(0, -1)
+    field = torch.nn.functional.normalize(field, dim=-1)
+    moved = field.roll((height // 20, width // 20), (0, 1))
+    moved = moved + _NOISE * torch.randn(moved.shape, generator=generator) / config.descriptor_width**0.5
+    first = field.flatten(0, 1).to(device)
+    second = torch.nn.functional.normalize(moved, dim=-1).flatten(0, 1).to(device)
+    seeds = torch.arange(height * width, device=device).view(height, width)[::_EVERY, ::_EVERY].flatten()
+    found, seconds = _clocked(lambda: fast_mutual_neighbours(first, second, seeds), device)
+    if not full:
+        return Matching(len(seeds), seconds, len(found))
+    everything, longer = _clocked(lambda: mutual_neighbours(first, second), device)
+    return Matching(len(seeds), seconds, len(found), longer, len(everything))
 
 
 def _clocked(function: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
@@ -143,6 +193,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--iterations", type=int, default=300, help="steps of the alignment")
     parser.add_argument("--network", type=Path, help="config.json of another model")
+    parser.add_argument("--mast3r", action="store_true", help="the published size of MASt3R")
+    parser.add_argument("--full", action="store_true", help="time the full search for matches too")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args(argv)
@@ -153,16 +205,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         device, dtype = resolve_device(options.device), getattr(torch, options.dtype)
         config = DUSt3RConfig()
+        if options.mast3r:
+            config = DUSt3RConfig(image_size=(512, 512), square_images=False, head="catmlp+dpt")
         if options.network is not None:
             config = DUSt3RConfig.from_published(read_settings(options.network))
         cost = measured(random_network(config, device, dtype), options.views, options.pairs, options.batch)
-        pairs = true_pairs(options.views, config.image_size[0], device)
+        pairs = true_pairs(options.views, min(config.image_size[0], _MOST_ALIGNED), device)
         aligning = alignment_seconds(pairs, options.iterations, device)
+        matched = matching(config, device, full=options.full) if config.head == "catmlp+dpt" else None
     except AgsrecError as error:
         parser.error(str(error))
     where = "of the GPU" if device.type == "cuda" else "of the process"
     print(
-        f"{cost.parameters / 1e6:.0f} M weights, {config.image_size[1]} x {config.image_size[0]} px, "
+        f"{cost.parameters / 1e6:.0f} M weights, {image_shape(config)[1]} x {image_shape(config)[0]} px, "
         f"{options.dtype} on {device.type}; {options.views} views, batches of {options.batch}"
     )
     row = {
@@ -171,11 +226,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"Peak memory {where} (GiB)": f"{cost.peak_bytes / 2**30:.2f}",
         f"Alignment of {len(pairs)} pairs, {options.iterations} steps (s)": f"{aligning:.1f}",
     }
+    if matched is not None:
+        row[f"Matches of {matched.seeds} seeds"] = str(matched.matches)
+        row["From seeds (s)"] = f"{matched.seed_seconds:.1f}"
+    if matched is not None and matched.full_seconds is not None:
+        row["All matches"] = str(matched.full_matches)
+        row["Full search (s)"] = f"{matched.full_seconds:.1f}"
     print(text_table([row]))
     if options.json is not None:
         used = {"views": options.views, "batch": options.batch, "dtype": options.dtype, "device": device.type}
         figures = vars(cost) | {"aligned_pairs": len(pairs), "iterations": options.iterations}
         content = {**about, **used, **figures, "alignment_seconds": aligning}
+        content["matching"] = None if matched is None else vars(matched)
         atomic_write(options.json, json.dumps(content, indent=2) + "\n")
 
 

@@ -31,7 +31,7 @@ class Poses:
     folder: tyro.conf.Positional[Path]
     """Folder of photos; they are cut out first unless it has cut-out ones."""
     method: MethodName | None = None
-    """auto (all evidence together), nview, dust3r, leap, noposplat, colmap, or file to convert other
+    """auto (all evidence together), nview, dust3r, mast3r, leap, noposplat, colmap, or file to convert other
     programs' cameras. By default file where a transforms.json or a COLMAP model is with the photos, else
     auto."""
     model: str | None = None

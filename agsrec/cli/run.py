@@ -56,7 +56,7 @@ class Run:
     """Diffusion model that judges views nobody photographed: a folder, a name in checkpoints/, a hub id, or
     none."""
     init: MethodName | None = None
-    """Initialiser that estimates the cameras: auto, nview, dust3r, leap, noposplat, colmap or file. By
+    """Initialiser that estimates the cameras: auto, nview, dust3r, mast3r, leap, noposplat, colmap or file. By
     default, and only where there is no cameras.json: file where there is a transforms.json or a COLMAP model,
     else auto."""
     init_model: str | None = None

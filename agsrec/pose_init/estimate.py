@@ -53,6 +53,7 @@ class PoseEstimate:
         remarks: Sentences that the user should read.
         oddities: Views that do not belong with the others as they are, by their indices among all V: those
             that are mirrored or show something else are not placed, the others are.
+        metres_per_unit: Length of a unit of the world in metres, where the initialiser knows.
     """
 
     cameras: Cameras
@@ -65,6 +66,7 @@ class PoseEstimate:
     focal_known: bool = False
     remarks: tuple[str, ...] = ()
     oddities: tuple[Oddity, ...] = ()
+    metres_per_unit: float | None = None
 
     def __post_init__(self) -> None:
         if self.placed.shape != self.confidence.shape or self.placed.ndim != 1:

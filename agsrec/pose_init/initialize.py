@@ -119,6 +119,11 @@ def _dust3r(task: Task) -> PoseEstimate:
     return run(task.views, model=task.model, device=task.device, focal=typical(task.focals))
 
 
+def _mast3r(task: Task) -> PoseEstimate:
+    run = _imported("mast3r.initializer", "initialize_mast3r")
+    return run(task.views, model=task.model, device=task.device, focal=typical(task.focals))
+
+
 def _leap(task: Task) -> PoseEstimate:
     run = _imported("leap.initializer", "initialize_leap")
     return run(task.views, model=task.model, device=task.device, focal=typical(task.focals))
@@ -144,6 +149,9 @@ METHODS: dict[str, Method] = {
     "auto": Method(_auto, model="nview-mini", learned=True, upright=True),
     "nview": Method(_nview, model="nview-mini", learned=True, upright=True),
     "dust3r": Method(_dust3r, model="naver/DUSt3R_ViTLarge_BaseDecoder_224_linear", learned=True),
+    "mast3r": Method(
+        _mast3r, model="naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpthead_metric", learned=True
+    ),
     "leap": Method(_leap, learned=True),
     "noposplat": Method(_noposplat, model="botaoye/NoPoSplat", learned=True),
     "colmap": Method(_colmap),
@@ -174,7 +182,7 @@ def initialize(
 
     Args:
         views: V cut-out photos, at least two different ones with an object.
-        method: `auto`, `nview`, `dust3r`, `leap`, `noposplat`, `colmap` or `file`.
+        method: `auto`, `nview`, `dust3r`, `mast3r`, `leap`, `noposplat`, `colmap` or `file`.
         model: Name or folder of the method's model, or the model itself; its usual one by default. That of
             `auto` is `nview`'s.
         device: "auto", "cpu" or "cuda".

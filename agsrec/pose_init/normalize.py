@@ -86,7 +86,9 @@ def normalize_estimate(estimate: PoseEstimate) -> PoseEstimate:
     if points is not None:
         points = replace(points, points=carried.points(points.points))
     others = tuple(replace(a, cameras=normalize_with_up(a.cameras)[0]) for a in estimate.alternatives)
-    return replace(estimate, cameras=cameras, points=points, alternatives=others)
+    metres = estimate.metres_per_unit
+    metres = None if metres is None else metres / carried.scale
+    return replace(estimate, cameras=cameras, points=points, alternatives=others, metres_per_unit=metres)
 
 
 def with_focals(cameras: Cameras, focals: Sequence[float]) -> Cameras:

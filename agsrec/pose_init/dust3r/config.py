@@ -33,7 +33,14 @@ _NAMES = {
     "head_type": "head",
 }
 # What the published code fixes; written only where a model differs.
-_OWN_NAMES = ("dpt_width", "dpt_last_width", "dpt_level_widths", "descriptor_mlp_ratio", "square_images")
+_OWN_NAMES = (
+    "dpt_width",
+    "dpt_last_width",
+    "dpt_level_widths",
+    "descriptor_mlp_ratio",
+    "square_images",
+    "metric",
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class DUSt3RConfig(Bounded, error=CheckpointError):
         dpt_level_widths: Channels of its four levels.
         descriptor_width: Channels of a descriptor.
         descriptor_mlp_ratio: Hidden channels of the descriptors' MLP, as a multiple of its input.
+        metric: Whether its points are in metres.
 
     Raises:
         CheckpointError: No network can have these settings.
@@ -80,6 +88,7 @@ class DUSt3RConfig(Bounded, error=CheckpointError):
     dpt_level_widths: tuple[int, ...] = (96, 192, 384, 768)
     descriptor_width: _Size = 24
     descriptor_mlp_ratio: Positive = 4.0
+    metric: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -94,7 +94,11 @@ class DUSt3R(Backbone):
 
     @staticmethod
     def from_pretrained(
-        source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        source: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        matching: bool | None = None,
     ) -> DUSt3R:
         """A trained model, ready to predict, with gradients off.
 
@@ -103,11 +107,12 @@ class DUSt3R(Backbone):
                 model.safetensors, or a published .pth file.
             device: Where it goes.
             dtype: Type of the transformer's weights; the heads stay in float32.
+            matching: Whether it must be MASt3R, with the matching head, or must not; either by default.
 
         Raises:
             CheckpointError: There is no such model, it is damaged, or of another kind.
         """
-        return load_model(DUSt3R, source, device=device, dtype=dtype)
+        return load_model(DUSt3R, source, device=device, dtype=dtype, matching=matching)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write config.json and model.safetensors as `from_pretrained` reads them.
