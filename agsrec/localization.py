@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import cv2
 import numpy as np
@@ -21,6 +21,8 @@ from agsrec.device import resolve_device
 from agsrec.errors import ImageError, OptionError, SceneError
 from agsrec.fit.refine import refine_poses
 from agsrec.images import load_image
+from agsrec.match_localization import posed_by_matches
+from agsrec.names import LocalizerName
 from agsrec.outliers import view_errors
 from agsrec.pose_search import GaussianRenderer, SearchConfig, search_pose
 from agsrec.preprocess import make_remover, object_box
@@ -31,6 +33,7 @@ from agsrec.views import Views
 if TYPE_CHECKING:
     from agsrec.gaussians import Gaussians
     from agsrec.names import DeviceName
+    from agsrec.pose_init.dust3r.initializer import PairModel
     from agsrec.pose_search import FoundPoses
 
 __all__ = ["Located", "localize"]
@@ -71,6 +74,8 @@ def localize(
     result: Path,
     photo: Path,
     *,
+    method: LocalizerName = "search",
+    model: str | Path | PairModel | None = None,
     focal: float | None = None,
     max_roll_deg: float = 45.0,
     background_model: str = "auto",
@@ -79,9 +84,14 @@ def localize(
 ) -> Located:
     """Find the pose of a photo from nothing.
 
+    `search` looks at the scene from all around. `mast3r` matches the photo to the reconstruction's photos,
+    and the depth of the scene there tells where the matching points are.
+
     Args:
         result: Folder of the reconstruction.
         photo: The photo; its transparency is used, or else its background removed.
+        method: How.
+        model: For `mast3r`: its checkpoint, the published one by default.
         focal: Its focal length in pixels; by default from its EXIF data, or else as the field of view of the
             reconstruction's own photos.
         max_roll_deg: Largest in-plane rotation against the reconstruction's upright, at most 180.
@@ -98,6 +108,10 @@ def localize(
         raise OptionError(f"--focal must be a positive number of pixels, not {focal}")
     if not 0 < max_roll_deg <= 180:
         raise OptionError(f"--roll must be above 0 and at most 180 degrees, not {max_roll_deg:g}")
+    if method not in get_args(LocalizerName):
+        raise OptionError(f"--method must be {' or '.join(get_args(LocalizerName))}, not {method!r}")
+    if model is not None and method != "mast3r":
+        raise OptionError(f"--model: the method {method} has no model; leave it out")
     target = resolve_device(device)
     gaussians = load_splat(result, "cameras.json")
     known = read_cameras_json(result / "cameras.json", FORMAT_SIZE, FORMAT_SIZE).cameras
@@ -106,9 +120,13 @@ def localize(
     focal, source = _focal_of(photo, focal, known, size)
     K = Cameras.intrinsics(focal * width / size[0], width, height)[0]
     fitted_focal = _fitted_focal(known, fitted_size(result))
-    render = GaussianRenderer(gaussians.to(target), focal=fitted_focal)
     with searching():
-        found = search_pose(render, image.to(target), K.to(target), SearchConfig(max_roll_deg=max_roll_deg))
+        if method == "search":
+            render = GaussianRenderer(gaussians.to(target), focal=fitted_focal)
+            config = SearchConfig(max_roll_deg=max_roll_deg)
+            found = search_pose(render, image.to(target), K.to(target), config)
+        else:
+            found = posed_by_matches(result, photo, image.to(target), K.to(target), model, target)
     overlap = float(found.overlaps[0])
     if overlap < (_SURE_OVERLAP if found.margin < _AMBIGUOUS else _MIN_OVERLAP):
         raise SceneError(

@@ -5,8 +5,8 @@ python benchmarks/dust3r_cost.py [--views 4] [--pairs 4] [--dtype float32] [--ma
 The network has the size of the published 224_linear model, or that of a config.json, and random weights:
 they cost the same. Images are encoded once each, ordered pairs decoded one batch at a time. The alignment is
 timed on the true point maps of a procedural object, all ordered pairs of its views, without the network.
-With a matching head, reciprocal matching is timed too, from seeds in every eighth row and column and (--full) by
-the full search, on smooth random descriptors of every pixel of an image and of the same moved, with noise.
+With a matching head, reciprocal matching is timed too, from seeds in every eighth row and column and (--full)
+by the full search, on smooth random descriptors of all pixels of an image and of the same moved, with noise.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import tyro
 from agsrec.cli.options import refuse_to_overwrite
 from agsrec.cli.printing import say
 from agsrec.errors import OptionError
-from agsrec.names import DeviceName
+from agsrec.names import DeviceName, LocalizerName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +33,10 @@ class Localize:
     """Folder of the reconstruction, with its splat and cameras.json."""
     photo: tyro.conf.Positional[Path]
     """The photo; its transparency is used, or else its background removed."""
+    method: LocalizerName = "search"
+    """search looks at the scene from all around; mast3r matches the photo to those of the reconstruction."""
+    model: str | None = None
+    """Checkpoint for the method mast3r: a folder, a file, or a hub id; the published one by default."""
     output: Path | None = None
     """JSON file for the pose; beside the photo by default. The picture goes beside it."""
     focal: float | None = None
@@ -63,6 +67,8 @@ class Localize:
         located = localize(
             self.result,
             self.photo,
+            method=self.method,
+            model=self.model,
             focal=self.focal,
             max_roll_deg=self.roll,
             background_model=self.background_model,
@@ -70,6 +76,7 @@ class Localize:
             searching=searching,
         )
         record = located.as_dict() | {"photo": str(self.photo), "result": str(self.result)}
+        record["method"] = self.method
         atomic_write(output, json.dumps(record, indent=2) + "\n")
         save_png(picture, _overlay(located))
         say(console, _sentence(self.photo.name, record))

@@ -62,6 +62,9 @@ class Posed:
             held = self.matched()
             for name, entry in found.items():
                 entry["rests_on"] = "matches" if name in held else "shape"
+        if self.estimate.metres_per_unit is not None:
+            for entry in found.values():
+                entry["metres_per_unit"] = self.estimate.metres_per_unit
         for name in self.undecided():
             found[name]["ambiguous"] = True
         for name, odd in odd_entries(self.everyone.names, self.estimate.oddities).items():
@@ -182,6 +185,8 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
         desk.listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
     for sentence in estimate.remarks:
         desk.listener.say(sentence)
+    if estimate.metres_per_unit is not None:
+        desk.listener.say(f"A unit of the scene is {estimate.metres_per_unit:.3g} m long")
     _say_what_does_not_fit(desk, posed)
     _say_what_is_unsure(desk, posed)
     _say_what_is_ambiguous(desk, posed)

@@ -235,3 +235,47 @@ def test_folder_that_cannot_be_written(model: DUSt3R, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         model.save_pretrained(tmp_path / "file")
+
+
+# ---------------------------------------------------------------- the two kinds
+
+MATCHING = replace(
+    CONFIG, image_size=(64, 64), head="catmlp+dpt", descriptor_width=6, square_images=False
+)  # fmt: skip
+MAST3R_CALL = (
+    "AsymmetricMASt3R(pos_embed='RoPE100', patch_embed_cls='ManyAR_PatchEmbed', img_size=(512, 512), "
+    "head_type='catmlp+dpt', output_mode='pts3d+desc24', depth_mode=('exp', -inf, inf), "
+    "conf_mode=('exp', 1, inf), enc_embed_dim=8, enc_depth=1, enc_num_heads=1, dec_embed_dim=8, dec_depth=4, "
+    "dec_num_heads=1, two_confs=True, desc_conf_mode=('exp', 0, inf), landscape_only=False)"
+)
+
+
+def test_each_kind_is_recognised_by_its_keys(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"this is a DUSt3R checkpoint .*method dust3r") as caught:
+        DUSt3R.from_pretrained(folder, matching=True)
+    assert str(caught.value).count("\n") == 0
+    DUSt3R(MATCHING).initialize(torch.Generator().manual_seed(0)).save_pretrained(tmp_path / "other")
+    with pytest.raises(CheckpointError, match=r"this is a MASt3R checkpoint .*method mast3r"):
+        DUSt3R.from_pretrained(tmp_path / "other", matching=False)
+    assert DUSt3R.from_pretrained(tmp_path / "other", matching=True).config == MATCHING
+
+
+def test_published_file_of_mast3r(tmp_path: Path) -> None:
+    config = DUSt3RConfig(
+        image_size=(512, 512), square_images=False, enc_width=8, enc_depth=1, enc_heads=1, dec_width=8,
+        dec_depth=4, dec_heads=1, head="catmlp+dpt", metric=True,
+    )  # fmt: skip
+    model = DUSt3R(config).initialize(torch.Generator().manual_seed(0))
+    file = tmp_path / "MASt3R_ViTLarge_BaseDecoder_512_catmlpdpthead_metric.pth"
+    torch.save({"args": argparse.Namespace(model=MAST3R_CALL), "model": model.state_dict()}, file)
+    same(DUSt3R.from_pretrained(file, matching=True), model)  # metric by its name
+    plain = file.rename(tmp_path / "MASt3R.pth")
+    assert not DUSt3R.from_pretrained(plain).config.metric
+    state = model.state_dict()
+    del state["downstream_head2.head_local_features.fc1.weight"]
+    state["prediction_head.weight"] = torch.zeros(2)
+    torch.save({"args": argparse.Namespace(model=MAST3R_CALL), "model": state}, plain)
+    with pytest.raises(
+        CheckpointError, match=r"missing downstream_head2.*fc1\.weight; unexpected prediction_"
+    ):
+        DUSt3R.from_pretrained(plain, matching=True)

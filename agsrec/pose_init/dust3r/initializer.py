@@ -25,7 +25,15 @@ from agsrec.views import Views
 if TYPE_CHECKING:
     from agsrec.pose_init.dust3r.images import NetworkImages
 
-__all__ = ["AlignedViews", "PairModel", "Watcher", "align_views", "initialize_dust3r", "require_usable"]
+__all__ = [
+    "AlignedViews",
+    "PairModel",
+    "Watcher",
+    "align_views",
+    "initialize_dust3r",
+    "prepared_views",
+    "require_usable",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -226,7 +234,7 @@ def align_views(
     Raises:
         CameraError: No two of the photos could be placed in relation to each other.
     """
-    prepared, border = _prepared(views, network)
+    prepared, border = prepared_views(views, network)
     stride = math.ceil(max(prepared.masks.shape[1:]) / _MAX_GRID)
     shown = (prepared.masks[:, ::stride, ::stride] > 0.5).sum((1, 2)) >= _MIN_PIXELS
     present = shown.nonzero()[:, 0]
@@ -269,9 +277,10 @@ def _loaded(model: str | Path | PairModel, device: torch.device | str) -> PairMo
     return DUSt3R.from_pretrained(model, device=device, matching=False)
 
 
-def _prepared(views: Views, network: PairModel) -> tuple[NetworkImages, tuple[int, int]]:
+def prepared_views(views: Views, network: PairModel) -> tuple[NetworkImages, tuple[int, int]]:
     """The network's images, and how many pixels (x, y) were added at the left and top of the views."""
     from agsrec.pose_init.dust3r.images import prepare_views, squared
+
 
     config, border = network.config, (0, 0)
     if config.square_images:
