@@ -18,7 +18,7 @@ from agsrec.pose_init.mast3r.subpixel import peak_offsets
 __all__ = ["DenseMatches", "Described", "PixelMatches", "matching_pixels"]
 
 _SEEDS = 3000  # of an object, about; as many as every eighth row and column of a whole picture of 512 pixels
-_LEAST_CONFIDENCE = 1.001  # of both descriptors, as published for the localisation of photos
+_LEAST_CONFIDENCE = 1.001  # of both descriptors: just above what the exponential gives where it says nothing
 _WHOLE = 0.5  # of the score of a match of which only the pixel is known
 _FINE = 512  # pixels of pictures for which shares of their longer side were found in `agsrec.matching`
 

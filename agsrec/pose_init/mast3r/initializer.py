@@ -20,7 +20,7 @@ __all__ = ["MAST3R", "initialize_mast3r", "matching_network"]
 MAST3R = "naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpthead_metric"
 """The published model."""
 
-_PAIR_BATCH = 2  # at 512 pixels a pair takes some 0.5 GiB beside the weights
+_PAIR_BATCH = 2  # of large pictures with descriptors; more pairs at a time only take more memory
 
 
 def initialize_mast3r(
