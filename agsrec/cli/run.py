@@ -56,9 +56,9 @@ class Run:
     """Diffusion model that judges views nobody photographed: a folder, a name in checkpoints/, a hub id, or
     none."""
     init: MethodName | None = None
-    """Initialiser that estimates the cameras: auto, nview, dust3r, mast3r, leap, noposplat, colmap or file. By
-    default, and only where there is no cameras.json: file where there is a transforms.json or a COLMAP model,
-    else auto."""
+    """Initialiser that estimates the cameras: auto, nview, dust3r, mast3r, leap, noposplat, colmap or file.
+    By default, and only where there is no cameras.json: file where there is a transforms.json or a COLMAP
+    model, else auto."""
     init_model: str | None = None
     """Checkpoint of the initialiser: a folder, a name in checkpoints/, or a hub id."""
     init_file: Path | None = None

@@ -281,7 +281,6 @@ def prepared_views(views: Views, network: PairModel) -> tuple[NetworkImages, tup
     """The network's images, and how many pixels (x, y) were added at the left and top of the views."""
     from agsrec.pose_init.dust3r.images import prepare_views, squared
 
-
     config, border = network.config, (0, 0)
     if config.square_images:
         views, border = squared(views)
