@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from agsrec.camera_files import FORMAT_SIZE, read_cameras_json, write_cameras_json
+from agsrec.cameras import Cameras
 from agsrec.cli import main
 from agsrec.dataset import load_scene
+from agsrec.errors import SceneError
+from agsrec.match_localization import posed_by_matches
 from agsrec.metrics.poses import rotation_angles, rotation_errors_after_alignment
+from agsrec.pose_search.photo import centred_photo
+from agsrec.render import render_scene
+from agsrec.result_files import fitted_size, load_fitted
+from agsrec.views import Views
 from tests.cli.helpers import refused
+from tests.exact_dust3r import ExactScene
+from tests.exact_mast3r import ExactMatcher
 from tests.outliers.quick import quick_loop, turned
 from tests.tiny import NAMES, quick_options, rough, tiny_scene, write_scene
 
@@ -85,6 +95,35 @@ def test_a_photo_is_localized_in_the_result(result: Path, capsys: pytest.Capture
     assert output.with_suffix(".png").stat().st_size > 1000
 
 
+def test_a_photo_is_localized_by_its_matches(result: Path) -> None:
+    """With a network that knows which surface point every pixel shows."""
+    gaussians, views, cameras = load_fitted(result)
+    photo, K = views.images[1], cameras.Ks[1].float()
+    centred = centred_photo(photo, K, views.width)
+    turn = torch.eye(4)
+    turn[:3, :3] = centred.turn
+    side = views.width
+    own = Cameras((turn @ cameras.viewmats[1].float())[None], centred.K(side)[None], side, side)
+    everyone = Cameras.cat([own, cameras.to(dtype=torch.float32)])
+    seen = render_scene(gaussians, everyone, fitted_size=fitted_size(result))
+    assert seen.depth is not None
+    v, u = torch.meshgrid(*(torch.arange(side) + 0.5,) * 2, indexing="ij")
+    rays = torch.stack([u, v, torch.ones_like(u)], -1) @ torch.linalg.inv(everyone.Ks).mT[:, None]
+    points = (rays * seen.depth[..., None]) @ everyone.rotations[:, None] + everyone.centers[:, None, None]
+    picture = centred.at(side)
+    picture = torch.cat([picture[..., :3] / picture[..., 3:].clamp_min(1e-6), picture[..., 3:]], -1)
+    shown = Views(torch.cat([picture.clamp(0, 1)[None], views.images]), ("new", *views.names))
+    network = ExactMatcher(ExactScene(shown, everyone, points))
+    found = posed_by_matches(result, Path("new.png"), photo, K, network, torch.device("cpu"))
+    turned = found.viewmats[0, :3, :3] @ cameras.rotations[1].float().mT
+    assert float(rotation_angles(turned)) < 2 and float(found.overlaps[0]) > 0.75
+
+    everything = frozenset((i, j) for i in range(7) for j in range(7))
+    blind = replace(network, blind=everything)
+    with pytest.raises(SceneError, match=r"new\.png: no pose explains it .* --method search"):
+        posed_by_matches(result, Path("new.png"), photo, K, blind, torch.device("cpu"))
+
+
 def test_what_cannot_be_localized_is_said(
     result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +133,9 @@ def test_what_cannot_be_localized_is_said(
     assert "no such file" in refused(capsys, "localize", str(result), str(tmp_path / "photo.png"))
     assert "--focal must be" in refused(capsys, "localize", str(result), photo, "--focal", "0")
     assert "--roll must be" in refused(capsys, "localize", str(result), photo, "--roll", "0")
+    assert "search has no model" in refused(capsys, "localize", str(result), photo, "--model", "some")
+    other = ("--method", "mast3r", "--model", str(tmp_path / "nowhere"))
+    assert "nowhere" in refused(capsys, "localize", str(result), photo, *other)
     assert "must end in .json" in refused(capsys, "localize", str(result), photo, "--output", "pose.png")
     write_cameras_json(tmp_path / "cameras.json", tiny_scene(8)[1], tuple("abcdefgh"))
     (tmp_path / "splat.ply").write_bytes(b"ply")
