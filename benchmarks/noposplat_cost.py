@@ -86,8 +86,8 @@ def measured(network: NoPoSplat, groups: int, views: int) -> Cost:
         encoded, *encoding = _clocked(lambda: network.encode(images, lens, batch=1), device)
         _, *decoding = _clocked(lambda: network.decode(encoded, index, batch=1), device)
     count = sum(p.numel() for p in network.parameters())
-    seconds, cpu_seconds = ([encoding[k] / views, decoding[k] / groups] for k in range(2))
-    return Cost(count, *seconds, *cpu_seconds, _peak_bytes(device))
+    (image, group), (image_cpu, group_cpu) = ((encoding[k] / views, decoding[k] / groups) for k in range(2))
+    return Cost(count, image, group, image_cpu, group_cpu, _peak_bytes(device))
 
 
 def _clocked(function: Callable[[], Any], device: torch.device) -> tuple[Any, float, float]:

@@ -60,7 +60,11 @@ def test_published_numbers(shared_dir: Path) -> None:
     model.load_state_dict(weights, strict=True)
     model.eval().requires_grad_(False)
     normed: list[Tensor] = []
-    model.backbone.dec_norm.register_forward_hook(lambda _m, _i, out: normed.append(out))
+
+    def keep(_module: object, _inputs: object, output: Tensor) -> None:
+        normed.append(output)
+
+    model.backbone.dec_norm.register_forward_hook(keep)
     found = model(data["in.image"].movedim(2, -1), data["in.intrinsics"])
 
     def close(values: Tensor, name: str, atol: float = 1e-5, rtol: float = 1e-4) -> None:
