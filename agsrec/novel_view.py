@@ -48,7 +48,7 @@ def novel_views(
     *,
     photo_elevation_deg: float = PHOTO_ELEVATION_DEG,
     fov_deg: float = PHOTO_FOV_DEG,
-    steps: int = 50,
+    steps: int | None = None,
     guidance_scale: float | None = None,
     seed: int = 0,
 ) -> Tensor:  # [N, S, S, 3]
@@ -60,7 +60,7 @@ def novel_views(
         viewpoints: Where to look from.
         photo_elevation_deg: Degrees the photo was taken from above the object.
         fov_deg: Field of view of the cropped photo.
-        steps: Denoising steps.
+        steps: Denoising steps; the model's own number by default.
         guidance_scale: Strength of classifier-free guidance; 1 is without, and the model's own the default.
         seed: Seed of the noise.
 
@@ -110,7 +110,7 @@ def check_options(
     *,
     photo_elevation_deg: float,
     fov_deg: float,
-    steps: int,
+    steps: int | None,
     guidance_scale: float | None,
     seed: int,
 ) -> None:
@@ -132,7 +132,7 @@ def check_options(
         raise OptionError(f"--photo_elevation must be between -90 and 90, not {photo_elevation_deg}")
     if not 1 <= fov_deg <= 150:
         raise OptionError(f"--fov must be between 1 and 150 degrees, not {fov_deg}")
-    if steps < 1:
+    if steps is not None and steps < 1:
         raise OptionError(f"--steps must be at least 1, not {steps}")
     if guidance_scale is not None and not 0 <= guidance_scale < math.inf:
         raise OptionError(f"--guidance must be at least 0, not {guidance_scale}")

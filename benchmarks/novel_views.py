@@ -1,7 +1,7 @@
 """What a prior imagines of unseen objects, against showing the photo again and against the average picture.
 
-python benchmarks/novel_views.py [--model checkpoints/zero123-6dof-mini] [--objects 32] [--steps 20]
-    [--guidance 3] [--json FILE] [--picture FILE]
+python benchmarks/novel_views.py [--model checkpoints/zero123-6dof-mini] [--objects 32] [--steps N]
+    [--guidance G] [--json FILE] [--picture FILE]
 
 Objects are random ones that no training sees; one photo is shown, views at other azimuths are asked for.
 Two predictors know nothing of cameras: a copy of the photo, and the mean of many training pictures.
@@ -167,7 +167,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--model", default="checkpoints/zero123-6dof-mini", help="model folder or hub id")
     parser.add_argument("--objects", type=int, default=32, help="unseen objects")
     parser.add_argument("--mean-objects", type=int, default=200, help="training objects in the mean picture")
-    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument("--steps", type=int, help="denoising steps; the model's own number by default")
     parser.add_argument("--guidance", type=float, help="classifier-free guidance; the model's own by default")
     parser.add_argument("--seconds", type=float, default=1.5, help="time spent on each timing")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -207,7 +207,7 @@ def main() -> None:
                 "image_size": model.image_size,
                 "objects": options.objects,
                 "mean_objects": options.mean_objects,
-                "steps": options.steps,
+                "steps": model.sampling_steps if options.steps is None else options.steps,
                 "guidance": model.guidance_scale if options.guidance is None else options.guidance,
                 "seconds": drawing,
                 "quality": quality,

@@ -40,8 +40,9 @@ class NovelView:
     """So many views in equal steps around the object, from --azimuth on, side by side in one picture."""
     model: str = EMBEDDED_PRIOR
     """Diffusion model: a folder, a name in checkpoints/, or a hub id."""
-    steps: int = 50
-    """Denoising steps."""
+    steps: int | None = None
+    """Denoising steps. By default 50, and 1 with the embedded model: its samples are no better than what it
+    expects on the whole."""
     guidance: float | None = None
     """Strength of classifier-free guidance; 1 is without. By default what suits the model."""
     photo_elevation: float = 10.0

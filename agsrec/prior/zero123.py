@@ -63,7 +63,8 @@ class Zero123(nn.Module):
     for the original Zero-1-to-3, 19 for ZeroNVS.
 
     A UNet of 12 instead of 8 input channels is shown, besides one photo as it is, what all photos together
-    show of the object from the wanted camera: their colours on the visual hull (`agsrec.prior.warping`).
+    show of the object from the wanted camera: their colours on the visual hull (`agsrec.prior.warping`). It
+    denoises the difference to that.
     """
 
     # The parts' classes have no useful types.
@@ -171,6 +172,11 @@ class Zero123(nn.Module):
     def guidance_scale(self) -> float:
         """Strength of classifier-free guidance that suits the model; drawn photos say enough without."""
         return 1.0 if self.warps else 3.0
+
+    @property
+    def sampling_steps(self) -> int:
+        """Denoising steps that suit the model: one, from pure noise, draws what it expects on the whole."""
+        return 1 if self.warps else 50
 
     @property
     def photos_shown(self) -> int:
@@ -285,6 +291,10 @@ class Zero123(nn.Module):
         """`predict_noise` for ready image latents [N, 4 or 8, h, w] and context tokens [N, 1, E]."""
         guided = guidance_scale != 1.0
         x, steps = torch.cat([noisy, latents], dim=1), t
+        if latents.shape[1] > 4:  # it denoises what drawn photos leave to be mended
+            signal, _ = self.signal_and_noise(t)
+            rest = noisy - signal * self.scaling_factor * latents[:, 4:]
+            x = torch.cat([rest, latents], dim=1)
         if guided:
             # Nothing shown: image latents and tokens are zero, the latter after the projection.
             x = torch.cat([x, torch.cat([noisy, torch.zeros_like(latents)], dim=1)])
@@ -327,7 +337,7 @@ class Zero123(nn.Module):
         photos: Cameras,
         cameras: Cameras,
         *,
-        steps: int = 50,
+        steps: int | None = None,
         guidance_scale: float | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:  # [N, S, S, 3]
@@ -339,7 +349,7 @@ class Zero123(nn.Module):
             condition: V photos, all used for every camera.
             photos: Their cameras; like `cameras` around an object at the origin, at mean distance 1.85.
             cameras: N target cameras.
-            steps: Denoising steps.
+            steps: Denoising steps; the model's own number by default.
             guidance_scale: Strength of classifier-free guidance; the model's own by default.
             generator: Source of the noise.
 
@@ -347,6 +357,7 @@ class Zero123(nn.Module):
             OptionError: `steps` is outside [1, number of training steps].
         """
         most = self.scheduler.config["num_train_timesteps"]
+        steps = self.sampling_steps if steps is None else steps
         if not 1 <= steps <= most:
             raise OptionError(f"steps must be between 1 and {most}, not {steps}")
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
@@ -375,7 +386,10 @@ class Zero123(nn.Module):
 
     def _epsilon_sampler(self, steps: int) -> Any:
         """The scheduler for predictions that are already turned into noise."""
-        sampler = type(self.scheduler).from_config(self.scheduler.config, prediction_type="epsilon")
+        changes = {"prediction_type": "epsilon"}
+        if self.warps:  # published models were sampled as their settings say
+            changes["timestep_spacing"] = "trailing"  # begins with pure noise, however few steps
+        sampler = type(self.scheduler).from_config(self.scheduler.config, **changes)
         sampler.set_timesteps(steps, device=self.device)
         return sampler
 

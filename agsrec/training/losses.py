@@ -71,6 +71,7 @@ class DiffusionLoss(nn.Module):
         self.image_encoder: Any = model.image_encoder
         self.camera_projection: Any = model.camera_projection
         self._kind = model.scheduler.config["prediction_type"]
+        self._scaling = model.scaling_factor if model.warps else 0.0
         self._snr_clip = snr_clip
         self.register_buffer("_alphas", model.scheduler.alphas_cumprod.clone(), persistent=False)
 
@@ -90,6 +91,8 @@ class DiffusionLoss(nn.Module):
         embedding = self.image_encoder(pixels).image_embeds[:, None]
         context = self.camera_projection(embedding, vectors[:, None])
         kept = (~dropped)[:, None, None].to(target)
+        if self._scaling:
+            target = target - self._scaling * shown[:, 4:] * kept[..., None]
         x = torch.cat([signal * target + sigma * noise, shown * kept[..., None]], dim=1)
         output = self.unet(x, t, encoder_hidden_states=context * kept).sample.float()
         goal = {"epsilon": noise, "sample": target, "v_prediction": signal * noise - sigma * target}

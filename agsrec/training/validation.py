@@ -45,7 +45,6 @@ _ELEVATION_DEG = -20.0  # 20 degrees above
 _HALF_FOV_DEG = 20.0
 _PHOTOS, _CANDIDATES = 3, 12
 _PHOTO_ELEVATIONS_DEG = -5.0, 40.0  # above
-_SAMPLING_STEPS = 20
 
 
 @lru_cache(maxsize=2)
@@ -106,7 +105,7 @@ def novel_views(
     cut_outs: Tensor,  # [K, A, S, S, 4]
     cameras: Cameras,  # [A]
     *,
-    steps: int = _SAMPLING_STEPS,
+    steps: int | None = None,
     guidance_scale: float | None = None,
 ) -> Tensor:  # [K, A, S, S, 3]
     """Every object's first view, and the others as the model imagines them from that one alone."""
@@ -135,7 +134,7 @@ def farthest_views(
     cut_outs: Tensor,  # [K, P + 1, S, S, 4]
     cameras: Sequence[Cameras],
     *,
-    steps: int = _SAMPLING_STEPS,
+    steps: int | None = None,
     guidance_scale: float | None = None,
 ) -> Tensor:  # [K, S, S, 3]
     """The last view of each of `unseen_photo_sets` as the model imagines it from the others."""

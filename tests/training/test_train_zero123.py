@@ -223,7 +223,7 @@ def test_noisy_steps_are_favoured() -> None:
 
 
 def test_a_model_learns_to_use_drawn_photos(finished: Path, tmp_path: Path) -> None:
-    """It begins as the model it was, and ends as one that is shown more."""
+    """It begins as the model it was, of what drawn photos leave; and ends as one that is shown more."""
     before = Zero123.from_pretrained(finished / "model")
     config = tiny_config(warps=True)
     started = training._started(config, 0, finished / "model")
@@ -233,8 +233,15 @@ def test_a_model_learns_to_use_drawn_photos(finished: Path, tmp_path: Path) -> N
     t, context = torch.tensor([500, 900]), torch.randn(2, 1, 16, generator=draw)
     with torch.no_grad():
         old = before.predict_from_context(noisy, t, photo, context, 3.0)
-        new = started.predict_from_context(noisy, t, torch.cat([photo, drawn], 1), context, 3.0)
-    torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-4)
+        nothing = torch.cat([photo, torch.zeros_like(drawn)], 1)
+        new = started.predict_from_context(noisy, t, nothing, context, 3.0)
+        torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-4)
+        # Moved by what is drawn, latents lose the same noise.
+        signal, _ = started.signal_and_noise(t)
+        moved = noisy + signal * started.scaling_factor * drawn
+        new = started.predict_from_context(moved, t, torch.cat([photo, drawn], 1), context, 1.0)
+        old = before.predict_from_context(noisy, t, photo, context, 1.0)
+        torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-4)
 
     assert train(tmp_path / "more", config=config, start=finished / "model")
     after = Zero123.from_pretrained(tmp_path / "more" / "model")
