@@ -31,11 +31,11 @@ from agsrec.errors import AgsrecError
 from agsrec.export.tables import text_table
 from agsrec.files import atomic_write
 from agsrec.pose_init.dust3r.alignment import AlignOptions
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
-from agsrec.pose_init.dust3r.model import DUSt3R, PairPrediction
 from agsrec.pose_init.dust3r.pairs import Pairs, complete_graph
 from agsrec.pose_init.dust3r.placement import place_views
 from agsrec.pose_init.mast3r.reciprocal import fast_mutual_neighbours, mutual_neighbours
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.model import DUSt3R, PairPrediction
 from agsrec.synthetic import make_scene, random_object, render_views
 
 _DTYPES = ("float32", "bfloat16", "float16")

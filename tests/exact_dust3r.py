@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agsrec.cameras import Cameras
 from agsrec.lie import so3_exp
-from agsrec.pose_init.dust3r.model import PairPrediction
+from agsrec.pose_init.stereo.model import PairPrediction
 from agsrec.synthetic import make_scene, random_cameras, random_object, render_views
 from agsrec.views import Views
 

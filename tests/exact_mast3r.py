@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agsrec.pose_init.dust3r.model import PairPrediction
+from agsrec.pose_init.stereo.model import PairPrediction
 from tests.exact_dust3r import ExactNetwork, ExactScene
 
 _SURE, _UNSURE = 5.0, 0.2

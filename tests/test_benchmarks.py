@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 from agsrec.config import PRESETS, Stage
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
-from agsrec.pose_init.dust3r.model import DUSt3R
 from agsrec.pose_init.noposplat.config import NoPoSplatConfig
 from agsrec.pose_init.noposplat.model import NoPoSplat
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.model import DUSt3R
 from tests.tiny import tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent

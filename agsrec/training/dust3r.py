@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from agsrec.bounds import Bounded, Positive
 from agsrec.errors import CheckpointError, OptionError
 from agsrec.metrics.poses import rotation_angles, summarize_rotations, umeyama
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
-from agsrec.pose_init.dust3r.model import DUSt3R
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.model import DUSt3R
 from agsrec.training.config import DataConfig, PhaseConfig
 from agsrec.training.dust3r_data import PairPool, PairTruth, render_point_views, unseen_pairs
 from agsrec.training.pool import first_object

@@ -25,12 +25,12 @@ from agsrec.metrics.evaluation import input_quality, rendered_on_white
 from agsrec.novel_view import Viewpoint, novel_views
 from agsrec.outliers.residuals import view_errors
 from agsrec.point_map import PointMap
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
 from agsrec.pose_init.dust3r.initializer import initialize_dust3r
-from agsrec.pose_init.dust3r.model import DUSt3R
 from agsrec.pose_init.leap.initializer import LeapOptions, initialize_leap
 from agsrec.pose_init.leap.model import Leap
 from agsrec.pose_init.nview import NView, NViewConfig, initialize_nview
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.model import DUSt3R
 from agsrec.pose_search import GaussianRenderer, Level, SearchConfig, search_pose
 from agsrec.prior.sds import ScoreDistillation
 from agsrec.store import Checkpointing

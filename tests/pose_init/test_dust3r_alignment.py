@@ -22,11 +22,11 @@ from agsrec.pose_init.dust3r.alignment import (
     alignment_loss,
     loss_backward,
 )
-from agsrec.pose_init.dust3r.model import PairPrediction
 from agsrec.pose_init.dust3r.pairs import Pairs, complete_graph
 from agsrec.pose_init.dust3r.placement import Placement, place_views
 from agsrec.pose_init.dust3r.registration import rotation_to_quaternion
 from agsrec.pose_init.dust3r.spanning_tree import TreeStart, spanning_tree_start
+from agsrec.pose_init.stereo.model import PairPrediction
 from tests.exact_dust3r import ExactScene, exact_maps, exact_scene
 
 RAW = {

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from agsrec.cameras import Cameras
 from agsrec.errors import ImageError
-from agsrec.pose_init.dust3r.images import fit_image, prepare_views
+from agsrec.pose_init.stereo.images import fit_image, prepare_views
 from agsrec.views import Views
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from agsrec.cameras import CAMERA_DISTANCE, Cameras
 from agsrec.errors import CameraError, OptionError
 from agsrec.metrics.poses import align_cameras, pairwise_rotation_errors
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
 from agsrec.pose_init.dust3r.initializer import initialize_dust3r
-from agsrec.pose_init.dust3r.model import DUSt3R
 from agsrec.pose_init.dust3r.pairs import Pairs, pair_graph
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.model import DUSt3R
 from agsrec.views import Views
 from tests.exact_dust3r import ExactNetwork, ExactScene, exact_maps, exact_scene
 

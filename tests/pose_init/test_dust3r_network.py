@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from agsrec.errors import CheckpointError, ShapeError
-from agsrec.pose_init.dust3r.config import DUSt3RConfig, constructor_settings
-from agsrec.pose_init.dust3r.model import DUSt3R, PairPrediction
-from agsrec.pose_init.dust3r.rope import grid_positions, patch_rotation, rotate
+from agsrec.pose_init.stereo.config import DUSt3RConfig, constructor_settings
+from agsrec.pose_init.stereo.model import DUSt3R, PairPrediction
+from agsrec.pose_init.stereo.rope import grid_positions, patch_rotation, rotate
 
 TINY = DUSt3RConfig(
     image_size=(32, 32), enc_width=16, enc_depth=1, enc_heads=2, dec_width=16, dec_depth=4, dec_heads=2

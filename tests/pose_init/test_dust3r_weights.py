@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agsrec.errors import CheckpointError, OutputError
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
-from agsrec.pose_init.dust3r.model import DUSt3R
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.model import DUSt3R
 
 CONFIG = DUSt3RConfig(
     image_size=(32, 32), enc_width=8, enc_depth=1, enc_heads=1, dec_width=8, dec_depth=4, dec_heads=1,

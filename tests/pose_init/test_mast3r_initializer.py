@@ -10,12 +10,12 @@ import torch
 from agsrec.errors import CheckpointError, OptionError
 from agsrec.metrics.poses import align_cameras, pairwise_rotation_errors, rotation_errors_after_alignment
 from agsrec.pose_init import initialize
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
 from agsrec.pose_init.dust3r.initializer import align_views
 from agsrec.pose_init.mast3r.arranging import arranged
 from agsrec.pose_init.mast3r.dense import DenseMatches
 from agsrec.pose_init.mast3r.initializer import initialize_mast3r
 from agsrec.pose_init.mast3r.localizing import resect
+from agsrec.pose_init.stereo.config import DUSt3RConfig
 from tests.exact_dust3r import exact_scene
 from tests.exact_mast3r import ExactMatcher
 
@@ -124,7 +124,7 @@ def test_no_such_checkpoint() -> None:
 
 def test_an_untrained_network_ends_in_a_sentence_or_in_cameras() -> None:
     from agsrec.errors import CameraError
-    from agsrec.pose_init.dust3r.model import DUSt3R
+    from agsrec.pose_init.stereo.model import DUSt3R
 
     config = DUSt3RConfig(
         image_size=(64, 64), square_images=False, enc_width=16, enc_depth=1, enc_heads=2, dec_width=16,

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agsrec.pose_init.dust3r.model import PairPrediction
 from agsrec.pose_init.mast3r.dense import DenseMatches, matching_pixels
 from agsrec.pose_init.mast3r.reciprocal import fast_mutual_neighbours, mutual_neighbours
 from agsrec.pose_init.mast3r.subpixel import peak_offsets
+from agsrec.pose_init.stereo.model import PairPrediction
 from tests.exact_dust3r import exact_scene
 from tests.exact_mast3r import ExactMatcher
 

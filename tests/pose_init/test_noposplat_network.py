@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agsrec.errors import CheckpointError, ShapeError
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
-from agsrec.pose_init.dust3r.model import DUSt3R
 from agsrec.pose_init.noposplat.config import PUBLISHED, NoPoSplatConfig
 from agsrec.pose_init.noposplat.model import NoPoSplat
 from agsrec.pose_init.noposplat.splats import SplatMaps, splat_channels
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.model import DUSt3R
 
 SMALL = DUSt3RConfig(
     image_size=(32, 32), square_images=True, enc_width=8, enc_depth=1, enc_heads=1, dec_width=8, dec_depth=4,

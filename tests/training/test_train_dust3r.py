@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from agsrec.cameras import CAMERA_DISTANCE
 from agsrec.errors import CheckpointError, OptionError
 from agsrec.lie import so3_exp
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
-from agsrec.pose_init.dust3r.model import DUSt3R
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.model import DUSt3R
 from agsrec.training import dust3r as training
 from agsrec.training.config import DataConfig, PhaseConfig
 from agsrec.training.dust3r import (

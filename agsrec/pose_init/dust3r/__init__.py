@@ -1,1 +1,1 @@
-"""DUSt3R: the published network, and the alignment of its pairwise point maps into cameras."""
+"""DUSt3R: the alignment of its pairwise point maps into cameras."""

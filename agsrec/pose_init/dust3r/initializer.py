@@ -23,7 +23,7 @@ from agsrec.pose_init.normalize import normalize_with_up
 from agsrec.views import Views
 
 if TYPE_CHECKING:
-    from agsrec.pose_init.dust3r.images import NetworkImages
+    from agsrec.pose_init.stereo.images import NetworkImages
 
 __all__ = [
     "AlignedViews",
@@ -46,7 +46,7 @@ _MAX_POINTS = 100_000
 
 
 class PairModel(Protocol):
-    """What is asked of the network; `agsrec.pose_init.dust3r.model.DUSt3R` has it."""
+    """What is asked of the network; `agsrec.pose_init.stereo.model.DUSt3R` has it."""
 
     @property
     def config(self) -> Any:
@@ -272,14 +272,14 @@ def require_usable(views: Views, method: str, iterations: int, focal: float | No
 def _loaded(model: str | Path | PairModel, device: torch.device | str) -> PairModel:
     if not isinstance(model, str | Path):
         return model
-    from agsrec.pose_init.dust3r.model import DUSt3R
+    from agsrec.pose_init.stereo.model import DUSt3R
 
     return DUSt3R.from_pretrained(model, device=device, matching=False)
 
 
 def prepared_views(views: Views, network: PairModel) -> tuple[NetworkImages, tuple[int, int]]:
     """The network's images, and how many pixels (x, y) were added at the left and top of the views."""
-    from agsrec.pose_init.dust3r.images import prepare_views, squared
+    from agsrec.pose_init.stereo.images import prepare_views, squared
 
     config, border = network.config, (0, 0)
     if config.square_images:

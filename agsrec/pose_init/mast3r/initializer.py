@@ -78,7 +78,7 @@ def matching_network(model: str | Path | PairModel, device: torch.device | str) 
     """
     if not isinstance(model, str | Path):
         return model
-    from agsrec.pose_init.dust3r.model import DUSt3R
+    from agsrec.pose_init.stereo.model import DUSt3R
 
     return DUSt3R.from_pretrained(model, device=device, matching=True)
 

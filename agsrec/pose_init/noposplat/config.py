@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from agsrec.bounds import Bounded, Range
 from agsrec.errors import CheckpointError
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
+from agsrec.pose_init.stereo.config import DUSt3RConfig
 
 __all__ = ["PUBLISHED", "NoPoSplatConfig"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agsrec.pose_init.dust3r.images import prepare_views, squared
+from agsrec.pose_init.stereo.images import prepare_views, squared
 from agsrec.views import Views
 
 __all__ = ["NetworkInputs"]

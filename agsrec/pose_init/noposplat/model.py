@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agsrec.errors import ShapeError
-from agsrec.pose_init.dust3r.backbone import Backbone
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
-from agsrec.pose_init.dust3r.heads import DPT, exponential_points
 from agsrec.pose_init.noposplat.config import NoPoSplatConfig
 from agsrec.pose_init.noposplat.splats import SplatMaps, splat_channels
 from agsrec.pose_init.noposplat.weights import load_model, save_model
+from agsrec.pose_init.stereo.backbone import Backbone
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.heads import DPT, exponential_points
 
 __all__ = ["EncodedViews", "NoPoSplat"]
 

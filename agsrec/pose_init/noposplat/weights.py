@@ -20,8 +20,8 @@ from agsrec.checkpoints import (
 )
 from agsrec.embedded import find_checkpoint
 from agsrec.errors import CheckpointError
-from agsrec.pose_init.dust3r.weights import canonical_name
 from agsrec.pose_init.noposplat.config import PUBLISHED, NoPoSplatConfig
+from agsrec.pose_init.stereo.weights import canonical_name
 from agsrec.weights import Weights, read_weights
 
 __all__ = ["load_model", "save_model"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agsrec.pose_init.dust3r.rope import Rotation, rotate
+from agsrec.pose_init.stereo.rope import Rotation, rotate
 
 __all__ = ["DecoderBlock", "EncoderBlock", "Mlp", "PatchEmbed"]
 

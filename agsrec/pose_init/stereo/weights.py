@@ -24,7 +24,7 @@ from agsrec.checkpoints import (
 )
 from agsrec.embedded import find_checkpoint
 from agsrec.errors import CheckpointError
-from agsrec.pose_init.dust3r.config import DUSt3RConfig, constructor_settings
+from agsrec.pose_init.stereo.config import DUSt3RConfig, constructor_settings
 from agsrec.weights import Weights, read_weights
 
 __all__ = ["canonical_name", "load_model", "save_model"]

@@ -7,9 +7,9 @@ from collections.abc import Container, Sequence
 import torch
 from torch import Tensor, nn
 
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
-from agsrec.pose_init.dust3r.croco import DecoderBlock, EncoderBlock, PatchEmbed
-from agsrec.pose_init.dust3r.rope import Rotation, grid_positions, patch_rotation
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.croco import DecoderBlock, EncoderBlock, PatchEmbed
+from agsrec.pose_init.stereo.rope import Rotation, grid_positions, patch_rotation
 
 __all__ = ["Backbone"]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from agsrec.errors import ShapeError
-from agsrec.pose_init.dust3r.backbone import Backbone
-from agsrec.pose_init.dust3r.config import DUSt3RConfig
-from agsrec.pose_init.dust3r.heads import HeadOutput, build_head
-from agsrec.pose_init.dust3r.weights import load_model, save_model
+from agsrec.pose_init.stereo.backbone import Backbone
+from agsrec.pose_init.stereo.config import DUSt3RConfig
+from agsrec.pose_init.stereo.heads import HeadOutput, build_head
+from agsrec.pose_init.stereo.weights import load_model, save_model
 
 __all__ = ["DUSt3R", "ImageFeatures", "PairPrediction"]
 

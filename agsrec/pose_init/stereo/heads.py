@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agsrec.pose_init.dust3r.croco import Mlp
+from agsrec.pose_init.stereo.croco import Mlp
 
 if TYPE_CHECKING:
-    from agsrec.pose_init.dust3r.config import DUSt3RConfig
+    from agsrec.pose_init.stereo.config import DUSt3RConfig
 
 __all__ = ["DPT", "HeadOutput", "build_head", "exponential_points"]
 
