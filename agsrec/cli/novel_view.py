@@ -41,8 +41,8 @@ class NovelView:
     model: str = EMBEDDED_PRIOR
     """Diffusion model: a folder, a name in checkpoints/, or a hub id."""
     steps: int | None = None
-    """Denoising steps. By default 50, and 1 with the embedded model: its samples are no better than what it
-    expects on the whole."""
+    """Denoising steps. By default 50, and 1 for a model that is shown what all photos show of a view: what it
+    expects on the whole is better than its samples."""
     guidance: float | None = None
     """Strength of classifier-free guidance; 1 is without. By default what suits the model."""
     photo_elevation: float = 10.0
