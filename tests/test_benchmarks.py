@@ -226,3 +226,14 @@ def test_cutouts(run: Run, tmp_path: Path) -> None:
     for row in rows:
         assert row["Photos"] == 2 and row["overlaps"].keys() == {"0", "2"}
         assert row["IoU"] > 0.85 and row["Boundary"] > 0.5 and row["Seconds"] > 0
+
+
+@pytest.mark.slow
+def test_points(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows for the hull and for points, with all rounds and the last."""
+    rounds = tiny_config(4, size=32).rounds
+    monkeypatch.setitem(PRESETS, "fast", replace(tiny_config(4, size=32), rounds=(*rounds, *rounds)))
+    done = run("points.py", "--objects", "1", "--views", "3", "--off", "0.02", "--size", "32")
+    assert done.returncode == 0, done.stderr
+    for row in ("hull", "points, 0.02 off"):
+        assert done.stdout.count(row) == 2
