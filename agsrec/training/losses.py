@@ -71,7 +71,7 @@ class DiffusionLoss(nn.Module):
         self.image_encoder: Any = model.image_encoder
         self.camera_projection: Any = model.camera_projection
         self._kind = model.scheduler.config["prediction_type"]
-        self._scaling = model.scaling_factor if model.warps else 0.0
+        self._scaling = model.scaling_factor
         self._snr_clip = snr_clip
         self.register_buffer("_alphas", model.scheduler.alphas_cumprod.clone(), persistent=False)
 
@@ -91,7 +91,7 @@ class DiffusionLoss(nn.Module):
         embedding = self.image_encoder(pixels).image_embeds[:, None]
         context = self.camera_projection(embedding, vectors[:, None])
         kept = (~dropped)[:, None, None].to(target)
-        if self._scaling:
+        if shown.shape[1] > 4:  # what drawn photos leave is to be learned
             target = target - self._scaling * shown[:, 4:] * kept[..., None]
         x = torch.cat([signal * target + sigma * noise, shown * kept[..., None]], dim=1)
         output = self.unet(x, t, encoder_hidden_states=context * kept).sample.float()

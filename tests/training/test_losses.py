@@ -38,6 +38,7 @@ def stand_in(kind: str, answer: float) -> Any:
         camera_projection=lambda embedding, camera: embedding + camera.sum(-1, keepdim=True),
         scheduler=scheduler,
         alphas_cumprod=ALPHAS,
+        scaling_factor=0.5,
     )
 
 
@@ -99,6 +100,18 @@ def test_dropped_photos_leave_nothing_behind() -> None:
     assert (context[0] == 0.5 + 18 * 0.25).all() and (context[1] == 0).all()
     assert torch.equal(x[0, :4], x[1, :4])
     assert torch.allclose(x[:, :4], torch.tensor((2 - 1) * 0.5**0.5))
+
+
+def test_what_drawn_photos_leave_is_learned() -> None:
+    model = stand_in("sample", 0.0)
+    target, photo, *rest = arguments([1, 1], [False, True])
+    drawn = 3 * torch.ones_like(photo)
+    loss = DiffusionLoss(model, None)(target, torch.cat([photo, drawn], 1), *rest)
+    # The scaled latents of 3 are taken from the target of 2, but not where no photo is shown.
+    assert float(loss) == pytest.approx((0.5**2 + 2**2) / 2)
+    x = model.unet.asked["x"]
+    assert (x[0, 8:] == 3).all() and (x[1, 4:] == 0).all()
+    assert torch.allclose(x[:, 0, 0, 0], torch.tensor([(0.5 - 1) * 0.5**0.5, (2 - 1) * 0.5**0.5]))
 
 
 def test_dropping_is_what_guidance_takes_for_unconditional() -> None:
