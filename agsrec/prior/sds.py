@@ -172,7 +172,7 @@ class ScoreDistillation:
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Go on from these."""
         self.glimpses = rebuilt(state["glimpses"])
-        cameras = state["hull"]
+        cameras = state.get("hull")  # older ones have none
         if cameras is not None:
             self._hull = self._model.hull(self._shown, rebuilt(cameras).to(self._model.device))
 
