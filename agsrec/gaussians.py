@@ -98,11 +98,15 @@ class Gaussians:
 
         Cameras that moved along (`Cameras.transformed`) see the same pictures.
         """
+        from scipy.spatial.transform import Rotation
+
         R = rotation.to(self.means)
+        turn, quats = (t.detach().double().cpu().numpy() for t in (rotation, self.quats))
+        turned = Rotation.from_matrix(turn) * Rotation.from_quat(quats, scalar_first=True)
         return replace(
             self,
             means=scale * self.means @ R.mT + translation.to(self.means),
-            quats=_times(_quaternion(rotation).to(self.quats), self.quats),
+            quats=torch.from_numpy(turned.as_quat(scalar_first=True)).to(self.quats),
             log_scales=self.log_scales + math.log(scale),
             sh=turned_harmonics(self.sh, rotation),
         )
@@ -120,19 +124,3 @@ class Gaussians:
             opacity_logits=logit.repeat(len(points)),
             sh=((colors - 0.5) / SH_C0)[:, None],
         )
-
-
-def _quaternion(rotation: Tensor) -> Tensor:
-    """Unit quaternion [4], wxyz, of a rotation [3, 3]."""
-    from scipy.spatial.transform import Rotation
-
-    xyzw = Rotation.from_matrix(rotation.detach().to("cpu", torch.float64).numpy()).as_quat()
-    return torch.from_numpy(xyzw).roll(1)
-
-
-def _times(left: Tensor, right: Tensor) -> Tensor:
-    """Product [N, 4] of a quaternion [4] and quaternions [N, 4], wxyz."""
-    w, v = left[0], left[1:]
-    scalar, vector = right[:, :1], right[:, 1:]
-    real = w * scalar - (vector * v).sum(-1, keepdim=True)
-    return torch.cat([real, w * vector + scalar * v + torch.linalg.cross(v.expand_as(vector), vector)], -1)

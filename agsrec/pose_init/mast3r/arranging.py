@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agsrec.cameras import Cameras, turns_to_the_middle
+from agsrec.cameras import Cameras
 from agsrec.matching import (
     CLOSE,
     ROUGH,
@@ -76,12 +76,11 @@ class _Centred:
     @staticmethod
     def of(cameras: Cameras, found: Sequence[PairMatches]) -> _Centred:
         """Of cameras with any principal points."""
-        middle = torch.tensor([0.5 * cameras.width, 0.5 * cameras.height], dtype=torch.float64)
-        away = cameras.principal_points.double() - middle
-        focals = cameras.focal_lengths.double()
-        turns = turns_to_the_middle(away, focals)
-        poses = turns @ cameras.viewmats[:, :3].double()
-        rig = Rig(poses[:, :, :3], poses[:, :, 3], focals.mean(1))
+        exact = cameras.to(dtype=torch.float64)
+        straight = exact.centred()
+        middle = straight.principal_points[0]
+        away = exact.principal_points - middle
+        rig = Rig(straight.rotations, straight.viewmats[:, :3, 3], straight.focal_lengths.mean(1))
 
         def turned(f: PairMatches) -> PairMatches:
             pair = [f.first, f.second]
@@ -90,7 +89,7 @@ class _Centred:
             rays = centred_rays(offsets, away[pair].expand_as(offsets), lengths.expand(len(f), 2))
             return replace(f, points=(middle + lengths[:, None] * rays).numpy().astype(np.float32))
 
-        return _Centred(cameras, turns, rig, [turned(f) for f in found])
+        return _Centred(cameras, straight.rotations @ exact.rotations.mT, rig, [turned(f) for f in found])
 
     @property
     def size(self) -> tuple[int, int]:

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from agsrec.errors import ShapeError
 from agsrec.pose_init.noposplat.config import NoPoSplatConfig
 from agsrec.pose_init.noposplat.splats import SplatMaps, splat_channels
-from agsrec.pose_init.noposplat.weights import load_model, save_model
+from agsrec.pose_init.noposplat.weights import load_model
 from agsrec.pose_init.stereo.backbone import Backbone
 from agsrec.pose_init.stereo.config import DUSt3RConfig
 from agsrec.pose_init.stereo.heads import DPT, exponential_points
+from agsrec.pose_init.stereo.weights import save_model
 
 __all__ = ["EncodedViews", "NoPoSplat"]
 
@@ -137,7 +138,7 @@ class NoPoSplat(nn.Module):
         Raises:
             OutputError: The folder cannot be written to.
         """
-        save_model(self, self.config, Path(folder), dtype)
+        save_model(self, self.config.to_settings(), Path(folder), dtype)
 
     @property
     def device(self) -> torch.device:
@@ -155,15 +156,10 @@ class NoPoSplat(nn.Module):
         Raises:
             ShapeError: The images or intrinsics have another shape.
         """
-        patch = self.config.transformer.patch_size
-        if images.ndim != 4 or images.shape[-1] != 3 or images.shape[1] % patch or images.shape[2] % patch:
-            raise ShapeError(
-                f"images must be [V, H, W, 3] with sides that {patch} divides, not {tuple(images.shape)}"
-            )
+        grid = self.backbone.patches_of(images)
         if intrinsics.shape != (len(images), 3, 3):
             raise ShapeError(f"intrinsics must be [{len(images)}, 3, 3], not {tuple(intrinsics.shape)}")
         weights = self.backbone.intrinsic_encoder.weight
-        grid = images.shape[1] // patch, images.shape[2] // patch
         positions = self.backbone.positions(grid)
         x = images.to(weights).movedim(-1, 1)
         lenses = self.backbone.intrinsic_encoder(intrinsics.to(weights).flatten(1))[:, None]

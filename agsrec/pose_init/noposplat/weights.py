@@ -9,22 +9,14 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from agsrec.checkpoints import (
-    SETTINGS_FILE,
-    WEIGHTS_FILE,
-    downloaded,
-    filled,
-    read_settings,
-    require_memory,
-    save_folder,
-)
+from agsrec.checkpoints import SETTINGS_FILE, WEIGHTS_FILE, downloaded, read_settings
 from agsrec.embedded import find_checkpoint
 from agsrec.errors import CheckpointError
 from agsrec.pose_init.noposplat.config import PUBLISHED, NoPoSplatConfig
-from agsrec.pose_init.stereo.weights import canonical_name
+from agsrec.pose_init.stereo.weights import canonical_name, renamed, with_weights
 from agsrec.weights import Weights, read_weights
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["load_model"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -49,31 +41,15 @@ def load_model(
     """
     path = _weights_file(source)
     weights = _own_weights(read_weights(path), path)
-    with torch.device("meta"):
-        model = build(_settings(path))
-    count = sum(weight.numel() for weight in model.parameters())
-    require_memory(path, count, torch.device(device), dtype, remedy="or take the embedded initialiser nview")
-    model = filled(
-        model,
+    return with_weights(
+        lambda: build(_settings(path)),
         weights,
         path,
+        heads=_HEADS,
+        device=device,
+        dtype=dtype,
         remedy=f"is this a NoPoSplat model? Else {_REMEDY}",
-        dtype=lambda name: torch.float32 if name.startswith(_HEADS) else dtype,
-        stored_as=canonical_name,
     )
-    return model.to(device)
-
-
-def save_model(
-    model: nn.Module, config: NoPoSplatConfig, folder: Path, dtype: torch.dtype | None = None
-) -> None:
-    """Write settings and weights; see `NoPoSplat.save_pretrained`.
-
-    Raises:
-        OutputError: The folder cannot be written to.
-    """
-    weights = {name: weight for name, weight in model.state_dict().items() if canonical_name(name) == name}
-    save_folder(folder, weights, dict(sorted(config.to_settings().items())), dtype)
 
 
 # ---------------------------------------------------------------- where it is
@@ -116,13 +92,12 @@ def _own_weights(weights: Weights, path: Path) -> Weights:
             f"{_REMEDY}"
         )
     wrapped = any(name.startswith(_PREFIX) for name in weights.shapes)
-    stored = {
-        canonical_name(name.removeprefix(_PREFIX)): name
+    names = {
+        name: canonical_name(name.removeprefix(_PREFIX))
         for name in weights.shapes
         if not (wrapped and name.startswith(_TRAINING))
     }
-    shapes = {name: weights.shapes[key] for name, key in stored.items()}
-    return Weights(shapes, lambda name: weights.read(stored[name]))
+    return renamed(weights, names)
 
 
 def _relative(names: Iterable[str]) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Container, Sequence
 import torch
 from torch import Tensor, nn
 
+from agsrec.errors import ShapeError
 from agsrec.pose_init.stereo.config import DUSt3RConfig
 from agsrec.pose_init.stereo.croco import DecoderBlock, EncoderBlock, PatchEmbed
 from agsrec.pose_init.stereo.rope import Rotation, grid_positions, patch_rotation
@@ -37,6 +38,19 @@ class Backbone(nn.Module):
     def device(self) -> torch.device:
         """Where the model is."""
         return self.mask_token.device
+
+    def patches_of(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of images [V, H, W, 3].
+
+        Raises:
+            ShapeError: They have another shape, or sides that the patch size does not divide.
+        """
+        patch = self.config.patch_size
+        if images.ndim != 4 or images.shape[-1] != 3 or images.shape[1] % patch or images.shape[2] % patch:
+            raise ShapeError(
+                f"images must be [V, H, W, 3] with sides that {patch} divides, not {tuple(images.shape)}"
+            )
+        return images.shape[1] // patch, images.shape[2] // patch
 
     def encoded(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Tokens [B, N, C] after the encoder, from tokens [B, N, C] at positions [N, 2] (row, column)."""

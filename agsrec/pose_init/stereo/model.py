@@ -124,7 +124,7 @@ class DUSt3R(Backbone):
         Raises:
             OutputError: The folder cannot be written to.
         """
-        save_model(self, self.config, Path(folder), dtype)
+        save_model(self, self.config.to_published(), Path(folder), dtype)
 
     def initialize(self, generator: torch.Generator) -> DUSt3R:
         """Fill the linear layers as for training from nothing (Glorot & Bengio 2010); itself."""
@@ -145,12 +145,7 @@ class DUSt3R(Backbone):
         Raises:
             ShapeError: The images have another shape.
         """
-        patch = self.config.patch_size
-        if images.ndim != 4 or images.shape[-1] != 3 or images.shape[1] % patch or images.shape[2] % patch:
-            raise ShapeError(
-                f"images must be [V, H, W, 3] with sides that {patch} divides, not {tuple(images.shape)}"
-            )
-        grid = images.shape[1] // patch, images.shape[2] // patch
+        grid = self.patches_of(images)
         x = images.to(self.patch_embed.proj.weight).movedim(-1, 1)
         parts = x.split(batch or max(1, len(x)))
         positions = self.grid_positions(grid)

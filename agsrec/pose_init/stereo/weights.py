@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from agsrec.errors import CheckpointError
 from agsrec.pose_init.stereo.config import DUSt3RConfig, constructor_settings
 from agsrec.weights import Weights, read_weights
 
-__all__ = ["canonical_name", "load_model", "save_model"]
+__all__ = ["canonical_name", "load_model", "renamed", "save_model", "with_weights"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -60,35 +60,73 @@ def load_model(
         config = DUSt3RConfig.from_published(settings)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    return with_weights(
+        lambda: build(config),
+        renamed(weights, {name: canonical_name(name) for name in weights.shapes}),
+        path,
+        heads=("downstream_head",),
+        device=device,
+        dtype=dtype,
+        remedy=f"is this a {_kind(bool(matching))} model?",
+    )
+
+
+def renamed(weights: Weights, names: Mapping[str, str]) -> Weights:
+    """Those of the weights that have a new name in `names`, under it, not read yet."""
+    stored = {new: old for old, new in names.items()}
+    shapes = {new: weights.shapes[old] for new, old in stored.items()}
+    return Weights(shapes, lambda name: weights.read(stored[name]))
+
+
+def with_weights(
+    build: Callable[[], M],
+    weights: Weights,
+    path: Path,
+    *,
+    heads: tuple[str, ...],
+    device: torch.device | str,
+    dtype: torch.dtype,
+    remedy: str,
+) -> M:
+    """A network of this family with its weights, on a device.
+
+    Args:
+        build: Makes the network.
+        weights: Its weights under canonical names, not read yet.
+        path: Names them in errors.
+        heads: How the names of those that stay in float32 begin.
+        device: Where the network goes.
+        dtype: Type of the others.
+        remedy: What to do where they do not fit.
+
+    Raises:
+        CheckpointError: They do not fit into the memory, or are not those of the network.
+    """
     with torch.device("meta"):
-        model = build(config)
+        model = build()
     count = sum(weight.numel() for weight in model.parameters())
     require_memory(path, count, torch.device(device), dtype, remedy="or take the embedded initialiser nview")
-    stored = {canonical_name(name): name for name in weights.shapes}
-    canonical = Weights(
-        {name: weights.shapes[key] for name, key in stored.items()}, lambda name: weights.read(stored[name])
-    )
     model = filled(
         model,
-        canonical,
+        weights,
         path,
-        remedy=f"is this a {_kind(bool(matching))} model?",
-        dtype=lambda name: torch.float32 if name.startswith("downstream_head") else dtype,
+        remedy=remedy,
+        dtype=lambda name: torch.float32 if name.startswith(heads) else dtype,
         stored_as=canonical_name,
     )
     return model.to(device)
 
 
 def save_model(
-    model: nn.Module, config: DUSt3RConfig, folder: Path, dtype: torch.dtype | None = None
+    model: nn.Module, settings: Mapping[str, Any], folder: Path, dtype: torch.dtype | None = None
 ) -> None:
-    """Write settings and weights; see `DUSt3R.save_pretrained`.
+    """Write settings in the published terms, and weights, each once.
 
     Raises:
         OutputError: The folder cannot be written to.
     """
     weights = {name: weight for name, weight in model.state_dict().items() if canonical_name(name) == name}
-    save_folder(folder, weights, dict(sorted(config.to_published().items())), dtype)
+    save_folder(folder, weights, dict(sorted(settings.items())), dtype)
 
 
 # ---------------------------------------------------------------- where it is
