@@ -76,6 +76,9 @@ class Round(Bounded):
     """Ask of the scene in this round what `LossConfig.drop` and `LossConfig.roughness` say."""
     sh_degree: Annotated[int, Range(0, 3)] = 0
     """Spherical harmonics degree of the last stage; each stage before has one less."""
+    both_ways: bool = False
+    """Run this round from the cameras as given, too, and go on from the end whose loss is lower: rounds with
+    few Gaussians bring together cameras that are far off, and may bend those that are not."""
 
     @property
     def iterations(self) -> int:
@@ -261,7 +264,11 @@ class FitConfig(Bounded):
     @property
     def iterations(self) -> int:
         """Steps of the whole fit."""
-        return sum(r.iterations for r in self.rounds)
+        return sum(r.iterations * (2 if self.both_ways(k) else 1) for k, r in enumerate(self.rounds))
+
+    def both_ways(self, index: int) -> bool:
+        """Whether a round, by its index, is run from the cameras as given, too."""
+        return index > 0 and self.rounds[index].both_ways
 
     def at_resolution(self, size: int) -> FitConfig:
         """The fit ending with pictures of that longer side in pixels; see `Round.at_resolution`."""
@@ -293,6 +300,7 @@ _MIDDLE = Round(
     rate_rotation=6e-3,
     rate_translation=4e-3,
     rate_decay=0.2,
+    both_ways=True,
 )
 
 FAST = FitConfig(

@@ -118,6 +118,18 @@ class GaussianOptimizer:
             "position_gradient": self.position_gradient,
         }
 
+    @staticmethod
+    def restored(
+        state: dict[str, Any], rates: Rates, radius: float, device: torch.device
+    ) -> GaussianOptimizer:
+        """One that continues from `state_dict()`."""
+        p = {name: t.to(device) for name, t in state["parameters"].items()}
+        sh = torch.cat([p["sh"], p["sh_rest"]], dim=1)
+        gaussians = Gaussians(p["means"], p["quats"], p["log_scales"], p["opacity_logits"], sh)
+        optimizer = GaussianOptimizer(gaussians, rates, radius)
+        optimizer.load_state_dict(state)
+        return optimizer
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
         for group in self._adam.param_groups:

@@ -13,12 +13,13 @@ from torch.nn import functional as F
 
 from agsrec.fit.between import novel_roughness, thinned
 from agsrec.fit.densify import densify_and_prune
-from agsrec.fit.exposure import Exposures, exposed
+from agsrec.fit.exposure import exposed
 from agsrec.fit.gaussian_optimizer import GaussianOptimizer
 from agsrec.fit.guided import Guidance, StatefulGuidance, guidance_loss
 from agsrec.fit.hull import gaussians_from_hull, object_sphere, visual_hull
-from agsrec.fit.poses import PoseOptimizer, PoseParameters, moved
+from agsrec.fit.poses import PoseOptimizer, PoseParameters
 from agsrec.fit.seeds import MIN_SEEDS, gaussians_from_points
+from agsrec.fit.state import FitState
 from agsrec.fit.target import Target, data_loss
 from agsrec.render import render_scene
 
@@ -85,35 +86,6 @@ class FitResult:
     exposures: Tensor | None = None
 
 
-@dataclass
-class _State:
-    """A fit in progress; everything that changes from step to step."""
-
-    cameras: Cameras
-    """Cameras at the start of the current round."""
-    start: Cameras
-    """Cameras at the start of the fit."""
-    exposures: Exposures
-    generator: torch.Generator
-    optimizer: GaussianOptimizer | None = None
-    poses: PoseOptimizer | None = None
-    center: Tensor | None = None
-    radius: float = 0.0
-    round: int = 0
-    iteration: int = 0
-    """Steps done in the current round."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    guidance_loss: float | None = None
-    """The latest, weighted, where the round is guided."""
-    seconds: float = 0.0
-
-    def current(self) -> Cameras:
-        """The cameras as optimised so far, in the autograd graph."""
-        if self.poses is None or self.center is None:
-            return self.cameras
-        return moved(self.cameras, self.center, self.poses.parameters)
-
-
 def fit(
     views: Views,
     cameras: Cameras,
@@ -144,28 +116,24 @@ def fit(
     Raises:
         CameraError, SceneError: The cameras do not fit the photos at all.
     """
-    exposures = Exposures(len(views), config.exposure, views.images.device)
-    state = _State(cameras, cameras, exposures, torch.Generator().manual_seed(seed))
-    if checkpointing is not None:
-        stored = checkpointing.load()
-        if stored is not None:
-            _restore(state, views, config, stored)
-            if isinstance(guidance, StatefulGuidance):
-                guidance.load_state_dict(stored["judge"])
+    state = FitState.at(cameras, config, seed)
+    stored = None if checkpointing is None else checkpointing.load()
+    if stored is not None:
+        _restore(state, config, guidance, stored)
     while state.round < len(config.rounds):
         _run_round(state, views, config, points, guidance, camera_loss, progress, checkpointing)
     assert state.optimizer is not None
     final = state.current()
     final = replace(final, viewmats=final.viewmats.detach(), Ks=final.Ks.detach())
     size = config.fitted_size(views.width, views.height)
-    found = exposures.factors().detach() if exposures.optimized else None
-    return FitResult(state.optimizer.gaussians.detach(), final, size, state.history, state.seconds, found)
+    exposures = state.exposures.factors().detach() if state.exposures.optimized else None
+    return FitResult(state.optimizer.gaussians.detach(), final, size, state.history, state.seconds, exposures)
 
 
 # -------------------------------------------------------------------- rounds
 
 
-def _begin_round(state: _State, views: Views, config: FitConfig, points: PointMap | None) -> None:
+def _begin_round(state: FitState, views: Views, config: FitConfig, points: PointMap | None) -> None:
     """Fresh Gaussians: from points in the first round, from the hull of the cameras reached in others."""
     plan = config.rounds[state.round]
     with torch.no_grad():
@@ -183,7 +151,7 @@ def _begin_round(state: _State, views: Views, config: FitConfig, points: PointMa
 
 
 def _run_round(
-    state: _State,
+    state: FitState,
     views: Views,
     config: FitConfig,
     points: PointMap | None,
@@ -216,12 +184,12 @@ def _run_round(
             at_checkpoint = state.iteration % config.checkpoint_interval == 0
             if checkpointing is not None and at_checkpoint and state.iteration < plan.iterations:
                 checkpointing.save(_snapshot(state, guidance))
-    state.round, state.iteration = state.round + 1, 0
+    state.end_round(config)
     if checkpointing is not None:
         checkpointing.save(_snapshot(state, guidance))
 
 
-def _progress(state: _State, config: FitConfig, record: dict[str, Any]) -> FitProgress:
+def _progress(state: FitState, config: FitConfig, record: dict[str, Any]) -> FitProgress:
     assert state.optimizer is not None
     return FitProgress(
         iteration=record["iteration"],
@@ -235,7 +203,7 @@ def _progress(state: _State, config: FitConfig, record: dict[str, Any]) -> FitPr
     )
 
 
-def _as_it_stands(state: _State) -> tuple[Gaussians, Cameras]:
+def _as_it_stands(state: FitState) -> tuple[Gaussians, Cameras]:
     """Scene and cameras of a fit in progress, outside the autograd graph."""
     assert state.optimizer is not None
     with torch.no_grad():
@@ -246,7 +214,7 @@ def _as_it_stands(state: _State) -> tuple[Gaussians, Cameras]:
 
 
 def _step(
-    state: _State,
+    state: FitState,
     target: Target,
     config: FitConfig,
     plan: Round,
@@ -285,8 +253,7 @@ def _step(
         rough = novel_roughness(gaussians, state.current(), config.loss, state.radius, state.generator)
         loss = loss + config.loss.roughness * rough
     if camera_loss is not None:
-        done = sum(r.iterations for r in config.rounds[: state.round]) + state.iteration
-        loss = loss + camera_loss(state.current(), done / max(1, config.iterations))
+        loss = loss + camera_loss(state.current(), state.done / max(1, config.iterations))
     loss.backward()
     state.optimizer.step(
         progress, config.densify.max_scale * state.radius, bounded_colors=config.loss.bounded_colors
@@ -296,12 +263,11 @@ def _step(
         plan.rate_rotation, plan.rate_translation * state.radius, warmup * plan.rate_decay**progress
     )
     state.exposures.step()
-    state.iteration += 1
+    state.iteration, state.done = state.iteration + 1, state.done + 1
     _maybe_densify(state, config, plan)
-    done = sum(r.iterations for r in config.rounds[: state.round]) + state.iteration
-    if done % config.log_interval and state.iteration < plan.iterations:
+    if state.done % config.log_interval and state.iteration < plan.iterations:
         return None
-    return _record(state, done, max(width, height), float(loss.detach()), rendered.rgb.detach(), wanted)
+    return _record(state, max(width, height), float(loss.detach()), rendered.rgb.detach(), wanted)
 
 
 def _dropped(config: LossConfig, progress: float) -> float:
@@ -316,7 +282,7 @@ def _background(config: LossConfig, count: int, generator: torch.Generator) -> T
     return torch.full((count, 3), 1.0 if config.background == "white" else 0.0)
 
 
-def _maybe_densify(state: _State, config: FitConfig, plan: Round) -> None:
+def _maybe_densify(state: FitState, config: FitConfig, plan: Round) -> None:
     densify = config.densify
     share = state.iteration / max(1, plan.iterations)
     if state.iteration % densify.interval or not densify.start <= share <= densify.stop:
@@ -332,16 +298,14 @@ def _maybe_densify(state: _State, config: FitConfig, plan: Round) -> None:
     )
 
 
-def _record(
-    state: _State, done: int, size: int, loss: float, rendered: Tensor, wanted: Tensor
-) -> dict[str, Any]:
+def _record(state: FitState, size: int, loss: float, rendered: Tensor, wanted: Tensor) -> dict[str, Any]:
     with torch.no_grad():
         cameras = state.current()
         turned = cameras.rotations @ state.start.rotations.mT
         cosine = ((turned.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1)
         mse = F.mse_loss(rendered, wanted).clamp_min(1e-10)
     record = {
-        "iteration": done,
+        "iteration": state.done,
         "round": state.round,
         "size": size,
         "loss": loss,
@@ -355,45 +319,12 @@ def _record(
 # -------------------------------------------------------------------- checkpoints
 
 
-def _snapshot(state: _State, guidance: Guidance | None) -> dict[str, Any]:
-    assert state.optimizer is not None and state.poses is not None and state.center is not None
-    return {
-        "round": state.round,
-        "iteration": state.iteration,
-        "viewmats": state.cameras.viewmats,
-        "Ks": state.cameras.Ks,
-        "poses": state.poses.state_dict(),
-        "exposures": state.exposures.state_dict(),
-        "center": state.center,
-        "radius": state.radius,
-        "optimizer": state.optimizer.state_dict(),
-        "generator": state.generator.get_state(),
-        "history": state.history,
-        "seconds": state.seconds,
-        "judge": guidance.state_dict() if isinstance(guidance, StatefulGuidance) else {},
-    }
+def _snapshot(state: FitState, guidance: Guidance | None) -> dict[str, Any]:
+    judge = guidance.state_dict() if isinstance(guidance, StatefulGuidance) else {}
+    return {"fit": state.state_dict(), "judge": judge}
 
 
-def _restore(state: _State, views: Views, config: FitConfig, stored: dict[str, Any]) -> None:
-    device = views.images.device
-    state.round, state.iteration = stored["round"], stored["iteration"]
-    state.cameras = replace(state.cameras, viewmats=stored["viewmats"].to(device), Ks=stored["Ks"].to(device))
-    state.center, state.radius = stored["center"].to(device), stored["radius"]
-    state.poses = PoseOptimizer.restored(stored["poses"], config.poses, device)
-    state.optimizer = _restored_optimizer(stored["optimizer"], config, state.radius, device)
-    state.exposures.load_state_dict(stored["exposures"])
-    state.generator.set_state(stored["generator"].cpu())
-    state.history, state.seconds = stored["history"], stored["seconds"]
-
-
-def _restored_optimizer(
-    stored: dict[str, Any], config: FitConfig, radius: float, device: torch.device
-) -> GaussianOptimizer:
-    from agsrec.gaussians import Gaussians
-
-    p = {name: t.to(device) for name, t in stored["parameters"].items()}
-    sh = torch.cat([p["sh"], p["sh_rest"]], dim=1)
-    gaussians = Gaussians(p["means"], p["quats"], p["log_scales"], p["opacity_logits"], sh)
-    optimizer = GaussianOptimizer(gaussians, config.rates, radius)
-    optimizer.load_state_dict(stored)
-    return optimizer
+def _restore(state: FitState, config: FitConfig, guidance: Guidance | None, stored: dict[str, Any]) -> None:
+    state.load_state_dict(stored["fit"], config)
+    if isinstance(guidance, StatefulGuidance):
+        guidance.load_state_dict(stored["judge"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agsrec.bounds import Bounded, Positive, ShareBelow
 from agsrec.config import PRESETS, FitConfig, Round, Stage
@@ -26,7 +26,8 @@ def most_outliers(num_views: int) -> int:
 
 def _scene() -> FitConfig:
     """A fit good enough to search in and to compare by: no prior, no fine detail."""
-    return FitConfig(rounds=(*PRESETS["fast"].rounds[:2], *_contest().rounds))
+    through = tuple(replace(r, both_ways=False) for r in PRESETS["fast"].rounds[:2])
+    return FitConfig(rounds=(*through, *_contest().rounds))
 
 
 def _contest() -> FitConfig:

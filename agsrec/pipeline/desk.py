@@ -27,7 +27,7 @@ VERSIONS: dict[StageName, int] = {
     **dict.fromkeys(STAGES, 1),
     "cutout": 2,
     "poses": 5,
-    "fit": 2,
+    "fit": 3,
     "mesh": 3,
     "export": 2,
 }

@@ -240,6 +240,47 @@ def test_guidance_paints_the_unseen_side() -> None:
     assert background_psnr(result, views[front]) > 15, "the photos still count"
 
 
+# -------------------------------------------------------------------- both ways into a round
+
+
+def both_ways(*rates: float) -> FitConfig:
+    """Two rounds that move the cameras at so many times the usual rates."""
+    usual = tiny_config(75, size=32)
+    rounds = tuple(
+        replace(
+            usual.rounds[0],
+            rate_rotation=rate * usual.rounds[0].rate_rotation,
+            rate_translation=rate * usual.rounds[0].rate_translation,
+            both_ways=True,
+        )
+        for rate in rates
+    )
+    return replace(usual, rounds=rounds, log_interval=1)
+
+
+def one_way(config: FitConfig) -> FitConfig:
+    return replace(config, rounds=tuple(replace(r, both_ways=False) for r in config.rounds))
+
+
+def test_cameras_that_a_round_has_spoilt_are_taken_as_given() -> None:
+    views, truth = tiny_scene()
+    config = both_ways(30.0, 0.2)
+    bent = fit(views, truth, one_way(config))
+    result = fit(views, truth, config)
+    spoilt, kept = (pose_accuracy(r.cameras, truth).pairs.median_deg for r in (bent, result))
+    assert spoilt > 5 and kept < 0.5 * spoilt
+    assert [r["iteration"] for r in result.history] == list(range(151, 226))  # the other way is not told
+
+
+def test_cameras_that_a_round_has_mended_are_kept() -> None:
+    views, truth = tiny_scene()
+    config = both_ways(0.5, 0.1)
+    result = fit(views, rough(truth), config)
+    assert config.iterations == 225
+    assert [r["iteration"] for r in result.history] == list(range(1, 151))
+    assert torch.equal(result.cameras.viewmats, fit(views, rough(truth), one_way(config)).cameras.viewmats)
+
+
 # -------------------------------------------------------------------- repeated and interrupted
 
 
@@ -289,6 +330,16 @@ def test_resuming_changes_nothing(
     result, steps = interrupted(INVOLVED, tmp_path / "c.pt", stops)
     assert_equal(result, unbroken)
     assert steps == remaining, "did not continue from the latest checkpoint"
+
+
+# The second round is from step 13 to 34, and again from 35 to 56.
+def test_resuming_on_the_second_way_changes_nothing(tmp_path: Path) -> None:
+    views, truth = tiny_scene()
+    first, second = INVOLVED.rounds
+    config = replace(INVOLVED, rounds=(first, replace(second, both_ways=True)))
+    result, steps = interrupted(config, tmp_path / "c.pt", (20, 36, 50))
+    assert_equal(result, fit(views, rough(truth), config))
+    assert steps < 20
 
 
 def test_a_finished_fit_is_not_repeated(tmp_path: Path, unbroken: FitResult) -> None:
