@@ -6,6 +6,7 @@ wrong ends in one sentence on standard error and exit status 2.
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -122,6 +123,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"agsrec {__version__}")
         return
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # rather a question mark than no degrees
     console = Console(highlight=False)
     try:
         command = _parsed(argv)
@@ -131,8 +135,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("error:", *str(error).splitlines(), file=sys.stderr)
         raise SystemExit(2) from None
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing to flush at exit
+        _leave_unsaid()
         raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _leave_unsaid()
+        print("error: no space left on the device; make room and start the command again", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stood", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _leave_unsaid() -> None:
+    """Nothing of the output to flush at exit, which would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -149,7 +149,7 @@ def _train(day: Day) -> Step:
     def command(limit: float) -> list[str]:
         seconds = max(1.0, limit - _TO_FINISH)
         rate = pace(day.folder / "pace")
-        fitted_settings(day.model, day.settings, rate, 10.0 if day.tiny else seconds, config)
+        fitted_settings(day.model, day.settings, rate, 3.0 if day.tiny else seconds, config)
         return _training_command(day, config, output, seconds)
 
     figures = partial(training_figures, output)
