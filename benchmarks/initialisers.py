@@ -2,7 +2,7 @@
 
 python benchmarks/initialisers.py [FOLDER...] [--methods nview auto] [--views 8 4] [--random 16]
                                   [--products 20] [--plain 20] [--first 0] [--model M] [--rough]
-                                  [--background auto] [--photo 0] [--json FILE]
+                                  [--background auto] [--photo 0] [--zooms] [--json FILE]
 
 FOLDER holds ground truth, or a scene whose cameras.json is taken for the truth, or photos with their
 background and a transforms.json: as many of these as --views says at most are taken, at even steps from
@@ -12,6 +12,8 @@ Errors are relative rotation errors over pairs of views; a pair with a view that
 180 degrees. A cut-out alone does not tell where its photo's principal point was: but for photos with their
 background, true cameras are turned until they look through the middle of the cut-out, which changes the
 picture by a homography alone.
+Each cut-out has a focal length of its own, in proportion to how much it was enlarged. Of photos that are cut
+out here the initialiser knows how much; with --zooms it is told of all others too.
 With --rough, poses are measured without the coarse scenes that better them.
 """
 
@@ -117,7 +119,7 @@ def products(count: int, first: int, *, printed: bool) -> list[Photos]:
 
 
 def pose(
-    photos: Photos, count: int, method: Any, *, model: str | None, rough: bool, background: Any
+    photos: Photos, count: int, method: Any, *, model: str | None, rough: bool, background: Any, zooms: bool
 ) -> Outcome:
     """An initialiser's outcome for the first views."""
     kept = list(range(min(count, len(photos.views))))
@@ -132,6 +134,7 @@ def pose(
             photos.views[kept],
             method,
             model=model,
+            zooms=truth.focal_lengths.mean(1).tolist() if zooms else None,
             folder=photos.folder,
             background=background if method == "auto" else "auto",
             refine=not rough,
@@ -221,6 +224,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rough", action="store_true", help="without coarse scenes")
     parser.add_argument("--background", default="auto", help="of photos: auto, static or moving")
     parser.add_argument("--photo", type=int, default=0, help="first of the photos of a folder")
+    parser.add_argument("--zooms", action="store_true", help="tell in which proportion focal lengths are")
     parser.add_argument("--json", type=Path, help="file for all outcomes")
     options = parser.parse_args(argv)
     print(heading(description()), flush=True)
@@ -241,6 +245,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for photos in scenes:
                 for method in options.methods:
                     how = {"model": options.model, "rough": options.rough, "background": options.background}
+                    how["zooms"] = options.zooms
                     outcomes.append(pose(photos, count, method, **how))
                     print(text_table([row(photos.name, outcomes[-1:])]).splitlines()[-1], flush=True)
                     if options.json is not None:

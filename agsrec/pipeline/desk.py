@@ -26,7 +26,7 @@ STORE_FOLDER = "stages"
 VERSIONS: dict[StageName, int] = {
     **dict.fromkeys(STAGES, 1),
     "cutout": 2,
-    "poses": 5,
+    "poses": 6,
     "fit": 3,
     "mesh": 3,
     "export": 2,

@@ -98,6 +98,7 @@ def initialize_auto(
     model: str | Path,
     device: str = "auto",
     focals: Sequence[float] | None = None,
+    zooms: Sequence[float] | None = None,
     folder: Path | None = None,
     background: BackgroundName = "auto",
     refine: bool = True,
@@ -114,6 +115,7 @@ def initialize_auto(
         model: The network's folder or name, as for `nview`.
         device: "auto", "cpu" or "cuda".
         focals: Focal lengths [V] in pixels, if known.
+        zooms: Proportions of the focal lengths [V], if known; all are taken to be the same otherwise.
         folder: Folder that preprocessing wrote, for the photos with their background.
         background: Whether that stood still with the object; `auto` finds out.
         refine: Let coarse scenes judge arrangements; see `agsrec.pose_init.refine`.
@@ -132,24 +134,26 @@ def initialize_auto(
     """
     order = _by_content(views)  # so that nothing depends on the order in which photos come
     views = views[order]
-    known = None if focals is None else torch.tensor([focals[i] for i in order])
+    known, zoomed = (None if v is None else torch.tensor([v[i] for i in order]) for v in (focals, zooms))
     target = resolve_device(device)
     try:
         matcher = load_matcher(EMBEDDED_MATCHER, target)
     except CheckpointError as error:
         _log.warning("%s; poses rest on the network alone", error)
-        alone = initialize_nview(views, model=model, device=device, focal=known, refine=refine, seed=seed)
+        alone = initialize_nview(
+            views, model=model, device=device, focal=known, zooms=zoomed, refine=refine, seed=seed
+        )
         return for_all(alone, _places(order))
     memory = Memory() if memory is None else memory
-    look = look_at(views, model, matcher, target, memory)
+    look = look_at(views, model, matcher, target, memory, zoomed)
     lenses = lens_guesses(look.reading, known)
     oddities = find_oddities(views, look.features, look.found, matcher, lenses)
     kept = left_in(len(views), oddities)
     if len(kept) < 2:
         raise CameraError("the photos are all the same picture; use photos from different sides")
     if oddities:
-        known = None if known is None else known[kept]
-        look = look_at(set_right(views, oddities)[kept], model, matcher, target, memory)
+        known, zoomed = (None if v is None else v[kept] for v in (known, zoomed))
+        look = look_at(set_right(views, oddities)[kept], model, matcher, target, memory, zoomed)
     if any(odd.kind == "turned" for odd in oddities):
         folder = None  # whose photos were not turned back
     look = with_principal_points(look, folder)

@@ -9,7 +9,14 @@ from statistics import median
 
 from agsrec.errors import OptionError
 
-__all__ = ["DEFAULT_FOV_DEG", "default_focal", "exif_focals", "focals_per_view", "typical"]
+__all__ = [
+    "DEFAULT_FOV_DEG",
+    "crop_zooms",
+    "default_focal",
+    "exif_focals",
+    "focals_per_view",
+    "typical",
+]
 
 DEFAULT_FOV_DEG = 40.0
 """Field of view of the longer image side that is assumed where nothing says better, degrees."""
@@ -81,3 +88,32 @@ def exif_focals(folder: str | Path, names: Sequence[str], width: int) -> list[fl
         return focals_per_view(values, len(names), width, width)
     except OptionError:  # written by a program that did not know
         return None
+
+
+def crop_zooms(folder: str | Path, names: Sequence[str], width: int) -> list[float] | None:
+    """How much larger cut-out images `width` wide show things than their photos, which one camera took.
+
+    Its focal length need not be known: those of the cut-outs are in these proportions.
+
+    Args:
+        folder: Folder that preprocessing wrote: `processed/crops.json` tells the crops.
+        names: The views.
+        width: Width of their images.
+
+    Returns:
+        One per view, or None unless all crops are known and their photos of one size, upright or not.
+    """
+    from agsrec.errors import ImageError
+    from agsrec.preprocess.crops import read_crops
+
+    path = Path(folder) / "processed" / "crops.json"
+    if not path.is_file():
+        return None
+    try:
+        crops = read_crops(path)
+    except ImageError:  # a damaged record: the cut-outs themselves are fine
+        return None
+    if any(name not in crops for name in names):
+        return None
+    sizes = {tuple(sorted((crops[name].width, crops[name].height))) for name in names}
+    return [width / crops[name].side for name in names] if len(sizes) == 1 else None

@@ -15,7 +15,7 @@ from agsrec.errors import CameraError, OptionError, SceneError
 from agsrec.matching import Oddity
 from agsrec.names import BackgroundName, MethodName
 from agsrec.pose_init.estimate import PoseEstimate
-from agsrec.pose_init.focal import exif_focals, focals_per_view, typical
+from agsrec.pose_init.focal import crop_zooms, exif_focals, focals_per_view, typical
 from agsrec.pose_init.normalize import normalize_estimate, with_focals
 from agsrec.pose_init.principal import as_photographed, principal_offsets
 from agsrec.pose_init.spread import for_all
@@ -42,6 +42,7 @@ class Task:
         model: Name or folder of the model, or a model; the method's own where it is None.
         device: Where to compute: "cpu" or "cuda".
         focals: Focal length of each view in pixels, if known.
+        zooms: Proportions of the focal lengths, if known.
         file: Camera file, for the method that reads one.
         folder: Folder that preprocessing wrote, if there is one.
         background: Whether what the photos show around the object stood still with it.
@@ -54,6 +55,7 @@ class Task:
     model: Any = None
     device: str = "cpu"
     focals: Sequence[float] | None = None
+    zooms: Sequence[float] | None = None
     file: str | Path | None = None
     folder: Path | None = None
     background: BackgroundName = "auto"
@@ -93,6 +95,7 @@ def _auto(task: Task) -> PoseEstimate:
         model=task.model,
         device=task.device,
         focals=task.focals,
+        zooms=task.zooms,
         folder=task.folder,
         background=task.background,
         refine=task.refine,
@@ -103,12 +106,13 @@ def _auto(task: Task) -> PoseEstimate:
 
 def _nview(task: Task) -> PoseEstimate:
     run = _imported("nview", "initialize_nview")
-    focals = None if task.focals is None else torch.tensor(list(task.focals))
+    focals, zooms = (None if v is None else torch.tensor([*v]) for v in (task.focals, task.zooms))
     return run(
         task.views,
         model=task.model,
         device=task.device,
         focal=focals,
+        zooms=zooms,
         refine=task.refine,
         seed=task.seed,
     )
@@ -167,6 +171,7 @@ def initialize(
     model: Any = None,
     device: str = "auto",
     focal: float | Sequence[float] | None = None,
+    zooms: Sequence[float] | None = None,
     file: str | Path | None = None,
     folder: str | Path | None = None,
     background: BackgroundName = "auto",
@@ -187,6 +192,8 @@ def initialize(
             `auto` is `nview`'s.
         device: "auto", "cpu" or "cuda".
         focal: Focal length in pixels of the views, one or one per view, if known.
+        zooms: For `auto` and `nview`: how much larger each view shows things than its photo, all of them
+            taken by one camera of unknown focal length; what `folder` tells by default.
         file: For `file`: a `cameras.json`, a `transforms.json` or a folder with a COLMAP model.
         folder: Folder that preprocessing wrote: with focal lengths, crops, and photos with their background.
         background: For `auto`: whether what the photos show around the object stood still with it ("static"),
@@ -218,6 +225,10 @@ def initialize(
     focals = focals_per_view(focal, len(views), views.width, views.height)
     if focals is None and folder is not None:
         focals = exif_focals(folder, views.names, views.width)
+    if zooms is not None and len(zooms) != len(views):
+        raise OptionError(f"{len(zooms)} zooms given for {len(views)} views; give one per view")
+    if zooms is None and folder is not None:
+        zooms = crop_zooms(folder, views.names, views.width)
     twin = _twins(views, merge=method != "file")
     kept = [i for i, first in enumerate(twin) if first == i]
     if method != "file":
@@ -227,6 +238,7 @@ def initialize(
         model=chosen.model if model is None else model,
         device=target.type,
         focals=None if focals is None else [focals[i] for i in kept],
+        zooms=None if zooms is None else [zooms[i] for i in kept],
         file=file,
         folder=None if folder is None else Path(folder),
         background=background,

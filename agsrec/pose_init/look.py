@@ -13,6 +13,8 @@ from agsrec.pose_init.nview.reading import Reading, read_views
 from agsrec.pose_init.principal import principal_offsets
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from agsrec.store import Memory
     from agsrec.views import Views
 
@@ -32,9 +34,25 @@ class Look:
     found: list[PairMatches]
 
 
-def look_at(views: Views, model: str | Path, matcher: Matcher, device: torch.device, memory: Memory) -> Look:
-    """Look at V cut-outs; features and matches that the memory has are not computed again."""
-    reading = read_views(views, model, device).to("cpu")
+def look_at(
+    views: Views,
+    model: str | Path,
+    matcher: Matcher,
+    device: torch.device,
+    memory: Memory,
+    zooms: Tensor | None = None,
+) -> Look:
+    """Look at V cut-outs; features and matches that the memory has are not computed again.
+
+    Args:
+        views: The cut-outs.
+        model: The network's folder or name.
+        matcher: Learned features and matches.
+        device: Where to compute.
+        memory: Where features and matches are kept.
+        zooms: Proportions of the focal lengths [V], if known.
+    """
+    reading = replace(read_views(views, model, device).to("cpu"), zooms=zooms)
     features = describe_views(views, matcher, memory)
     found = match_features(features, matcher, _worth_matching(reading), memory)
     return Look(views, reading, features, found)

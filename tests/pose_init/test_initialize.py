@@ -14,7 +14,7 @@ from agsrec.cameras import CAMERA_DISTANCE, Cameras
 from agsrec.errors import AgsrecError, CameraError, DeviceError, OptionError, SceneError
 from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.pose_init import METHODS, PlacementError, PoseEstimate, initialize
-from agsrec.pose_init.focal import DEFAULT_FOV_DEG, default_focal, exif_focals
+from agsrec.pose_init.focal import DEFAULT_FOV_DEG, crop_zooms, default_focal, exif_focals
 from agsrec.pose_init.initialize import Task
 from agsrec.views import Views
 from tests.pose_init.fakes import install, knowing
@@ -257,6 +257,33 @@ def test_focal_lengths_of_the_photos_are_used(
     install(monkeypatch, knowing(cameras, views.names))
     assert initialize(views, folder=tmp_path).cameras.focal_lengths.unique().tolist() == [70.0]
     assert initialize(views, folder=tmp_path, focal=65.0).cameras.focal_lengths.unique().tolist() == [65.0]
+
+
+def test_proportions_of_focal_lengths_come_from_the_crops(
+    scene: tuple[Views, Cameras], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views, cameras = scene
+    crops_json(tmp_path, views, None)
+    file = tmp_path / "processed" / "crops.json"
+    crops = json.loads(file.read_text())
+    crops[views.names[1]]["side"] = 192
+    file.write_text(json.dumps(crops))
+    halved = [0.5, 0.25, 0.5, 0.5, 0.5, 0.5]
+    assert crop_zooms(tmp_path, views.names, 48) == halved
+    assert crop_zooms(tmp_path, [*views.names, "other"], 48) is None
+    asked: list[Task] = []
+    install(monkeypatch, knowing(cameras, views.names, seen=asked))
+    initialize(views, folder=tmp_path)
+    initialize(views, folder=tmp_path, zooms=[1.0, 2.0, 1.0, 1.0, 1.0, 1.0])
+    assert [task.zooms for task in asked] == [halved, [1.0, 2.0, 1.0, 1.0, 1.0, 1.0]]
+    with pytest.raises(OptionError, match="2 zooms given for 6 views"):
+        initialize(views, zooms=[1.0, 2.0])
+    crops[views.names[2]] |= {"width": 300, "height": 400}  # the camera on its side
+    file.write_text(json.dumps(crops))
+    assert crop_zooms(tmp_path, views.names, 48) == halved
+    crops[views.names[2]] |= {"width": 300, "height": 300}  # cropped by someone else
+    file.write_text(json.dumps(crops))
+    assert crop_zooms(tmp_path, views.names, 48) is None
 
 
 @pytest.mark.parametrize("focal", [None, 0.0, "long", 1e-6, 1e6])

@@ -138,6 +138,16 @@ def test_focal_from_perspective(focal: float) -> None:
     assert float((found / focal - 1).abs().max()) < 0.1
 
 
+def test_focal_lengths_in_the_proportions_of_the_cut_outs() -> None:
+    seen, _ = sightings(300.0)
+    zooms = torch.tensor([1.0, 0.7, 1.5])
+    enlarged = Sightings(seen.points, seen.pixels * zooms[:, None, None], seen.weights)
+    box = seen.pixels.abs().amax((1, 2)).mean() * 2 * zooms
+    found = search_focal(enlarged, box, zooms=2 * zooms)  # a common factor says nothing
+    assert torch.allclose(found / found[0], zooms)
+    assert float((found / (300 * zooms) - 1).abs().max()) < 0.1
+
+
 def test_focal_as_pictures_tell_it() -> None:
     """Where points say nothing (seen from afar, all at one depth) what pictures tell decides."""
     seen, _ = sightings(300.0)

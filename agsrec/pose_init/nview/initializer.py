@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -37,6 +38,7 @@ def initialize_nview(
     model: str | Path | NView = EMBEDDED_NVIEW,
     device: str = "auto",
     focal: Tensor | float | None = None,
+    zooms: Tensor | None = None,
     refine: bool = True,
     seed: int = 0,
 ) -> PoseEstimate:
@@ -47,6 +49,7 @@ def initialize_nview(
         model: A network, its folder, or its name in `checkpoints/`.
         device: "auto", "cpu" or "cuda".
         focal: Focal lengths in pixels of the views, if known; otherwise estimated from the points.
+        zooms: Proportions of the focal lengths [V], if known; all are taken to be the same otherwise.
         refine: Let coarse scenes choose among the network's guesses and better their poses; see
             `agsrec.pose_init.refine`.
         seed: Seed of those scenes.
@@ -58,7 +61,7 @@ def initialize_nview(
         CheckpointError: The network cannot be used.
         DeviceError: There is no such device.
     """
-    reading = read_views(views, model, resolve_device(device), mirrored=True)
+    reading = replace(read_views(views, model, resolve_device(device), mirrored=True), zooms=zooms)
     energies = pair_energies(reading.differences)
     modes = agreed_azimuths(energies, modes=_MODES)
     found = reading.focal() if focal is None else torch.as_tensor(focal)

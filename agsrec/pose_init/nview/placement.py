@@ -79,8 +79,10 @@ def place(sightings: Sightings, focals: Tensor) -> tuple[Tensor, Tensor]:
     return t, _weighted_mean(error, weights)
 
 
-def search_focal(sightings: Sightings, spans: Tensor, told: Tensor | None = None) -> Tensor:
-    """The focal length in pixels, [V] times the same, for which points and pixels agree best.
+def search_focal(
+    sightings: Sightings, spans: Tensor, told: Tensor | None = None, zooms: Tensor | None = None
+) -> Tensor:
+    """The focal lengths in pixels [V] for which points and pixels agree best, in given proportions.
 
     What the pictures tell, or a wide log-normal prior around 38 degrees for what the object fills, decides
     where the points do not.
@@ -89,8 +91,10 @@ def search_focal(sightings: Sightings, spans: Tensor, told: Tensor | None = None
         sightings: What is seen.
         spans: Side of the square that the object fills in each view [V], pixels.
         told: Log-probabilities of the fields of view of those squares [V, FIELD_BINS], if known.
+        zooms: The proportions [V]; all the same by default.
     """
-    shared = spans.median().expand_as(spans)
+    zooms = torch.ones_like(spans) if zooms is None else zooms.to(spans)
+    shared = (spans / zooms).median() * zooms
     fields = _FIELDS_DEG if told is None else _TOLD_FIELDS_DEG
     costs = []
     for field in fields.tolist():

@@ -45,6 +45,7 @@ class Reading:
             that does not tell them.
         alike: Probability that the object looks the same from all around; 0 from a network that does not
             tell it.
+        zooms: Proportions of the focal lengths [V], where they are known; all are the same otherwise.
     """
 
     differences: Tensor
@@ -57,6 +58,7 @@ class Reading:
     spans: Tensor
     fields: Tensor | None
     alike: float = 0.0
+    zooms: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Reading:
         """The same on another device."""
@@ -67,8 +69,8 @@ class Reading:
         return Reading(**moved)
 
     def focal(self) -> Tensor:
-        """The likeliest focal length, [V] times the same, pixels of the views."""
-        return search_focal(self.sightings, self.spans, self.fields)
+        """The likeliest focal lengths [V], pixels of the views."""
+        return search_focal(self.sightings, self.spans, self.fields, self.zooms)
 
     def remarks(self) -> tuple[str, ...]:
         """What the user should know of the object."""
