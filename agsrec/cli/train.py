@@ -28,8 +28,8 @@ __all__ = ["Train"]
 class Train:
     """Train a model on procedural objects; the same command again goes on where it stopped."""
 
-    what: tyro.conf.Positional[Literal["zero123", "nview", "dust3r"]]
-    """Which model: zero123, the diffusion model behind --prior, or nview or dust3r, initialisers of poses."""
+    what: tyro.conf.Positional[Literal["zero123", "nview", "dust3r", "noposplat"]]
+    """Which model: zero123, the diffusion model behind --prior, or an initialiser of poses."""
     output: Path
     """Folder of the run: state, log, validation pictures, and the model in model/."""
     config: str = "mini"
@@ -45,6 +45,8 @@ class Train:
     """Where to train; auto takes CUDA where there is one."""
     minutes: float | None = None
     """Stop after this time, with everything on disk to go on from."""
+    validate_every: int = 2000
+    """Steps between validations on objects that are never trained on."""
     start: Path | None = None
     """Model folder to start from instead of random weights; an autoencoder in it is kept."""
     scenes: tuple[Path, ...] = ()
@@ -72,7 +74,7 @@ class Train:
                 seed=self.seed,
                 workers=self.workers,
                 device=device,
-                intervals=Intervals(stop_after_seconds=limit),
+                intervals=Intervals(stop_after_seconds=limit, validate=self.validate_every),
                 start=self.start,
                 progress=advance,
                 **extra,
@@ -94,6 +96,10 @@ class Train:
 
             config = load_settings(NViewTrainConfig, self.what, self.config)
             return partial(train_nview, config), {"scenes": _scenes(self.scenes)}
+        if self.what == "noposplat":
+            from agsrec.training.noposplat import NoPoSplatTrainConfig, train_noposplat
+
+            return partial(train_noposplat, load_settings(NoPoSplatTrainConfig, self.what, self.config)), {}
         from agsrec.training.dust3r import DUSt3RTrainConfig, train_dust3r
 
         return partial(train_dust3r, load_settings(DUSt3RTrainConfig, self.what, self.config)), {}
@@ -107,6 +113,8 @@ class Train:
             raise OptionError(f"--threads must be at least 1, not {self.threads}")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise OptionError(f"--minutes must be a positive number, not {self.minutes}")
+        if self.validate_every < 1:
+            raise OptionError(f"--validate-every must be at least 1, not {self.validate_every}")
         if self.scenes and self.what != "nview":
             raise OptionError(f"--scenes is for nview alone; leave it out for {self.what}")
         if self.start is not None and not self.start.is_dir():

@@ -1,4 +1,4 @@
-"""Pairs of views of random objects with the points that they see, for training DUSt3R."""
+"""Pairs of views of random objects with the points that they see, for training DUSt3R and its relatives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from agsrec.synthetic import random_cameras, random_gains, random_object, render
 from agsrec.training.nview_data import as_cut_out
 from agsrec.training.validation import FIRST_SEED
 
-__all__ = ["PairPool", "PairTruth", "PointViews", "UnseenPairs", "render_point_views", "unseen_pairs"]
+__all__ = [
+    "PairPool",
+    "PairTruth",
+    "PointViews",
+    "UnseenPairs",
+    "in_first_camera",
+    "render_point_views",
+    "unseen_pairs",
+]
 
 _VALIDATION_ANGLES_DEG = (30.0, 60.0, 90.0)
 _VALIDATION_ELEVATION_DEG = -20.0  # 20 degrees above
@@ -31,12 +39,14 @@ class PointViews(NamedTuple):
         viewmats: World-to-camera [V, 4, 4].
         points: World points at the pixel centres [V, S, S, 3] float16.
         seen: Whether there is a point [V, S, S].
+        Ks: Intrinsics [V, 3, 3] in pixels.
     """
 
     images: NDArray[np.uint8]
     viewmats: NDArray[np.float32]
     points: NDArray[np.float16]
     seen: NDArray[np.bool_]
+    Ks: NDArray[np.float32]
 
 
 class PairTruth(NamedTuple):
@@ -64,6 +74,7 @@ def render_point_views(seed: int, num_views: int, size: int, index: int) -> Poin
         cameras.viewmats.float().numpy(),
         rendered.points.astype(np.float16),
         rendered.masks,
+        cameras.Ks.float().numpy(),
     )
 
 
@@ -76,12 +87,14 @@ class PairPool:
         viewmats: [N, V, 4, 4].
         points: [N, V, S, S, 3] float16.
         seen: [N, V, S, S].
+        Ks: [N, V, 3, 3].
     """
 
     images: Tensor
     viewmats: Tensor
     points: Tensor
     seen: Tensor
+    Ks: Tensor
 
     @staticmethod
     def empty(objects: int, views: int, size: int, device: torch.device) -> PairPool:
@@ -92,11 +105,13 @@ class PairPool:
             torch.zeros(objects, views, 4, 4, device=device),
             torch.zeros(*shape, 3, dtype=torch.float16, device=device),
             torch.zeros(shape, dtype=torch.bool, device=device),
+            torch.zeros(objects, views, 3, 3, device=device),
         )
 
     def insert(self, slot: int, item: PointViews) -> None:
         """Put an object in the place of another."""
-        for kept, new in zip((self.images, self.viewmats, self.points, self.seen), item, strict=True):
+        rooms = self.images, self.viewmats, self.points, self.seen, self.Ks
+        for kept, new in zip(rooms, item, strict=True):
             kept[slot] = torch.from_numpy(new).to(kept.device)
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, PairTruth]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -44,6 +45,7 @@ Record = dict[str, Any]
 Progress = Callable[[Record], None]
 
 _LOG = "log.jsonl"
+_IN_BLOCK = re.compile(r"blocks\d*\.")  # in the name of a parameter
 
 T = TypeVar("T")
 
@@ -113,7 +115,7 @@ def adamw(module: nn.Module, learning_rate: float) -> list[Optimizer]:
 def muon_with_adamw(module: nn.Module, learning_rate: float) -> list[Optimizer]:
     """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW at half the rate for the rest."""
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    matrices = {name for name, p in trained.items() if "blocks." in name and p.ndim == 2}
+    matrices = {name for name, p in trained.items() if _IN_BLOCK.search(name) and p.ndim == 2}
     rest = [p for name, p in trained.items() if name not in matrices]
     return [
         torch.optim.Muon(

@@ -32,7 +32,7 @@ def load_settings(kind: type[T], what: str, name: str | Path) -> T:
 
     Args:
         kind: Dataclass of the settings; a JSON object must have exactly its fields.
-        what: Kind of model: zero123, nview or dust3r.
+        what: Kind of model: zero123, nview, dust3r or noposplat.
         name: Name among `packaged_settings(what)`, or a file.
 
     Raises:

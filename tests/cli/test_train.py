@@ -71,6 +71,7 @@ def test_every_option_arrives(
     threads = torch.get_num_threads()
     try:
         options = ["--seed", "7", "--minutes", "1.5", "--start", str(tmp_path / "start"), "--threads", "3"]
+        options += ["--validate-every", "30"]
         train("mini", tmp_path / "out", *options, "--device", "cpu")
         assert torch.get_num_threads() == 3
     finally:
@@ -78,7 +79,8 @@ def test_every_option_arrives(
     (call,) = asked
     assert call["config"].image_size == 128 and call["folder"] == tmp_path / "out"
     assert call["seed"] == 7 and call["workers"] == 0 and call["device"] == torch.device("cpu")
-    assert call["intervals"].stop_after_seconds == 90 and call["start"] == tmp_path / "start"
+    assert call["intervals"].stop_after_seconds == 90 and call["intervals"].validate == 30
+    assert call["start"] == tmp_path / "start"
     printed = capsys.readouterr().out
     assert "12.346" in printed and "the same command goes on" in printed and "The model is" not in printed
 
@@ -107,6 +109,7 @@ def test_another_training_in_the_folder(
         (["--workers", "-1"], ["--workers", "at least 0"]),
         (["--threads", "0"], ["--threads", "at least 1"]),
         (["--minutes", "0"], ["--minutes", "positive"]),
+        (["--validate-every", "0"], ["--validate-every", "at least 1"]),
         (["--minutes", "nan"], ["--minutes", "positive"]),
         (["--start", "nowhere"], ["--start", "nowhere"]),
         (["--device", "cuda"], ["--device cuda"]),

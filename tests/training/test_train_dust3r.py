@@ -136,7 +136,8 @@ def test_pool_pairs_views_of_one_object() -> None:
         points = np.zeros((3, 8, 8, 3), dtype=np.float16) + code[:, None, None, None].astype(np.float16)
         seen = np.zeros((3, 8, 8), dtype=np.bool_)
         seen[:, 2:6, 2:6] = True
-        pool.insert(slot, PointViews(np.zeros((3, 8, 8, 4), dtype=np.uint8), viewmats, points, seen))
+        images, Ks = np.zeros((3, 8, 8, 4), dtype=np.uint8), np.zeros((3, 3, 3), dtype=np.float32)
+        pool.insert(slot, PointViews(images, viewmats, points, seen, Ks))
     images, truth = pool.draw(64, torch.Generator().manual_seed(0))
     assert images.shape == (64, 2, 8, 8, 3) and images.max() <= 1 and images.min() >= -1
     assert (truth.points[~truth.seen] == 0).all() and truth.seen.sum() == 64 * 2 * 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from torch.nn import functional as F
 
 from agsrec.errors import ShapeError
 from agsrec.pose_init.noposplat.config import NoPoSplatConfig
-from agsrec.pose_init.noposplat.splats import SplatMaps, splat_channels
+from agsrec.pose_init.noposplat.splats import SCALE_UNIT, SplatMaps, splat_channels
 from agsrec.pose_init.noposplat.weights import load_model
-from agsrec.pose_init.stereo.backbone import Backbone
+from agsrec.pose_init.stereo.backbone import Backbone, initialize_layers
 from agsrec.pose_init.stereo.config import DUSt3RConfig
 from agsrec.pose_init.stereo.heads import DPT, exponential_points
 from agsrec.pose_init.stereo.weights import save_model
@@ -21,6 +22,9 @@ from agsrec.pose_init.stereo.weights import save_model
 __all__ = ["EncodedViews", "NoPoSplat"]
 
 _FEWEST, _MOST = 2, 3  # photos that see each other
+_SMALL = 0.03  # of the usual size of a last layer's weights before any training
+_OPAQUE = 2.0  # logit of the opacity before any training
+_PIXEL_FIELD = 0.7  # width of a picture one unit away whose pixels the Gaussians then have the size of
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,21 @@ class NoPoSplat(nn.Module):
         """
         return load_model(NoPoSplat, source, device=device, dtype=dtype)
 
+    def initialize(self, generator: torch.Generator) -> NoPoSplat:
+        """Fill the layers as for training from nothing; itself.
+
+        Centres start about one unit in front of the camera, Gaussians round, rather opaque, and as large as
+        a pixel is there: at the origin, as the published activations would have them, they are in no picture.
+        """
+        initialize_layers(self, generator)
+        size = math.log(math.expm1(_PIXEL_FIELD / self.config.image_size / SCALE_UNIT))  # inverse of softplus
+        with torch.no_grad():
+            for head in (self.downstream_head1, self.downstream_head2):
+                _start_at(head.dpt, [0.0, 0.0, math.log(2.0)])  # of which expm1 is 1
+            for head in (self.gaussian_param_head, self.gaussian_param_head2):
+                _start_at(head.dpt, [_OPAQUE, size, size, size, 0.0, 0.0, 0.0, 1.0])
+        return self
+
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write config.json and model.safetensors as `from_pretrained` reads them.
 
@@ -194,20 +213,47 @@ class NoPoSplat(nn.Module):
 
     def forward(self, images: Tensor, intrinsics: Tensor) -> SplatMaps:
         """Gaussians of B groups of images [B, n, H, W, 3] with intrinsics [B, n, 3, 3]; see `encode`."""
-        groups = torch.arange(images.shape[0] * images.shape[1]).view(images.shape[:2])
-        return self.decode(self.encode(images.flatten(0, 1), intrinsics.flatten(0, 1)), groups)
+        encoded = self.encode(images.flatten(0, 1), intrinsics.flatten(0, 1))
+        return self.decode(encoded, _consecutive(images), batch=len(images))
+
+    def centers(self, images: Tensor, intrinsics: Tensor) -> Tensor:
+        """Centres of their Gaussians alone [B, n, H, W, 3], of groups as `forward` takes them."""
+        encoded = self.encode(images.flatten(0, 1), intrinsics.flatten(0, 1))
+        return self._centers(self._states(encoded, _consecutive(images)), encoded.grid)
+
+    # ---------------------------------------------------------------- inside
 
     def _decoded(self, encoded: EncodedViews, groups: Tensor) -> SplatMaps:
+        states = self._states(encoded, groups)
+        raw = []
+        with torch.autocast(self.device.type, enabled=False):
+            for i, (levels, index) in enumerate(zip(states, groups.T, strict=True)):
+                head = self.gaussian_param_head2 if i else self.gaussian_param_head
+                raw.append(head(levels, encoded.images[index].float(), encoded.grid))
+        return SplatMaps.from_heads(self._centers(states, encoded.grid), torch.stack(raw, 1))
+
+    def _states(self, encoded: EncodedViews, groups: Tensor) -> list[list[Tensor]]:
+        """What the heads start from: four levels [B, N, C] of each view, without the intrinsics' token."""
         views = [encoded.tokens[index] for index in groups.T]
         positions = [self.backbone.positions(encoded.grid)] * len(views)
         states = self.backbone.decoded(views, positions, self._levels)
-        means, raw = [], []
+        return [[view[level][:, :-1].float() for level in self._levels] for view in states]
+
+    def _centers(self, states: list[list[Tensor]], grid: tuple[int, int]) -> Tensor:  # [B, n, H, W, 3]
         # In full precision: points grow exponentially with their logits.
         with torch.autocast(self.device.type, enabled=False):
-            for i, (view, index) in enumerate(zip(states, groups.T, strict=True)):
-                levels = [view[level][:, :-1].float() for level in self._levels]  # without the intrinsics
-                center = self.downstream_head2 if i else self.downstream_head1
-                rest = self.gaussian_param_head2 if i else self.gaussian_param_head
-                means.append(center(levels, encoded.grid))
-                raw.append(rest(levels, encoded.images[index].float(), encoded.grid))
-        return SplatMaps.from_heads(torch.stack(means, 1), torch.stack(raw, 1))
+            heads = [self.downstream_head1, *[self.downstream_head2] * (len(states) - 1)]
+            return torch.stack([head(levels, grid) for head, levels in zip(heads, states, strict=True)], 1)
+
+
+def _start_at(dpt: DPT, channels: list[float]) -> None:
+    """Have the first channels hardly depend on the image before any training."""
+    last = dpt.head[-1]
+    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    last.weight.mul_(_SMALL)
+    last.bias[: len(channels)] = last.bias.new_tensor(channels)
+
+
+def _consecutive(images: Tensor) -> Tensor:  # [B, n]
+    """Groups of images [B, n, ...] that lie one after the other."""
+    return torch.arange(images.shape[0] * images.shape[1]).view(images.shape[:2])

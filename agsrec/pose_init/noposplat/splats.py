@@ -11,9 +11,12 @@ from torch.nn import functional as F
 from agsrec.errors import ShapeError
 from agsrec.gaussians import Gaussians
 
-__all__ = ["SplatMaps", "splat_channels"]
+__all__ = ["SCALE_UNIT", "SplatMaps", "splat_channels"]
 
-_SCALE_UNIT, _LARGEST_SCALE = 0.001, 0.3
+SCALE_UNIT = 0.001
+"""Standard deviation of a Gaussian per softplus of what the head says."""
+
+_LARGEST_SCALE = 0.3
 _SMALLEST_SCALE = 1e-10
 _DEGREE_1, _FALLOFF = 0.025, 0.25  # how much less the view-dependent colours count, from degree to degree
 _SMALLEST_NORM = 1e-8
@@ -67,7 +70,7 @@ class SplatMaps:
         sh = sh.unflatten(-1, (3, -1)).mT
         return SplatMaps(
             means=means,
-            scales=(_SCALE_UNIT * F.softplus(scales)).clamp_max(_LARGEST_SCALE),
+            scales=(SCALE_UNIT * F.softplus(scales)).clamp_max(_LARGEST_SCALE),
             quats=xyzw.roll(1, dims=-1),
             opacity_logits=opacity[..., 0],
             sh=sh * _damping(sh.shape[-2]).to(sh)[:, None],

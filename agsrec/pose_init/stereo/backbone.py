@@ -12,7 +12,7 @@ from agsrec.pose_init.stereo.config import DUSt3RConfig
 from agsrec.pose_init.stereo.croco import DecoderBlock, EncoderBlock, PatchEmbed
 from agsrec.pose_init.stereo.rope import Rotation, grid_positions, patch_rotation
 
-__all__ = ["Backbone"]
+__all__ = ["Backbone", "initialize_layers"]
 
 
 class Backbone(nn.Module):
@@ -96,6 +96,15 @@ class Backbone(nn.Module):
 
     def _rotation(self, positions: Tensor, head_width: int) -> Rotation:
         return patch_rotation(positions, head_width, self.config.rope_base)
+
+
+def initialize_layers(network: nn.Module, generator: torch.Generator) -> None:
+    """Fill the linear layers as for training from nothing (Glorot & Bengio 2010)."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _without(items: Sequence[Tensor], index: int) -> list[Tensor]:

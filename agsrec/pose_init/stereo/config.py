@@ -16,6 +16,7 @@ __all__ = ["DUSt3RConfig", "constructor_settings"]
 HeadKind = Literal["linear", "dpt", "catmlp+dpt"]
 
 _SQUARE_SIZE = 224  # the one published size whose images are square
+_DPT_PATCHES = 8, 16  # whose maps DPT can bring to fractions of an image's sides
 
 _SIZES = Range(1, 2**14)  # no settings file may exhaust the memory
 _Size = Annotated[int, _SIZES]
@@ -103,6 +104,9 @@ class DUSt3RConfig(Bounded, error=CheckpointError):
             _require(width % (4 * heads) == 0, f"{part}_embed_dim {width} does not suit {heads} heads")
         # Four levels of tokens must be four.
         _require(self.head == "linear" or self.dec_depth >= 4, f"dec_depth {self.dec_depth} is below 4")
+        patches = " or ".join(map(str, _DPT_PATCHES))
+        fits = self.head == "linear" or self.patch_size in _DPT_PATCHES
+        _require(fits, f"patch_size {self.patch_size} is not {patches}, as head_type {self.head!r} needs it")
 
     @staticmethod
     def from_published(settings: dict[str, Any]) -> DUSt3RConfig:

@@ -101,7 +101,8 @@ class DPT(nn.Module):
         inputs = (config.enc_width, *[config.dec_width] * 3)
         self.scratch = _Scratch(widths, width)
         self.act_postprocess = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(inputs[i], widths[i], 1), *_resampling(i, widths[i])) for i in range(4)
+            nn.Sequential(nn.Conv2d(inputs[i], widths[i], 1), *_resampling(i, widths[i], config.patch_size))
+            for i in range(4)
         )
         self.head = nn.Sequential(
             nn.Conv2d(width, width // 2, 3, padding=1),
@@ -123,10 +124,9 @@ class DPT(nn.Module):
                 levels, self.act_postprocess, self.scratch.layer_rn, strict=True
             )
         ]
-        rows, columns = maps[2].shape[-2:]
-        path = self.scratch.refinenet4(maps[3], None)[..., :rows, :columns]  # one more where the grid is odd
-        path = self.scratch.refinenet3(path, maps[2])
-        path = self.scratch.refinenet2(path, maps[1])
+        path = _cut(self.scratch.refinenet4(maps[3], None), maps[2])
+        path = _cut(self.scratch.refinenet3(path, maps[2]), maps[1])
+        path = _cut(self.scratch.refinenet2(path, maps[1]), maps[0])
         return self.scratch.refinenet1(path, maps[0])
 
 
@@ -173,12 +173,18 @@ class _ResidualUnit(nn.Module):
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
-def _resampling(level: int, width: int) -> list[nn.Module]:
-    """Layers that bring a map of patches to 4, 2, 1 and 1/2 times its size."""
-    if level < 2:
-        factor = 4 // (level + 1)
-        return [nn.ConvTranspose2d(width, width, factor, stride=factor)]
-    return [nn.Conv2d(width, width, 3, stride=2, padding=1)] if level == 3 else []
+def _cut(path: Tensor, finer: Tensor) -> Tensor:
+    """A doubled map in the size of the finer one: where that is odd it has one row or column more."""
+    rows, columns = finer.shape[-2:]
+    return path[..., :rows, :columns]
+
+
+def _resampling(level: int, width: int, patch: int) -> list[nn.Module]:
+    """Layers that bring a map of patches to 1/4, 1/8, 1/16 and 1/32 of the image's sides."""
+    cell = 4 * 2**level  # pixels; all published networks have patches of 16
+    if patch > cell:
+        return [nn.ConvTranspose2d(width, width, patch // cell, stride=patch // cell)]
+    return [nn.Conv2d(width, width, 3, stride=cell // patch, padding=1)] if patch < cell else []
 
 
 def _pixels(tokens: Tensor, grid: tuple[int, int], patch: int) -> Tensor:  # [B, C, H, W]

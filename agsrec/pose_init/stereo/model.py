@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agsrec.errors import ShapeError
-from agsrec.pose_init.stereo.backbone import Backbone
+from agsrec.pose_init.stereo.backbone import Backbone, initialize_layers
 from agsrec.pose_init.stereo.config import DUSt3RConfig
 from agsrec.pose_init.stereo.heads import HeadOutput, build_head
 from agsrec.pose_init.stereo.weights import load_model, save_model
@@ -128,11 +128,7 @@ class DUSt3R(Backbone):
 
     def initialize(self, generator: torch.Generator) -> DUSt3R:
         """Fill the linear layers as for training from nothing (Glorot & Bengio 2010); itself."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialize_layers(self, generator)
         return self
 
     def encode(self, images: Tensor, *, batch: int | None = None) -> ImageFeatures:
