@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(__file__).resolve().parent
 
 CHECKS = (
-    "gsplat", "pace", "tests", "kernels", "fast", "quality", "loop", "nview", "poses", "paper", "published",
+    "gsplat", "pace", "tests", "kernels", "fast", "quality", "loop", "nview", "poses", "stereo", "paper",
+    "published",
 )  # fmt: skip
 TRAINING = ("feed", "train", "parts")
 STEPS = (*CHECKS, *TRAINING)
@@ -92,6 +93,7 @@ def agenda(day: Day) -> list[Step]:
         _reconstructed(day, "loop", 120, *_DEMO, "--enable_loop", "--mesh_format", "none"),
         _reconstructed(day, "nview", 90, str(ROOT / "data/demo/jordan/processed"), "--init", "nview"),
         _measured(day, "poses", 60, after="gsplat"),
+        _measured(day, "stereo", 60),
         _reconstructed(day, "paper", 150, *_DEMO, "--preset", "paper", "--mesh_format", "none"),
         _measured(day, "published", 120, after="gsplat"),
         _measured(day, "feed", 60, "--workers", str(day.workers)),

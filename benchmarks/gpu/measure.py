@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +21,11 @@ from agsrec.files import atomic_write
 
 Record = dict[str, Any]
 SCENE = "jordan"
+_TINY = {
+    "img_size": [32, 32], "square_images": True, "enc_embed_dim": 32, "enc_depth": 1, "enc_num_heads": 2,
+    "dec_embed_dim": 32, "dec_depth": 4, "dec_num_heads": 2, "head_type": "dpt", "dpt_width": 8,
+    "dpt_last_width": 8, "dpt_level_widths": [8, 8, 8, 8],
+}  # fmt: skip
 
 
 def gsplat(options: argparse.Namespace) -> Record:
@@ -66,6 +73,26 @@ def poses(options: argparse.Namespace) -> Record:
             "median_deg": summarize_rotations(errors).median_deg,
         }
     return found
+
+
+def stereo(options: argparse.Namespace) -> Record:
+    """Seconds and memory of MASt3R and NoPoSplat in their published sizes, with random weights."""
+    return {
+        "mast3r": _cost(options, "dust3r_cost.py", "--mast3r", "--iterations", "50"),
+        "noposplat": _cost(options, "noposplat_cost.py"),
+    }
+
+
+def _cost(options: argparse.Namespace, script: str, *extra: str) -> Record:
+    """Figures of a script that measures what a network costs."""
+    file = options.json.with_name(script.replace(".py", ".json"))
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--device", options.device, *extra]
+    if options.tiny:
+        network = options.json.with_name("tiny-network.json")
+        atomic_write(network, json.dumps(_TINY))
+        command += ["--network", str(network)]
+    subprocess.run([*command, "--json", str(file)], cwd=ROOT, check=True)
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def published(options: argparse.Namespace) -> Record:
@@ -119,7 +146,7 @@ def _paced(stream: Any, pace: float, per_step: float, seconds: float) -> Record:
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace], Record]] = {
-    f.__name__: f for f in (gsplat, tests, kernels, poses, published, feed)
+    f.__name__: f for f in (gsplat, tests, kernels, poses, stereo, published, feed)
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,26 @@ from torch import Tensor
 
 from agsrec import Settings, reconstruct
 from agsrec.cameras import Cameras
-from agsrec.config import DensifyConfig, ExposureConfig, LossConfig
+from agsrec.config import DensifyConfig, ExposureConfig, LossConfig, Stage
 from agsrec.fit import fit
 from agsrec.localization import _polished
 from agsrec.matching import Correspondences, EpipolarTerm, load_matcher, match_views
 from agsrec.mesh import MeshConfig, make_mesh
 from agsrec.metrics.evaluation import input_quality, rendered_on_white
+from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.novel_view import Viewpoint, novel_views
 from agsrec.outliers.residuals import view_errors
 from agsrec.point_map import PointMap
 from agsrec.pose_init.dust3r.initializer import initialize_dust3r
 from agsrec.pose_init.leap.initializer import LeapOptions, initialize_leap
 from agsrec.pose_init.leap.model import Leap
+from agsrec.pose_init.mast3r.initializer import initialize_mast3r
+from agsrec.pose_init.noposplat import NoPoSplat, NoPoSplatConfig, splat_views
+from agsrec.pose_init.noposplat import poses as splat_poses
+from agsrec.pose_init.noposplat.splats import SplatMaps
 from agsrec.pose_init.nview import NView, NViewConfig, initialize_nview
 from agsrec.pose_init.stereo.config import DUSt3RConfig
-from agsrec.pose_init.stereo.model import DUSt3R
+from agsrec.pose_init.stereo.model import DUSt3R, PairPrediction
 from agsrec.pose_search import GaussianRenderer, Level, SearchConfig, search_pose
 from agsrec.prior.sds import ScoreDistillation
 from agsrec.store import Checkpointing
@@ -38,8 +43,12 @@ from agsrec.training import nview as nview_training
 from agsrec.training.config import DataConfig, PhaseConfig
 from agsrec.training.dust3r import DUSt3RTrainConfig, train_dust3r
 from agsrec.training.loop import Intervals
+from agsrec.training.noposplat import NoPoSplatTrainConfig, train_noposplat
 from agsrec.training.nview import NViewTrainConfig, train_nview
 from agsrec.training.zero123 import train_zero123
+from tests.exact_dust3r import exact_scene
+from tests.exact_mast3r import ExactMatcher
+from tests.exact_noposplat import ExactSplats
 from tests.matching.scenes import exact_matches
 from tests.pretended_cuda import Traffic, is_pretended, pretended_cuda
 from tests.test_pose_search import blobs, camera, photo
@@ -55,6 +64,9 @@ PAIRS = DUSt3RConfig(
     image_size=(32, 32), square_images=True, enc_width=32, enc_depth=1, enc_heads=2, dec_width=32,
     dec_depth=1, dec_heads=2,
 )  # fmt: skip
+DPT = replace(PAIRS, dec_depth=4, head="dpt", dpt_width=8, dpt_last_width=8, dpt_level_widths=(8, 8, 8, 8))
+MATCHING = replace(DPT, head="catmlp+dpt", descriptor_width=4)
+SPLATS = NoPoSplatConfig(transformer=DPT, sh_degree=1)
 SEARCH = SearchConfig(directions=60, rolls=8, coarse_size=16, patch_size=16, levels=(Level(16, 2, 6),))
 
 
@@ -176,6 +188,61 @@ def test_dust3r(cuda: Traffic) -> None:
     assert cuda.operations > 100
 
 
+class MatcherThere(ExactMatcher):
+    """Knows the answer, and gives it on the device."""
+
+    def encode(self, images: Tensor, *, batch: int | None = None) -> list[int]:
+        assert there(images)
+        return super().encode(images.cpu(), batch=batch)
+
+    def decode_pairs(self, features: list[int], pairs: Tensor, **options: Any) -> PairPrediction:
+        options["device"] = None
+        return super().decode_pairs(features, pairs.cpu(), **options).to("cuda")
+
+
+def test_mast3r(cuda: Traffic) -> None:
+    """The network, and with answers that are right the matching and what follows."""
+    views, _ = tiny_scene(3)
+    network = DUSt3R(MATCHING).initialize(torch.Generator().manual_seed(0)).to("cuda").eval()
+    _tolerating(lambda: initialize_mast3r(views, model=network, device="cuda", iterations=3))
+    assert cuda.operations > 100
+    scene = exact_scene(3, 48, 2)
+    found = initialize_mast3r(scene.views, model=MatcherThere(scene), device="cuda", iterations=5)
+    assert pairwise_rotation_errors(found.cameras, scene.cameras).max() < 1
+    assert found.points is not None and found.matches is not None and len(found.matches) > 20
+    assert not any(map(is_pretended, (found.cameras.viewmats, found.points.points, found.confidence)))
+
+
+@dataclass
+class SplatsThere(ExactSplats):
+    """Knows the answer, and gives it on the device."""
+
+    def encode(self, images: Tensor, intrinsics: Tensor, *, batch: int | None = None) -> list[int]:
+        assert there(images)
+        return super().encode(images.cpu(), intrinsics, batch=batch)
+
+    def decode(self, encoded: list[int], groups: Tensor, *, batch: int = 4) -> SplatMaps:
+        maps = super().decode(encoded, groups.cpu(), batch=batch)
+        return SplatMaps(**{name: part.to("cuda") for name, part in vars(maps).items()})
+
+
+def test_noposplat(cuda: Traffic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network, and with answers that are right the poses of more views than it sees at once."""
+    monkeypatch.setattr(splat_poses, "_STAGES", (Stage(16, 2), Stage(32, 2)))
+    views, truth = tiny_scene(3)
+    network = NoPoSplat(SPLATS).initialize(torch.Generator().manual_seed(0)).to("cuda").eval()
+    focals = truth.focal_lengths[:, 0].tolist()
+    _tolerating(lambda: splat_views(views, model=network, device="cuda", focals=focals))
+    assert cuda.operations > 100
+    scene = exact_scene(3, 40)
+    before = cuda.operations
+    focals = scene.cameras.focal_lengths[:, 0].tolist()
+    found = splat_views(scene.views, model=SplatsThere(scene), device="cuda", focals=focals)
+    assert pairwise_rotation_errors(found.cameras, scene.cameras).max() < 3
+    assert not any(map(is_pretended, (found.gaussians.means, found.cameras.viewmats, found.camera)))
+    assert cuda.operations > before + 500, "the cameras are refined on the device"
+
+
 def test_leap(cuda: Traffic) -> None:
     from tests.pose_init.test_leap_checkpoint import TINY
 
@@ -280,3 +347,22 @@ def test_training_of_dust3r(cuda: Traffic, tmp_path: Path, monkeypatch: pytest.M
     data = DataConfig(views_per_object=3, pool_objects=2)
     config = DUSt3RTrainConfig(PAIRS.to_published(), data, phase(), confidence_weight=0.2)
     _in_two_calls(lambda **options: train_dust3r(config, tmp_path, device=CUDA, workers=0, **options))
+
+
+@pytest.mark.slow
+def test_training_of_noposplat(cuda: Traffic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from agsrec.training import noposplat as module
+
+    for name in ("validate_centers", "validate_splats"):
+        monkeypatch.setattr(module, name, partial(getattr(module, name), count=1))
+    config = NoPoSplatTrainConfig(
+        replace(SPLATS, transformer=replace(DPT, patch_size=8)).to_settings(),
+        DataConfig(views_per_object=4, pool_objects=2),
+        centers=phase(2),
+        splats=phase(2),
+        targets=1,
+        ssim_weight=0.2,
+        mask_weight=0.5,
+        points_weight=0.5,
+    )
+    _in_two_calls(lambda **options: train_noposplat(config, tmp_path, device=CUDA, workers=0, **options))

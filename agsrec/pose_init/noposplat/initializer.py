@@ -132,23 +132,24 @@ def splat_views(
             f"noposplat could place only {len(poses)} of the {len(views)} photos; take photos that overlap "
             "more, or choose another initialiser"
         )
-    chosen, target = [present[i] for i in poses], views.images.device
+    chosen = [present[i] for i in poses]
     lost = [name for i, name in enumerate(views.names) if i not in chosen]
     if lost:
         _log.warning("noposplat could not place %s", ", ".join(lost))
-    parts = [asked.gaussians(joined, i).to(target) for i in poses]
-    gaussians = _together(parts)
+    parts = [asked.gaussians(joined, i) for i in poses]
+    gaussians, target = _together(parts), views.images.device
     viewmats = torch.stack([viewmat for viewmat, _ in poses.values()]).float()
-    cameras = Cameras(viewmats, Ks[chosen], views.width, views.height).to(target)
+    cameras = Cameras(viewmats, Ks[chosen], views.width, views.height).to(device)
     if refine:
-        seen = [sightings[i] for i in poses]
-        cameras = refined_cameras(gaussians, views[chosen], cameras, seen, network.config.image_size)
+        seen, size = [sightings[i] for i in poses], network.config.image_size
+        cameras = refined_cameras(gaussians, views[chosen].to(device), cameras, seen, size)
     placed, confidence = torch.zeros(len(views), dtype=torch.bool), torch.zeros(len(views))
     placed[chosen] = True
     shares = torch.tensor([share for _, share in poses.values()])
     confidence[chosen] = (shares * joined.trust[list(poses)].cpu()).clamp(0, 1)
     camera = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(part) for part in parts]))
-    return SplatScene(gaussians, cameras, placed.to(target), confidence.to(target), camera.to(target))
+    here = (part.to(target) for part in (gaussians, cameras, placed, confidence, camera))
+    return SplatScene(*here)
 
 
 def _intrinsics(views: Views, focals: Sequence[float] | None) -> Tensor:
