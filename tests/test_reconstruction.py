@@ -11,6 +11,7 @@ from agsrec.config import PRESETS, PoseConfig
 from agsrec.errors import AgsrecError, DeviceError, OptionError, ShapeError
 from agsrec.fit import FitProgress
 from agsrec.gaussians import Gaussians
+from agsrec.outliers import OutlierConfig
 from agsrec.pipeline import Listener, Settings, StageName
 from agsrec.pipeline.run import reconstruct
 from agsrec.point_map import PointMap
@@ -94,6 +95,50 @@ def test_points_are_the_first_scene(tmp_path: Path) -> None:
     assert float((second.gaussians.means.mean(0) - first.gaussians.means.mean(0)).min()) > 0.05
     with pytest.raises(OptionError, match="points go with cameras"):
         reconstruct(views, settings=settings, points=points)
+
+
+def test_points_of_the_initialiser_are_the_first_scene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where asked for, in the last round alone, and the same after an interruption."""
+    views, truth = tiny_scene()
+    blob = 0.3 * torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    red = PointMap(blob, torch.tensor([[0.9, 0.1, 0.1]]).expand(400, 3), torch.ones(400))
+    known = knowing(truth, views.names)
+    install(monkeypatch, lambda task: replace(known(task), points=red))
+    plan = tiny_config(2, size=32).rounds[0]
+    config = replace(tiny_config(2, size=32, log_interval=1), rounds=(plan, plan))
+    settings = Settings(fit=config, init_points=True)
+
+    class Impatient(Listener):
+        def step(self, stage: StageName, progress: Any) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(views, settings=settings, keep=tmp_path, listener=Impatient())
+    install(monkeypatch, lambda task: pytest.fail("the poses are kept, and their points"))
+    found = reconstruct(views, settings=settings, keep=tmp_path)
+    assert [record["round"] for record in found.history] == [0, 0] and found.options["init_points"] is True
+    reds = found.gaussians.base_colors.mean(0)
+    assert float(reds[0] - reds[2]) > 0.5
+    install(monkeypatch, lambda task: replace(known(task), points=red))
+    unbroken = reconstruct(views, settings=settings)
+    assert torch.equal(unbroken.gaussians.means, found.gaussians.means)
+    assert torch.equal(unbroken.cameras.viewmats, found.cameras.viewmats)
+    usual = reconstruct(views, settings=replace(settings, init_points=False), keep=tmp_path)
+    assert [record["round"] for record in usual.history] == [0, 0, 1, 1]
+
+
+def test_points_that_there_are_not_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    views, truth = tiny_scene()
+    install(monkeypatch, knowing(truth, views.names))
+    settings = Settings(fit=tiny_config(1, size=32), init_points=True)
+    with pytest.raises(OptionError, match="found no surface points"):
+        reconstruct(views, settings=settings)
+    with pytest.raises(OptionError, match="these photos have cameras"):
+        reconstruct(views, truth, settings)
+    with pytest.raises(OptionError, match="--init-points and --enable_loop exclude each other"):
+        replace(settings, outliers=OutlierConfig())
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,9 @@ class Run:
     """Camera file for --init file: a cameras.json, a transforms.json or a folder with a COLMAP model."""
     init_focal: float | None = None
     """Focal length in pixels of the views (the cut-out images, 512 wide if they are wider), if known."""
+    init_points: bool = False
+    """Start the fit from the surface points of the initialiser, not from the hull of the masks, and with its
+    last round alone: for poses that are right to some degrees."""
     background: BackgroundName | None = None
     """For --init auto: static if what is around the object stood still with it, as where you walked around a
     table, and is to be matched too; moving if not, as on a turntable; or auto, the default, to find out."""
@@ -140,6 +143,7 @@ class Run:
             seed=self.seed,
             device=self.device,
             posing=posing,
+            init_points=self.init_points,
             background_model=self.background_model,
             outliers=OutlierConfig() if self.enable_loop else None,
             mesh=None if self.mesh_format == "none" else MeshConfig(faces=self.faces),

@@ -226,4 +226,5 @@ def resolved_options(desk: Desk, config: FitConfig, judge: Judge, *, posed: bool
         options["outliers"] = asdict(settings.outliers)
     if posed:
         options |= {"init": settings.posing.method, "init_model": settings.posing.model}
+        options |= {"init_points": settings.init_points}
     return options

@@ -15,6 +15,7 @@ from agsrec.dataset import Scene, posed_scene
 from agsrec.errors import OptionError, ShapeError
 from agsrec.export.spz import require_spz
 from agsrec.files import prepare_folder, remove_leftovers
+from agsrec.fit.seeds import MIN_SEEDS
 from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.finishing import export_result, make_textured_mesh
 from agsrec.pipeline.fitting import Judge, correct_poses, fit_scene, resolved_options
@@ -123,6 +124,8 @@ def _reconstruction(
         focal_known, matches = posed.estimate.focal_known, posed.estimate.matches
     size = max(views.width, views.height)
     config = settings.schedule(views=len(views), focal_known=focal_known, size=size)
+    if settings.init_points:
+        points, config = _points_of(posed), replace(config, rounds=config.rounds[-1:])
     correction = correct_poses(desk, views, cameras, judge)
     given, start = cameras, cameras
     if correction is not None:
@@ -150,6 +153,22 @@ def _reconstruction(
         glimpses=fitted.glimpses,
         correction=correction,
     )
+
+
+def _points_of(posed: Posed | None) -> PointMap:
+    """The surface as the initialiser sees it, in the world of its cameras."""
+    if posed is None:
+        raise OptionError(
+            "--init-points: these photos have cameras, so no initialiser looks for points; name one with "
+            "--init, or leave it out"
+        )
+    points = posed.estimate.points
+    if points is None or len(points.points) < MIN_SEEDS:
+        raise OptionError(
+            "--init-points: this initialiser found no surface points, or too few; choose another --init, or "
+            "leave it out"
+        )
+    return points
 
 
 # -------------------------------------------------------------------- for programs

@@ -73,6 +73,8 @@ class Settings:
         seed: Seed of everything random.
         device: Where to compute: "auto", "cpu" or "cuda".
         posing: How cameras are estimated, where there are none.
+        init_points: Start the fit from the surface points that come with estimated cameras, not from the hull
+            of the masks, and with its last round alone: for poses that are right to some degrees.
         background_model: What cuts objects out of photos; see `agsrec.preprocess.process`.
         outliers: Look for badly posed views so, and pose them again or leave them out; None does not.
         mesh: Size and effort of the mesh; None makes none.
@@ -91,6 +93,7 @@ class Settings:
     seed: int = 0
     device: DeviceName = "auto"
     posing: Posing = field(default_factory=Posing)
+    init_points: bool = False
     background_model: str = "auto"
     outliers: OutlierConfig | None = None
     mesh: MeshConfig | None = field(default_factory=MeshConfig)
@@ -108,6 +111,11 @@ class Settings:
             raise OptionError(f"--resolution must be between {low} and {high} pixels, not {self.resolution}")
         if self.num_points is not None and self.num_points < 1:
             raise OptionError(f"--num_pts must be at least 1, not {self.num_points}")
+        if self.init_points and self.outliers is not None:
+            raise OptionError(
+                "--init-points and --enable_loop exclude each other: points belong to the poses that the "
+                "loop may change; leave one of them out"
+            )
 
     @property
     def working_size(self) -> int:
