@@ -134,6 +134,29 @@ def test_noposplat_cost(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_mini_noposplat(run: Run, tmp_path: Path) -> None:
+    """Beside `nview` on the same pairs; errors that fall as one over the steps are carried on."""
+    transformer = DUSt3RConfig(
+        image_size=(32, 32), square_images=True, patch_size=8, enc_width=16, enc_depth=1, enc_heads=2,
+        dec_width=16, dec_depth=4, dec_heads=2, head="dpt", dpt_width=8, dpt_last_width=8,
+        dpt_level_widths=(8, 8, 8, 8),
+    )  # fmt: skip
+    network = NoPoSplat(NoPoSplatConfig(transformer=transformer, sh_degree=0))
+    network.initialize(torch.Generator().manual_seed(0)).save_pretrained(tmp_path / "model")
+    records = [{"phase": "centers", "step": step, "rotation_deg": 1e6 / step} for step in (8000, 20_000)]
+    lines = [json.dumps(record) + "\n" for record in records]
+    (tmp_path / "log.jsonl").write_text("".join(lines), encoding="utf-8")
+    done = run("mini_noposplat.py", str(tmp_path), "--objects", "1")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    seen = [row[1] for row in rows if row and row[0] == "centers"]
+    assert seen == ["8000", "20000"]
+    (usual,) = (row for row in rows if row and row[0] == "nview")
+    assert usual[1] == "3" and 0 < float(usual[2]) < 180
+    assert int(done.stdout.split()[-2]) == pytest.approx(1e6 / float(usual[2]), rel=0.01)
+
+
+@pytest.mark.slow
 def test_pose_search(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "fast", tiny_config(60))
     file = tmp_path / "figures.json"
@@ -153,6 +176,7 @@ def test_pose_search(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("guided_step.py", ["nowhere", "--device", "cpu"], "error: unknown category 'nowhere'"),
         ("dust3r_cost.py", ["--network", "nowhere.json"], "error: nowhere.json: no such file"),
         ("between_photos.py", ["nowhere"], "nowhere has neither transforms.json nor cameras.json"),
+        ("mini_noposplat.py", ["nowhere"], "log.jsonl cannot be read"),
         ("pose_search.py", [], "error: name a folder with ground truth, or use --random"),
     ],
 )
