@@ -111,7 +111,7 @@ def test_points_of_the_initialiser_are_the_first_scene(
     settings = Settings(fit=config, init_points=True)
 
     class Impatient(Listener):
-        def step(self, stage: StageName, progress: Any) -> None:
+        def step(self, name: StageName, progress: FitProgress) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

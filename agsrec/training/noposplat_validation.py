@@ -26,6 +26,7 @@ __all__ = ["PairFigures", "measured_pairs", "rendered_group", "validate_centers"
 
 _OBJECTS = 16
 _PICTURED = 12  # pairs
+_LOST_DEG = 180.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,10 @@ def measured_pairs(
         except (CameraError, SceneError):
             estimate = None
         seconds.append(time.perf_counter() - clock)
-        placed = estimate is not None and len(estimate.cameras) == SHOWN
-        errors.append(float(pairwise_rotation_errors(estimate.cameras, pair.cameras)[0]) if placed else 180.0)
+        if estimate is None or len(estimate.cameras) < SHOWN:
+            errors.append(_LOST_DEG)
+        else:
+            errors.append(float(pairwise_rotation_errors(estimate.cameras, pair.cameras)[0]))
     return PairFigures(torch.tensor(errors), torch.tensor(seconds))
 
 

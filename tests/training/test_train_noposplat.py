@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -243,10 +244,14 @@ def train(folder: Path, **options: Any) -> bool:
     return train_noposplat(settings.pop("config", CONFIG), folder, **settings)
 
 
+def shorten_validation(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(training, "validate_centers", partial(validate_centers, count=1))
+    patch.setattr(training, "validate_splats", partial(validate_splats, count=1))
+
+
 @pytest.fixture(autouse=True)
 def quick_validation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "validate_centers", lambda model: validate_centers(model, 1))
-    monkeypatch.setattr(training, "validate_splats", lambda *where: validate_splats(*where, 1))
+    shorten_validation(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -254,8 +259,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training that nothing disturbed."""
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "validate_centers", lambda model: validate_centers(model, 1))
-        patch.setattr(training, "validate_splats", lambda *where: validate_splats(*where, 1))
+        shorten_validation(patch)
         assert train(folder)
     return folder
 

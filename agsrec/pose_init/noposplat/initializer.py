@@ -148,8 +148,9 @@ def splat_views(
     shares = torch.tensor([share for _, share in poses.values()])
     confidence[chosen] = (shares * joined.trust[list(poses)].cpu()).clamp(0, 1)
     camera = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(part) for part in parts]))
-    here = (part.to(target) for part in (gaussians, cameras, placed, confidence, camera))
-    return SplatScene(*here)
+    return SplatScene(
+        gaussians.to(target), cameras.to(target), placed.to(target), confidence.to(target), camera.to(target)
+    )
 
 
 def _intrinsics(views: Views, focals: Sequence[float] | None) -> Tensor:
