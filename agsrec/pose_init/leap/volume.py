@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agsrec.radiance.integral import camera_rays, composited, pixel_middles
+
 __all__ = ["LeapVolume", "VolumeRenderer", "march"]
 
 
@@ -65,17 +67,9 @@ def march(
         depths: Of the samples along the optical axis, world units, ascending.
     """
     batch, channels, count = len(viewmats), features.shape[1], features.shape[-1]
-    v, u = torch.meshgrid(
-        torch.arange(height).to(features) + 0.5, torch.arange(width).to(features) + 0.5, indexing="ij"
-    )
-    x = (u - Ks[:, 0, 2, None, None]) / Ks[:, 0, 0, None, None]
-    y = (v - Ks[:, 1, 2, None, None]) / Ks[:, 1, 1, None, None]
-    rays = torch.stack([x, y, torch.ones_like(x)], dim=-1)  # [B, H, W, 3]
-    back = viewmats[:, :3, :3]  # rows times this are camera to world
-    rays = rays @ back[:, None]
-    origin = -(viewmats[:, None, :3, 3] @ back)  # [B, 1, 3]
+    origins, rays = camera_rays(viewmats, Ks, pixel_middles(width, height, features))
     depths = depths.expand(batch, depths.shape[-1])
-    points = origin[:, None, None] + rays[:, None] * depths[:, :, None, None, None]  # [B, S, H, W, 3]
+    points = origins[:, None, None, None] + rays[:, None] * depths[:, :, None, None, None]  # [B, S, H, W, 3]
     place = points * (2 / ((count - 1) * (size / count)))
     volume = torch.cat([features, densities], dim=1)
     if len(volume) == batch:
@@ -84,10 +78,7 @@ def march(
         # All cameras' samples as those of one picture that is B times as deep.
         values = F.grid_sample(volume, place.flatten(0, 1)[None], align_corners=True)
         values = values[0].unflatten(1, place.shape[:2]).movedim(1, 0)
-    opacity = values[:, channels:]
-    through = torch.cumprod(1 - opacity, dim=2)
-    before = torch.cat([torch.ones_like(through[:, :, :1]), through[:, :, :-1]], dim=2)
-    return (values[:, :channels] * opacity * before).sum(2), 1 - through[:, :, -1]
+    return composited(values[:, :channels], values[:, channels:], dim=2)
 
 
 class VolumeRenderer:

@@ -1,0 +1,1 @@
+"""Scenes as fields of density and colour, seen through the volume rendering integral."""
