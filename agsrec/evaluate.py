@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from agsrec.cameras import Cameras
 from agsrec.dataset import load_gt_scene
 from agsrec.device import resolve_device
 from agsrec.errors import OptionError
@@ -30,12 +31,12 @@ from agsrec.pipeline import Settings
 from agsrec.pipeline.run import reconstruct
 from agsrec.pose_init import PlacementError, initialize
 from agsrec.prior import load_prior
+from agsrec.radiance.referee import FEWEST_HELD_BACK, held_back, held_back_fold
 
 if TYPE_CHECKING:
-    from agsrec.cameras import Cameras
     from agsrec.dataset import Scene
     from agsrec.matching import Correspondences
-    from agsrec.names import MethodName
+    from agsrec.names import MethodName, RefereeName
 
 __all__ = ["EvalResult", "evaluate_folders", "leave_one_out", "with_outliers"]
 
@@ -73,6 +74,7 @@ def evaluate_folders(
     seeds: Sequence[int] = (0,),
     oracle: bool = True,
     outliers: int | None = None,
+    referee: RefereeName = "none",
     on_run: Callable[[dict[str, Any]], None] | None = None,
 ) -> EvalResult:
     """Reconstruct every scene from disturbed true poses, and once per seed from the true ones (`oracle`).
@@ -89,6 +91,7 @@ def evaluate_folders(
         oracle: Also run from the true poses.
         outliers: Turn so many views of the disturbed start by 60 to 180 degrees about the vertical, and run
             from it once more with the outlier loop (`loop`).
+        referee: What else judges the poses that every run ends with, by input photos that it holds back.
         on_run: Called with the record of every finished run.
     """
     if init_only and init is None:
@@ -118,7 +121,9 @@ def evaluate_folders(
                 run = _start_record(scene, start, seed)
                 if not init_only:
                     loop = OutlierConfig() if name == "loop" else None
-                    run |= _fit_record(scene, start, replace(settings, seed=seed, outliers=loop), lpips)
+                    run |= _fit_record(
+                        scene, start, replace(settings, seed=seed, outliers=loop), lpips, referee
+                    )
                 runs.append(run)
                 if on_run is not None:
                     on_run(run)
@@ -227,7 +232,9 @@ def _pair_errors(cameras: Cameras | None, truth: Cameras, indices: list[int]) ->
 # -------------------------------------------------------------------- one run
 
 
-def _fit_record(scene: Scene, start: _Start, settings: Settings, lpips: Any) -> dict[str, Any]:
+def _fit_record(
+    scene: Scene, start: _Start, settings: Settings, lpips: Any, referee: RefereeName
+) -> dict[str, Any]:
     """What can be said of a start after the fit from it, over the views that have a camera."""
     assert scene.truth is not None
     if start.cameras is None:
@@ -254,6 +261,10 @@ def _fit_record(scene: Scene, start: _Start, settings: Settings, lpips: Any) -> 
         lpips=lpips,
     )
     record |= evaluation.as_dict()
+    if referee == "nerf" and len(result.views) >= FEWEST_HELD_BACK:
+        device = resolve_device(settings.device)
+        judged = held_back(result.views, result.cameras, seeds=(settings.seed,), device=device)
+        record["referee"] = judged.as_dict()
     record["pair_errors_deg"] = _pair_errors(result.cameras, scene.truth, kept).tolist()
     record["peak_memory_mb"] = _peak_memory_mb()
     return record
@@ -316,6 +327,7 @@ def _row(scene: str, start: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
             "Centres (%)": 100 * fmean(r["poses_after"]["center_accuracy"] for r in fitted),
             "Worst view (°)": max(max(r["poses_after"]["view_errors_deg"]) for r in fitted),
             "PSNR (dB)": mean("novel", "psnr"),
+            "NeRF (dB)": mean("referee", "psnr"),
             "Worst (dB)": _worst_psnr(fitted),
             "Realigned (dB)": mean("novel_realigned", "psnr"),
             "SSIM": mean("novel", "ssim"),
@@ -347,11 +359,14 @@ def _decision_row(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return row | {"False alarms (%)": 100 * fmean(good)}
 
 
-def leave_one_out(scene: Scene, settings: Settings | None = None) -> list[dict[str, Any]]:
+def leave_one_out(
+    scene: Scene, settings: Settings | None = None, *, referee: RefereeName = "none"
+) -> list[dict[str, Any]]:
     """For each view: fit the others, pose the view against that scene, and compare.
 
     Needs no ground truth. The left-out view's start is its initial camera, carried along with how the others
-    moved; only its pose is refined.
+    moved; only its pose is refined. The referee learns from the others with their refined poses, and draws
+    the view from the same pose.
 
     Returns:
         One table row per view.
@@ -369,7 +384,13 @@ def leave_one_out(scene: Scene, settings: Settings | None = None) -> list[dict[s
         g, size = result.gaussians, result.fitted_size
         posed = refine_poses(g, view, start, fitted_size=size)
         quality = input_quality(g, posed, view, size)
-        rows.append({"Scene": scene.name, "View": view.names[0]} | _titled(quality.means()))
+        row = {"Scene": scene.name, "View": view.names[0]} | _titled(quality.means())
+        if referee == "nerf":
+            every, poses = scene.views[[*kept, left]], Cameras.cat([result.cameras, posed])
+            device = resolve_device(settings.device)
+            score, *_ = held_back_fold(every, poses, [len(kept)], seed=settings.seed, device=device)
+            row["NeRF (dB)"] = float(score[0])
+        rows.append(row)
     return rows
 
 

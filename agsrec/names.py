@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["BackgroundName", "DeviceName", "LocalizerName", "MeshFormat", "MethodName", "SplatFormat"]
+__all__ = [
+    "BackgroundName",
+    "DeviceName",
+    "LocalizerName",
+    "MeshFormat",
+    "MethodName",
+    "RefereeName",
+    "SplatFormat",
+]
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 """Where to compute; see `agsrec.device`."""
@@ -17,6 +25,9 @@ MethodName = Literal["auto", "nview", "dust3r", "mast3r", "leap", "noposplat", "
 
 LocalizerName = Literal["search", "mast3r"]
 """How a photo is posed in a finished result; see `agsrec.localization`."""
+
+RefereeName = Literal["none", "nerf"]
+"""What else judges the poses of a result; see `agsrec.radiance.referee`."""
 
 MeshFormat = Literal["glb", "obj"]
 """Files that meshes are written to; see `agsrec.mesh.files`."""

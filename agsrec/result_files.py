@@ -25,6 +25,8 @@ __all__ = [
     "fitted_size",
     "load_fitted",
     "load_full_size",
+    "load_other_cameras",
+    "load_posed",
     "load_shown",
     "load_splat",
 ]
@@ -52,17 +54,21 @@ def load_splat(folder: Path, *others: str) -> Gaussians:
 
 
 def _load_scene(folder: Path, file: str, others: tuple[str, ...]) -> Gaussians:
-    if not os.path.isdir(folder):
-        raise OptionError(f"{folder} is not a folder; give the folder of a finished reconstruction")
-    for part in (file, *others):
-        if not os.path.exists(folder / part):
-            raise _ERRORS[part](
-                f"{folder} has no {part}; give the folder of a finished reconstruction, or make it anew"
-            )
+    _check_parts(folder, file, *others)
     gaussians = read_ply(folder / file)
     if len(gaussians) == 0:
         raise SceneError(f"{folder / file} is empty; reconstruct the object again")
     return gaussians
+
+
+def _check_parts(folder: Path, *parts: str) -> None:
+    if not os.path.isdir(folder):
+        raise OptionError(f"{folder} is not a folder; give the folder of a finished reconstruction")
+    for part in parts:
+        if not os.path.exists(folder / part):
+            raise _ERRORS[part](
+                f"{folder} has no {part}; give the folder of a finished reconstruction, or make it anew"
+            )
 
 
 def fitted_size(folder: Path) -> int | None:
@@ -93,6 +99,40 @@ def load_fitted(folder: Path) -> tuple[Gaussians, Views, Cameras]:
 def load_shown(folder: Path) -> tuple[Gaussians, Views, Cameras]:
     """The same with the scene for viewers."""
     return (_load_scene(folder, SHOWN_SPLAT, _PHOTOS), *_load_photos(folder))
+
+
+def load_posed(folder: Path) -> tuple[Views, Cameras]:
+    """Photos and cameras of a finished reconstruction, in the order of its `cameras.json`.
+
+    Raises:
+        OptionError: There is no such folder.
+        CameraError, ImageError: A part is missing or unusable.
+    """
+    _check_parts(folder, *_PHOTOS)
+    return _load_photos(folder)
+
+
+def load_other_cameras(path: Path, views: Views) -> Cameras:
+    """Cameras of the photos of a finished reconstruction from another `cameras.json`, in the photos' order.
+
+    The file may have more views than there are photos.
+
+    Raises:
+        OptionError: There is no such file.
+        CameraError: It cannot be used, or lacks a photo or marks it as left out.
+    """
+    if not os.path.isfile(path):
+        raise OptionError(f"{path} is not a file; give a cameras.json of the same photos")
+    listed = read_cameras_json(path, views.width, views.height)
+    usable = {name: i for i, name in enumerate(listed.names) if listed.flags[i]}
+    missing = [name for name in views.names if name not in usable]
+    if missing:
+        known = len(views) - len(missing)
+        raise CameraError(
+            f"{path} has usable cameras of {known} of the {len(views)} photos, and none of {missing[0]}; "
+            "give a cameras.json of the same photos under the same names"
+        )
+    return listed.cameras[[usable[name] for name in views.names]]
 
 
 def _load_photos(folder: Path) -> tuple[Views, Cameras]:

@@ -20,6 +20,7 @@ from agsrec.pose_init.noposplat.config import NoPoSplatConfig
 from agsrec.pose_init.noposplat.model import NoPoSplat
 from agsrec.pose_init.stereo.config import DUSt3RConfig
 from agsrec.pose_init.stereo.model import DUSt3R
+from agsrec.radiance import RadianceConfig, RadianceLevel
 from tests.tiny import tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -177,6 +178,7 @@ def test_pose_search(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("dust3r_cost.py", ["--network", "nowhere.json"], "error: nowhere.json: no such file"),
         ("between_photos.py", ["nowhere"], "nowhere has neither transforms.json nor cameras.json"),
         ("mini_noposplat.py", ["nowhere"], "log.jsonl cannot be read"),
+        ("referee.py", ["nowhere"], "nowhere has neither transforms.json nor cameras.json"),
         ("pose_search.py", [], "error: name a folder with ground truth, or use --random"),
     ],
 )
@@ -250,6 +252,22 @@ def test_cutouts(run: Run, tmp_path: Path) -> None:
     for row in rows:
         assert row["Photos"] == 2 and row["overlaps"].keys() == {"0", "2"}
         assert row["IoU"] > 0.85 and row["Boundary"] > 0.5 and row["Seconds"] > 0
+
+
+@pytest.mark.slow
+def test_referee(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brief = RadianceConfig(object_size=16, levels=(RadianceLevel(8, 20),), batch=256)
+    monkeypatch.setattr("agsrec.radiance.RadianceConfig", lambda: brief)
+    file = tmp_path / "figures.json"
+    options = ["--degrees", "5", "60", "--seeds", "0", "1", "--json", str(file)]
+    done = run("referee.py", str(ROOT / "data" / "demo" / "toy"), *options)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert ABOUT <= content.keys()
+    (record,) = content["scenes"]
+    assert record["scene"] == "toy" and record["degrees"] == [0, 5, 60] and record["rank"] in (-1, 1)
+    assert record["psnr"][0] > record["psnr"][2] and len(record["by_photo"][0]) == 4
+    assert record["smallest"]["error"] > 0 and record["seconds_per_field"] > 0
 
 
 @pytest.mark.slow

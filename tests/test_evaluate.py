@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agsrec.dataset import load_gt_scene
+from agsrec.dataset import load_gt_scene, load_scene
 from agsrec.errors import CameraError, OptionError
-from agsrec.evaluate import EvalResult, evaluate_folders
+from agsrec.evaluate import EvalResult, evaluate_folders, leave_one_out
 from agsrec.pipeline import Settings
+from agsrec.radiance import RadianceConfig, RadianceLevel, held_back, held_back_fold
 from tests.pose_init.fakes import install, knowing
 from tests.tiny import NAMES, rough, tiny_config, write_scene
 
@@ -92,6 +94,28 @@ def test_from_an_initialiser(blob: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert row["PSNR (dB)"] > 10 and run["seconds"] >= run["init_seconds"] >= 0
     assert "Placed (%)" not in result.rows[0]
     json.dumps(result.runs, allow_nan=False)
+
+
+@pytest.fixture
+def quick_referee(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields that are trained for a moment."""
+    brief = RadianceConfig(object_size=16, levels=(RadianceLevel(8, 8),), batch=128)
+    for function in (held_back, held_back_fold):
+        monkeypatch.setattr(f"agsrec.evaluate.{function.__name__}", partial(function, config=brief))
+
+
+@pytest.mark.usefixtures("quick_referee")
+def test_a_referee(blob: Path) -> None:
+    settings = Settings(fit=tiny_config(8, size=32))
+    result = evaluate_folders([blob], settings, oracle=False, referee="nerf")
+    (run,) = result.runs
+    judged = run["referee"]
+    assert set(judged["by_view"]) == set(NAMES) and judged["standard_error"] is None
+    assert result.rows[0]["NeRF (dB)"] == judged["psnr"] > 8
+    json.dumps(run, allow_nan=False)
+    scene = load_scene(blob.parent, blob.name, num_views=4)
+    rows = leave_one_out(scene, settings, referee="nerf")
+    assert [row["View"] for row in rows] == list(NAMES[:4]) and all(row["NeRF (dB)"] > 5 for row in rows)
 
 
 def test_an_initialiser_alone(blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from agsrec.cli.doctor import Doctor
 from agsrec.cli.evaluate import Eval
 from agsrec.cli.localize import Localize
 from agsrec.cli.mesh import Mesh
+from agsrec.cli.nerf import Nerf
 from agsrec.cli.novel_view import NovelView
 from agsrec.cli.poses import Poses
 from agsrec.cli.process import Process
@@ -44,6 +45,7 @@ COMMANDS = {
     "eval": Eval,
     "localize": Localize,
     "mesh": Mesh,
+    "nerf": Nerf,
     "view": View,
     "novel-view": NovelView,
     "train": Train,

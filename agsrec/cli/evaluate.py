@@ -16,7 +16,7 @@ from agsrec.cli.printing import print_run, say
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
-from agsrec.names import DeviceName, MethodName
+from agsrec.names import DeviceName, MethodName, RefereeName
 from agsrec.pipeline import Settings
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Eval:
     """Also turn so many views of the rough start by 60 to 180 degrees, and run with the outlier loop too."""
     leave_one_out: bool = False
     """Fit all views but one instead, for each, and compare; needs cameras.json but no ground truth."""
+    referee: RefereeName = "none"
+    """nerf: also judge the poses of every run by radiance fields, on photos held back from them."""
     preset: PresetName = "fast"
     """Schedule to measure."""
     resolution: int | None = None
@@ -82,6 +84,8 @@ class Eval:
             )
         if self.leave_one_out and self.init is not None:
             raise OptionError("--leave-one-out starts from cameras.json; leave --init out")
+        if self.referee != "none" and self.init_only:
+            raise OptionError("--referee judges the poses of a fit; leave --init-only out")
         if self.json is not None:
             if self.json.is_dir():
                 raise OptionError(f"--json: {self.json} is a folder; give the name of a file")
@@ -106,6 +110,7 @@ class Eval:
             seeds=self.seeds,
             oracle=self.oracle,
             outliers=self.outliers,
+            referee=self.referee,
             on_run=lambda run: print_run(console, run),
         )
         return {"rows": result.rows, "runs": result.runs}
@@ -120,7 +125,7 @@ class Eval:
             size = settings.working_size
             scene = load_scene(path.parent, path.name, num_views=self.num_views, size=size)
             for seed in self.seeds:
-                rows += leave_one_out(scene, replace(settings, seed=seed))
+                rows += leave_one_out(scene, replace(settings, seed=seed), referee=self.referee)
         return {"rows": rows}
 
     def _settings(self) -> Settings:
