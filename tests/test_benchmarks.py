@@ -265,7 +265,8 @@ def test_referee(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     content = json.loads(file.read_text(encoding="utf-8"))
     assert ABOUT <= content.keys()
     (record,) = content["scenes"]
-    assert record["scene"] == "toy" and record["degrees"] == [0, 5, 60] and record["rank"] in (-1, 1)
+    assert record["scene"] == "toy" and record["degrees"] == [0, 5, 60]
+    assert abs(record["rank"]) == pytest.approx(1)  # of two disturbances
     assert record["psnr"][0] > record["psnr"][2] and len(record["by_photo"][0]) == 4
     assert record["smallest"]["error"] > 0 and record["seconds_per_field"] > 0
 

@@ -36,8 +36,8 @@ class Nerf:
     cameras: Path | None = None
     """Another cameras.json of the same photos: say which of the two explains them better."""
     folds: int = 4
-    """Trainings per seed, each without its share of the photos; as many as there are photos, or more, leaves out
-    one at a time."""
+    """Trainings per seed, each without its share of the photos; as many as there are photos, or more, leave
+    out one at a time."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """The whole is done with each; what they disagree by is chance."""
     picture: Path | None = None
