@@ -59,7 +59,7 @@ def measured(scene: Scene, degrees: list[float], arguments: argparse.Namespace) 
     true, *disturbed = found
     chance = asdict(compared(true, disturbed[0])) if len(arguments.seeds) > 1 else None
     scores = [float(each.psnr.mean()) for each in found]
-    rank = float(spearmanr(degrees, [-score for score in scores[1:]]).statistic)
+    rank = float(spearmanr(degrees, [-score for score in scores[1:]])[0])
     return {
         "scene": scene.name,
         "degrees": [0.0, *degrees],
