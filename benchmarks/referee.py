@@ -18,9 +18,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from machine import description, heading
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from agsrec import Scene, load_gt_scene
 from agsrec.device import resolve_device
@@ -59,7 +60,7 @@ def measured(scene: Scene, degrees: list[float], arguments: argparse.Namespace) 
     true, *disturbed = found
     chance = asdict(compared(true, disturbed[0])) if len(arguments.seeds) > 1 else None
     scores = [float(each.psnr.mean()) for each in found]
-    rank = float(spearmanr(degrees, [-score for score in scores[1:]])[0])
+    rank = float(np.corrcoef(rankdata(degrees), rankdata([-score for score in scores[1:]]))[0, 1])
     return {
         "scene": scene.name,
         "degrees": [0.0, *degrees],
