@@ -123,8 +123,8 @@ def held_back(
         done: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         for fold in range(folds):
             held = sorted(order[fold::folds])
-            compared = held_back_fold(views, cameras, held, seed=seed, config=config, device=device)
-            done |= dict(zip(held, zip(*compared, strict=True), strict=True))
+            drawn = held_back_fold(views, cameras, held, seed=seed, config=config, device=device)
+            done |= dict(zip(held, zip(*drawn, strict=True), strict=True))
             if on_fold is not None:
                 on_fold()
         score, photos, renders = (torch.stack([done[i][k] for i in range(count)]) for k in range(3))
