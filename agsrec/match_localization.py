@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["posed_by_matches"]
 
 _COMPARED = 128  # pixels a side at which the scene is held against the photo
-_SOLID = 0.5  # opacity from which there is a surface
 
 
 @torch.no_grad()
@@ -51,13 +50,14 @@ def posed_by_matches(
             agree on a pose.
         CheckpointError: The weights cannot be used, or are DUSt3R's.
     """
+    from agsrec.pose_init.lifting import scene_depths
     from agsrec.pose_init.mast3r.initializer import MAST3R
     from agsrec.pose_init.mast3r.localizing import resect
 
     gaussians, views, cameras = load_fitted(result)
     views, cameras = _squared(views, cameras)
     gaussians = gaussians.to(device)
-    depths = _depths(gaussians, cameras, fitted_size(result)).cpu()
+    depths = scene_depths(gaussians, cameras, fitted_size(result)).cpu()
     # Matched as the views are shown: the object in the middle of its picture.
     centred = centred_photo(image, K, views.width)
     picture, own = centred.at(views.width).cpu(), centred.K(views.width).cpu()
@@ -81,16 +81,6 @@ def _squared(views: Views, cameras: Cameras) -> tuple[Views, Cameras]:
     side = max(views.width, views.height)
     images = F.pad(views.images, (0, 0, 0, side - views.width, 0, side - views.height))
     return Views(images, views.names), Cameras(cameras.viewmats.float(), cameras.Ks.float(), side, side)
-
-
-def _depths(gaussians: Gaussians, cameras: Cameras, fitted: int | None) -> Tensor:
-    """z [V, S, S] of the scene, NaN where there is next to nothing; one view at a time."""
-    parts = []
-    for k in range(len(cameras)):
-        seen = render_scene(gaussians, cameras[k].to(gaussians.means.device), fitted_size=fitted)
-        assert seen.depth is not None
-        parts.append(torch.where(seen.alpha > _SOLID, seen.depth, torch.nan))
-    return torch.cat(parts)
 
 
 def _judged(viewmat: Tensor, gaussians: Gaussians, image: Tensor, K: Tensor) -> FoundPoses:

@@ -20,7 +20,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 BackgroundName = Literal["auto", "static", "moving"]
 """What photos show around the object: whether it stood still with it; see `agsrec.pose_init.surroundings`."""
 
-MethodName = Literal["auto", "nview", "dust3r", "mast3r", "leap", "noposplat", "colmap", "file"]
+MethodName = Literal["auto", "nview", "dust3r", "mast3r", "leap", "noposplat", "ace0", "colmap", "file"]
 """Pose initialisers; see `agsrec.pose_init`."""
 
 LocalizerName = Literal["search", "mast3r"]

@@ -24,6 +24,7 @@ from agsrec.views import Views
 
 __all__ = [
     "FullSizeViews",
+    "SizedViews",
     "choose_names",
     "find_view_files",
     "image_path",
@@ -323,3 +324,60 @@ class FullSizeViews(Sequence[Tensor]):
             name: contents_digest(picture) if isinstance(picture, Path) else picture
             for name, picture in zip(self.names, self.pictures, strict=True)
         }
+
+
+@dataclass(frozen=True, eq=False)
+class SizedViews(Sequence[Tensor]):
+    """V cut-out photos of one size, as `load_files` has them, each read whenever it is asked for.
+
+    Attributes:
+        full: The photos at their own sizes.
+        width: Of all, pixels.
+        height: Of all, pixels.
+    """
+
+    full: FullSizeViews
+    width: int
+    height: int
+
+    @staticmethod
+    def of(files: Mapping[str, Path], *, size: int = WORKING_SIZE) -> SizedViews:
+        """The photos in files, by view name; sizes and errors as of `load_files`, objects or not."""
+        full = FullSizeViews(tuple(files.values()), tuple(files))
+        first = full.sizes[0]
+        for file, shape in zip(files.values(), full.sizes, strict=True):
+            if shape != first and not shape[0] / shape[1] == first[0] / first[1] == 1:
+                sizes = [f"{w} x {h}" for w, h in (shape, first)]
+                raise ImageError(
+                    f"{file} is {sizes[0]} but {next(iter(files.values())).name} is {sizes[1]}; only square "
+                    "images may differ in size, as agsrec process writes them"
+                )
+        width, height = max(full.sizes)
+        scale = min(1.0, size / max(width, height))
+        return SizedViews(full, max(1, round(scale * width)), max(1, round(scale * height)))
+
+    def __len__(self) -> int:
+        return len(self.full)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> SizedViews: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | SizedViews:
+        """One picture, RGBA [H, W, 4] float32 in [0, 1], straight alpha; or some of the views.
+
+        Raises:
+            ImageError: Its file cannot be used, or shows no background.
+        """
+        if isinstance(index, slice):
+            return SizedViews(self.full[index], self.width, self.height)
+        picture = self.full.pictures[index]
+        if isinstance(picture, Path):
+            picture = _cut_out(picture, self.full.known.get(self.full.names[index]), allow_blank=True)
+        return torch.from_numpy(resized(picture, self.width, self.height)).float() / 255
+
+    def views(self, index: Sequence[int]) -> Views:
+        """Some of the photos in memory."""
+        return Views(torch.stack([self[i] for i in index]), tuple(self.full.names[i] for i in index))

@@ -16,11 +16,13 @@ from agsrec.files import contents_digest, folder_entries
 from agsrec.fit.support import unsupported_shares
 from agsrec.images import has_photos
 from agsrec.pipeline.desk import Desk
+from agsrec.pipeline.many_photos import Others, are_many, pose_one_by_one
+from agsrec.pipeline.match_memory import match_memory
 from agsrec.pipeline.odd_photos import odd_entries, odd_sentences
 from agsrec.pipeline.settings import PhotoFolder
 from agsrec.pose_init import METHODS, initialize
 from agsrec.pose_init.originals import originals_digests
-from agsrec.store import Memory, Request
+from agsrec.store import Request
 
 if TYPE_CHECKING:
     from agsrec.pose_init import PoseEstimate
@@ -39,11 +41,13 @@ class Posed:
         everyone: The V views it was shown.
         estimate: Cameras of the P views that could be placed, and more.
         seconds: Time it took.
+        others: Photos that have cameras too, and that a fit is not given.
     """
 
     everyone: Views
     estimate: PoseEstimate
     seconds: float
+    others: Others | None = None
 
     @property
     def views(self) -> Views:
@@ -165,6 +169,30 @@ def _cut_out(desk: Desk, folder: Path) -> CutOutRecord:
 
 def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
     """Estimate the cameras of a folder's cut-out photos; says what was placed and what was not."""
+    posed = _posed_one_by_one(desk, photos) if are_many(desk, photos) else _posed_together(desk, photos)
+    estimate = posed.estimate
+    for sentence in estimate.remarks:
+        desk.listener.say(sentence)
+    if estimate.metres_per_unit is not None:
+        desk.listener.say(f"A unit of the scene is {estimate.metres_per_unit:.3g} m long")
+    _say_what_does_not_fit(desk, posed)
+    _say_what_is_unsure(desk, posed)
+    _say_what_is_ambiguous(desk, posed)
+    _say_that_two_share_nothing(desk, posed)
+    return posed
+
+
+def _posed_one_by_one(desk: Desk, photos: PhotoFolder) -> Posed:
+    """The same of photos that are too many to be posed together; says what became of each."""
+    many, sized = pose_one_by_one(desk, photos)
+    for sentence in (*many.sentences(), *odd_sentences(many.names, many.estimate.oddities)):
+        desk.listener.say(sentence)
+    views, estimate, others = many.together(sized)
+    return Posed(views, estimate, many.seconds, others)
+
+
+def _posed_together(desk: Desk, photos: PhotoFolder) -> Posed:
+    """The same of a few photos; says which have cameras."""
     folder, posing = photos.folder, desk.settings.posing
     size = desk.settings.working_size
     loaded = load_unposed_views(folder, num_views=photos.num_views, views=photos.views, size=size)
@@ -183,14 +211,6 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
     lost = [name for name, is_placed in placed if not is_placed and name not in odd]
     if lost:
         desk.listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
-    for sentence in estimate.remarks:
-        desk.listener.say(sentence)
-    if estimate.metres_per_unit is not None:
-        desk.listener.say(f"A unit of the scene is {estimate.metres_per_unit:.3g} m long")
-    _say_what_does_not_fit(desk, posed)
-    _say_what_is_unsure(desk, posed)
-    _say_what_is_ambiguous(desk, posed)
-    _say_that_two_share_nothing(desk, posed)
     return posed
 
 
@@ -219,7 +239,7 @@ def pose_views(desk: Desk, views: Views, folder: Path | None = None) -> Posed:
 
     def estimated(_: object) -> Posed:
         clock = time.perf_counter()
-        memory = _match_memory(desk, request)
+        memory = match_memory(desk, request)
         estimate = initialize(
             views,
             posing.method,
@@ -236,16 +256,6 @@ def pose_views(desk: Desk, views: Views, folder: Path | None = None) -> Posed:
         return Posed(views, estimate, time.perf_counter() - clock)
 
     return desk.once(request, f"estimating the cameras of {len(views)} views", estimated)
-
-
-def _match_memory(desk: Desk, request: Request) -> Memory:
-    """What earlier runs found in the photos and between them, so that another photo costs only itself."""
-    folder = None if desk.store.folder is None else desk.store.folder / "matches"
-    matcher, version = (request.made_from.get(name) for name in ("matcher", "version of the stage"))
-    memory = Memory(folder, (matcher, version), device=desk.device)
-    if not desk.store.is_used("poses"):
-        memory.forget()
-    return memory
 
 
 def _say_what_does_not_fit(desk: Desk, posed: Posed) -> None:

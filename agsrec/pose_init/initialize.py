@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 
 from agsrec.device import resolve_device
+from agsrec.embedded import EMBEDDED_MATCHER
 from agsrec.errors import CameraError, OptionError, SceneError
 from agsrec.matching import Oddity
 from agsrec.names import BackgroundName, MethodName
@@ -138,6 +139,21 @@ def _noposplat(task: Task) -> PoseEstimate:
     return run(task.views, model=task.model, device=task.device, focals=task.focals, refine=task.refine)
 
 
+def _ace0(task: Task) -> PoseEstimate:
+    run = _imported("ace0.initializer", "initialize_ace0")
+    return run(
+        task.views,
+        model=task.model,
+        device=task.device,
+        focals=task.focals,
+        folder=task.folder,
+        background=task.background,
+        refine=task.refine,
+        memory=task.memory,
+        seed=task.seed,
+    )
+
+
 def _colmap(task: Task) -> PoseEstimate:
     run = _imported("colmap", "initialize_colmap")
     return run(task.views, focals=task.focals, folder=task.folder, device=task.device, seed=task.seed)
@@ -158,6 +174,7 @@ METHODS: dict[str, Method] = {
     ),
     "leap": Method(_leap, learned=True),
     "noposplat": Method(_noposplat, model="botaoye/NoPoSplat", learned=True),
+    "ace0": Method(_ace0, model=EMBEDDED_MATCHER, learned=True, upright=True, exact=True),
     "colmap": Method(_colmap),
     "file": Method(_file, upright=True, exact=True),
 }
@@ -187,9 +204,10 @@ def initialize(
 
     Args:
         views: V cut-out photos, at least two different ones with an object.
-        method: `auto`, `nview`, `dust3r`, `mast3r`, `leap`, `noposplat`, `colmap` or `file`.
+        method: `auto`, `nview`, `dust3r`, `mast3r`, `leap`, `noposplat`, `ace0`, `colmap` or
+            `file`.
         model: Name or folder of the method's model, or the model itself; its usual one by default. That of
-            `auto` is `nview`'s.
+            `auto` is `nview`'s; that of `ace0` the embedded matcher, or a file with ACE's encoder.
         device: "auto", "cpu" or "cuda".
         focal: Focal length in pixels of the views, one or one per view, if known.
         zooms: For `auto` and `nview`: how much larger each view shows things than its photo, all of them
@@ -217,7 +235,7 @@ def initialize(
     chosen = _method(method, model, file)
     if background not in get_args(BackgroundName):
         raise OptionError(f"--background must be auto, static or moving, not {background!r}")
-    if background != "auto" and method != "auto":
+    if background != "auto" and method not in ("auto", "ace0"):
         raise OptionError(f"--background: the initialiser {method} does not ask for it; leave it out")
     target = resolve_device(device)
     if not 0 <= seed < 2**63:

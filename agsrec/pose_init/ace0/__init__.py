@@ -1,1 +1,1 @@
-"""ACE0: scene coordinates regressed per pixel, views registered by them, and the regressor trained on those."""
+"""ACE0: a network learns where in the scene each pixel is, and tells from where other photos were taken."""

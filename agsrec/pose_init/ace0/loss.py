@@ -61,6 +61,8 @@ class CoordinateLoss:
         depth_max: Largest.
         depth_target: Depth at which impossible coordinates are drawn to their pixels' rays.
         near_enough: Distance of a known coordinate, world units, from which only the reprojection counts.
+        pull: What a world unit counts where coordinates are drawn to something; 1 as published, where scenes
+            are large and trainings long.
     """
 
     reprojection: ReprojectionLoss = ReprojectionLoss()
@@ -69,6 +71,7 @@ class CoordinateLoss:
     depth_max: float = 1000.0
     depth_target: float = 10.0
     near_enough: float = 0.1
+    pull: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -124,5 +127,5 @@ def coordinate_loss(
         possible = possible & (~given | (off <= config.near_enough))
         away = torch.where(given, off, away)
     inside = errors[possible]
-    total = config.reprojection(inside, progress) + away[~possible].sum()
+    total = config.reprojection(inside, progress) + config.pull * away[~possible].sum()
     return total / len(points), inside.detach()

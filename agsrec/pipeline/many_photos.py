@@ -1,0 +1,196 @@
+"""More photos than are posed and fitted together: a few are, and the others are registered to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from agsrec.camera_files import camera_file_digest
+from agsrec.checkpoints import fingerprint
+from agsrec.embedded import EMBEDDED_MATCHER
+from agsrec.files import contents_digest
+from agsrec.pipeline.match_memory import match_memory
+from agsrec.pose_init import METHODS
+from agsrec.pose_init.farthest import farthest_cameras
+from agsrec.pose_init.originals import originals_digests
+from agsrec.pose_init.spread import for_all
+from agsrec.view_files import SizedViews, find_view_files
+
+if TYPE_CHECKING:
+    from agsrec.cameras import Cameras
+    from agsrec.pipeline.desk import Desk
+    from agsrec.pipeline.settings import PhotoFolder
+    from agsrec.pose_init import PoseEstimate
+    from agsrec.store import Checkpointing, Request
+    from agsrec.views import Views
+
+__all__ = ["MOST_TOGETHER", "ManyPosed", "Others", "are_many", "pose_one_by_one"]
+
+MOST_TOGETHER = 12
+"""Photos that a fit is given at most, and an initialiser at once unless one is named."""
+
+_TRUSTED = 0.25  # share of the registered photos that are not fitted: those whose poses are least sure
+
+
+@dataclass(frozen=True)
+class Others:
+    """Registered photos that a fit is not given.
+
+    Attributes:
+        photos: All photos of the folder, read when asked for.
+        names: Those that are not fitted.
+        cameras: Their cameras, in the world of the fitted ones before the fit.
+    """
+
+    photos: SizedViews
+    names: tuple[str, ...]
+    cameras: Cameras
+
+    def contents(self) -> dict[str, object]:
+        """What tells whether anything has changed."""
+        return {"photos": self.photos.full.select(self.names).contents(), "cameras": self.cameras}
+
+
+@dataclass(frozen=True)
+class ManyPosed:
+    """Outcome of posing many photos; of their pictures nothing is in it.
+
+    Attributes:
+        names: All V photos.
+        estimate: Of all of them.
+        fitted: Those that are fitted, at most `MOST_TOGETHER`, in their order.
+        seconds: Time it took.
+    """
+
+    names: tuple[str, ...]
+    estimate: PoseEstimate
+    fitted: tuple[int, ...]
+    seconds: float
+
+    @property
+    def lost(self) -> list[str]:
+        """Names of the photos that could not be registered."""
+        return [n for n, placed in zip(self.names, self.estimate.placed.tolist(), strict=True) if not placed]
+
+    def together(self, photos: SizedViews) -> tuple[Views, PoseEstimate, Others | None]:
+        """The photos to fit, their estimate, and the other registered ones, if there are any."""
+        camera = {view: k for k, view in enumerate(self.estimate.indices)}
+        rest = [view for view in camera if view not in self.fitted]
+        others = None
+        if rest:
+            cameras = self.estimate.cameras[[camera[view] for view in rest]]
+            others = Others(photos, tuple(self.names[view] for view in rest), cameras)
+        without = replace(self.estimate, oddities=())
+        return photos.views(self.fitted), for_all(without, self.fitted), others
+
+    def sentences(self) -> list[str]:
+        """What was done, and with which photos."""
+        placed = len(self.estimate.cameras)
+        said = [
+            f"{len(self.names)} photos: some were posed first, the others registered to them one by one "
+            f"(ace0); {placed} have poses after {self.seconds:.1f} s"
+        ]
+        if self.lost:
+            said.append(f"Left out, because they could not be registered: {', '.join(self.lost)}")
+        if placed > len(self.fitted):
+            named = ", ".join(self.names[view] for view in self.fitted)
+            said.append(
+                f"The fit is given the {len(self.fitted)} that are farthest apart: {named}; the other "
+                f"{placed - len(self.fitted)} are kept to check it"
+            )
+        return said
+
+
+def are_many(desk: Desk, photos: PhotoFolder) -> bool:
+    """Whether photos are registered one by one: they are too many for `auto`, or it is asked for."""
+    method = desk.settings.posing.method
+    if method != "auto":
+        return method == "ace0"
+    files = find_view_files(photos.folder, num_views=photos.num_views, views=photos.views)
+    return len(files) > MOST_TOGETHER
+
+
+def pose_one_by_one(desk: Desk, photos: PhotoFolder) -> tuple[ManyPosed, SizedViews]:
+    """Estimate the cameras of a folder's cut-out photos, of which one at a time is in memory.
+
+    Returns:
+        Their poses, and the photos, read when asked for.
+    """
+    files = find_view_files(photos.folder, num_views=photos.num_views, views=photos.views)
+    sized = SizedViews.of(files, size=desk.settings.working_size)
+    request = _request(desk, photos, sized)
+    posed = desk.once(
+        request,
+        f"estimating the cameras of {len(sized)} views",
+        partial(_posed, desk, photos, sized, request),
+    )
+    return posed, sized
+
+
+def _model(desk: Desk) -> str:
+    """What describes pixels: `ace0`'s own model, unless it was named and given another."""
+    posing = desk.settings.posing
+    named = posing.model if posing.method == "ace0" else None
+    return named or METHODS["ace0"].model or EMBEDDED_MATCHER
+
+
+def _request(desk: Desk, photos: PhotoFolder, sized: SizedViews) -> Request:
+    folder, settings = photos.folder, desk.settings
+    posing = settings.posing
+    seeds = METHODS["auto"].model
+    inputs: dict[str, Any] = {
+        "photos": sized.full.contents(),
+        "crops.json": contents_digest(folder / "processed" / "crops.json"),
+        "camera file": "none" if posing.file is None else camera_file_digest(posing.file),
+        "weights": "none" if seeds is None else fingerprint(seeds),
+        "matcher": fingerprint(_model(desk)),
+    }
+    if posing.background != "moving":
+        inputs["photos with their background"] = originals_digests(folder)
+    size = f"{sized.width} x {sized.height}"
+    options = {"init": "ace0", "init_focal": posing.focal, "background": posing.background, "size": size}
+    return desk.request("poses", inputs, **options, seed=settings.seed, device=desk.device.type)
+
+
+def _posed(
+    desk: Desk,
+    photos: PhotoFolder,
+    sized: SizedViews,
+    request: Request,
+    begun: Checkpointing | None,
+) -> ManyPosed:
+    from agsrec.pose_init.ace0.initializer import pose_many
+
+    settings, names = desk.settings, sized.full.names
+    posing = settings.posing
+    clock = time.perf_counter()
+    memory = match_memory(desk, request)
+    estimate = pose_many(
+        sized,
+        names,
+        model=_model(desk),
+        device=settings.device,
+        focals=None if posing.focal is None else [posing.focal] * len(names),
+        folder=photos.folder,
+        background=posing.background,
+        memory=memory,
+        seed=settings.seed,
+        checkpointing=begun,
+        report=partial(desk.listener.doing, "poses"),
+    )
+    memory.tidy()
+    return ManyPosed(names, estimate, fitted_of(estimate), time.perf_counter() - clock)
+
+
+def fitted_of(estimate: PoseEstimate, most: int = MOST_TOGETHER) -> tuple[int, ...]:
+    """The photos to fit: of those whose poses are surest, the ones farthest apart."""
+    placed: Sequence[int] = estimate.indices
+    if len(placed) <= most:
+        return tuple(placed)
+    sure = estimate.confidence[list(placed)]
+    count = max(most, round((1 - _TRUSTED) * len(placed)))
+    surest = sure.argsort(descending=True, stable=True)[:count].sort().values.tolist()
+    return tuple(placed[surest[k]] for k in farthest_cameras(estimate.cameras[surest], most))

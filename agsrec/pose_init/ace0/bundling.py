@@ -1,0 +1,147 @@
+"""Registered photos adjusted to each other: a head is good to a few pixels, points they share to less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from agsrec.matching import (
+    Correspondences,
+    PairMatches,
+    Rig,
+    Spread,
+    Tracks,
+    adjust_bundle,
+    consistent_matches,
+    tracks_of,
+)
+from agsrec.pose_init.ace0.features import Seen
+from agsrec.pose_init.ace0.loop import Registered
+
+__all__ = ["agreeing_pairs", "bundled", "likeness", "neighbours", "shared_points"]
+
+_NEAREST = 4  # photos that each is matched with
+_APART_DEG = 55.0  # photos farther apart share too little
+_RATIO = 0.9  # of the distances to the best and the next feature
+_MOST_TRACKS = 1500  # those that most photos see; more take minutes and tell little
+_ROUNDS = ((0.03, (0.015,)), (0.012, (0.005,)), (0.006, (0.002,)))  # how near matches must be, and scales
+_SPREAD = Spread(turn=0.1, center=0.02, depth=0.05, focal=0.1)  # of what the head says
+
+
+def bundled(
+    seen: Sequence[Seen], found: Registered, *, size: tuple[int, int], focal_known: bool
+) -> Registered:
+    """The photos with their cameras adjusted to the points that neighbours share.
+
+    Args:
+        seen: What is seen in each of V photos.
+        found: Their poses.
+        size: Width and height of the photos in pixels.
+        focal_known: Whether focal lengths stay.
+    """
+    rows = found.placed.nonzero()[:, 0].tolist()
+    if len(rows) < 2:
+        return found
+    rig = _rig(found, rows)
+    pairs = _shared(seen, found, rows, size)
+    spread = replace(_SPREAD, focal=0.0) if focal_known else _SPREAD
+    for near, scales in _ROUNDS:
+        agreeing = consistent_matches(pairs, rig, size, near)
+        tracks = _longest(tracks_of(agreeing, *size), _MOST_TRACKS)
+        rig = adjust_bundle(rig, tracks, spread, scales=scales).rig
+    viewmats, Ks = found.viewmats.clone(), found.Ks.clone()
+    viewmats[rows, :3, :3], viewmats[rows, :3, 3] = rig.rotations.float(), rig.centers.float()
+    Ks[rows, 0, 0] = Ks[rows, 1, 1] = rig.focals.float()
+    return replace(found, viewmats=viewmats, Ks=Ks)
+
+
+def agreeing_pairs(seen: Sequence[Seen], found: Registered, size: tuple[int, int]) -> Correspondences | None:
+    """The points that registered photos share and that agree with their cameras, by the cameras' indices."""
+    rows = found.placed.nonzero()[:, 0].tolist()
+    agreeing = consistent_matches(_shared(seen, found, rows, size), _rig(found, rows), size, _ROUNDS[-1][0])
+    if not agreeing:
+        return None
+    away = _away(found, rows, size)
+    back = [replace(f, points=f.points + away[[f.first, f.second]]) for f in agreeing]
+    return Correspondences.of(back, *size)
+
+
+def _rig(found: Registered, rows: Sequence[int]) -> Rig:
+    viewmats = found.viewmats[rows]
+    return Rig(viewmats[:, :3, :3], viewmats[:, :3, 3], found.Ks[rows, 0, 0])
+
+
+def _away(found: Registered, rows: Sequence[int], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Principal points of some photos from their middles [R, 2], pixels."""
+    return found.Ks[rows, :2, 2].float().numpy() - 0.5 * np.asarray(size, np.float32)
+
+
+def _shared(
+    seen: Sequence[Seen], found: Registered, rows: Sequence[int], size: tuple[int, int]
+) -> list[PairMatches]:
+    """Points that neighbours share, in pixels of pictures that have their principal points in the middle."""
+    away = _away(found, rows, size)
+    pairs = [shared_points(seen[rows[i]], seen[rows[j]], i, j) for i, j in neighbours(_rig(found, rows))]
+    return [replace(p, points=p.points - away[[p.first, p.second]]) for p in pairs if len(p)]
+
+
+def neighbours(rig: Rig) -> list[tuple[int, int]]:
+    """The pairs of cameras that see the object from nearly the same side, the lower index first."""
+    centers = -(rig.rotations.mT @ rig.centers[..., None])[..., 0]
+    directions = F.normalize(centers.double(), dim=1)
+    away = torch.rad2deg((directions @ directions.mT).clamp(-1, 1).arccos())
+    away.fill_diagonal_(torch.inf)
+    pairs = set()
+    for i, row in enumerate(away):
+        near = row.argsort()[:_NEAREST].tolist()
+        pairs |= {(min(i, j), max(i, j)) for j in near if float(row[j]) < _APART_DEG}
+    return sorted(pairs)
+
+
+@torch.no_grad()
+def shared_points(a: Seen, b: Seen, first: int = 0, second: int = 1) -> PairMatches:
+    """The pixels of two photos whose features are each other's nearest, by far."""
+    if min(len(a), len(b)) < 2:
+        return PairMatches(first, second, *_none())
+    similar = F.normalize(a.features, dim=1) @ F.normalize(b.features, dim=1).mT
+    best, nearest = similar.topk(2, dim=1)
+    column = nearest[:, 0]
+    mutual = similar.argmax(0)[column] == torch.arange(len(column), device=column.device)
+    one, two = (2 - 2 * best).clamp_min(1e-9).sqrt().unbind(1)
+    rows = (mutual & (one < _RATIO * two)).nonzero()[:, 0]
+    ids = torch.stack([rows, column[rows]], 1)
+    points = torch.stack([a.pixels[ids[:, 0]], b.pixels[ids[:, 1]]], 1)
+    scores = 1 - one[rows] / two[rows]
+    return PairMatches(
+        first, second, points.cpu().float().numpy(), ids.cpu().numpy(), scores.cpu().float().numpy()
+    )
+
+
+def _none() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    return np.zeros((0, 2, 2), np.float32), np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
+
+
+def _longest(tracks: Tracks, most: int) -> Tracks:
+    """The tracks that most views see, counted anew."""
+    if len(tracks) <= most:
+        return tracks
+    kept = tracks.lengths.argsort(descending=True, stable=True)[:most].sort().values
+    number = torch.full((len(tracks),), -1, device=kept.device)
+    number[kept] = torch.arange(most, device=kept.device)
+    inside = number[tracks.points] >= 0
+    return replace(
+        tracks,
+        views=tracks.views[inside],
+        points=number[tracks.points[inside]],
+        pixels=tracks.pixels[inside],
+    )
+
+
+def likeness(a: Seen, b: Seen) -> int:
+    """How many pixels of two photos are each other's nearest by far: whether they show one thing."""
+    return len(shared_points(a, b))

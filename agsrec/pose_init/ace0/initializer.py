@@ -1,0 +1,325 @@
+"""Initialiser `ace0`: of many photos a few are posed by `auto`, and the others are registered to these."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from agsrec.cameras import CAMERA_DISTANCE, Cameras
+from agsrec.config import Stage
+from agsrec.device import resolve_device
+from agsrec.embedded import EMBEDDED_MATCHER
+from agsrec.errors import CameraError, SceneError
+from agsrec.fit import fit
+from agsrec.fit.coarse import coarse_schedule
+from agsrec.pose_init.ace0.bundling import agreeing_pairs, bundled
+from agsrec.pose_init.ace0.features import Describer, Seen, describer
+from agsrec.pose_init.ace0.loop import LoopConfig, Registered, Start, register_photos
+from agsrec.pose_init.ace0.seeds import choose_seeds, thumbnail
+from agsrec.pose_init.auto import initialize_auto
+from agsrec.pose_init.estimate import PoseEstimate
+from agsrec.pose_init.focal import exif_focals
+from agsrec.pose_init.lifting import lifted, scene_depths
+from agsrec.pose_init.principal import as_photographed, principal_offsets
+from agsrec.pose_init.spread import for_all
+from agsrec.store import Memory
+from agsrec.views import Views
+
+if TYPE_CHECKING:
+    from agsrec.matching import Correspondences, Oddity
+    from agsrec.names import BackgroundName
+    from agsrec.store import Checkpointing
+
+__all__ = ["initialize_ace0", "pose_many"]
+
+_SEED_MODEL = "nview-mini"  # what `auto` poses the first photos with
+_MIN_OBJECT_PIXELS = 4  # fewer are dust, not an object
+_SURFACE = coarse_schedule(Stage(32, 150), Stage(64, 150), warmup=1000)  # its cameras stay
+_SURELY = 0.4  # share of agreeing pixels from which a pose is sure
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    """The photos that are posed first.
+
+    Attributes:
+        index: Which they are.
+        estimate: Their cameras, those that took the photos.
+        depths: z of the object [P, H, W] in those that are placed.
+    """
+
+    index: list[int]
+    estimate: PoseEstimate
+    depths: Tensor
+
+
+def initialize_ace0(
+    views: Views,
+    *,
+    model: str | Path = EMBEDDED_MATCHER,
+    device: str = "auto",
+    focals: Sequence[float] | None = None,
+    folder: Path | None = None,
+    background: BackgroundName = "auto",
+    refine: bool = True,
+    memory: Memory | None = None,
+    seed: int = 0,
+) -> PoseEstimate:
+    """The same as `pose_many` for views in memory."""
+    return pose_many(
+        views.images,
+        views.names,
+        model=model,
+        device=device,
+        focals=focals,
+        folder=folder,
+        background=background,
+        refine=refine,
+        memory=memory,
+        seed=seed,
+    )
+
+
+def pose_many(
+    photos: Sequence[Tensor] | Tensor,
+    names: Sequence[str],
+    *,
+    model: str | Path = EMBEDDED_MATCHER,
+    device: str = "auto",
+    focals: Sequence[float] | None = None,
+    folder: Path | None = None,
+    background: BackgroundName = "auto",
+    refine: bool = True,
+    memory: Memory | None = None,
+    seed: int = 0,
+    config: LoopConfig | None = None,
+    checkpointing: Checkpointing | None = None,
+    report: Callable[[str], object] = lambda _: None,
+) -> PoseEstimate:
+    """Cameras of many photos of one object; one photo at a time is in memory, beside the first few.
+
+    Args:
+        photos: V cut-outs, RGBA [H, W, 4] each, of one size, straight alpha; asked for one at a time.
+        names: One per photo.
+        model: What describes pixels: the embedded matcher's DISK, or a file with an encoder of ACE.
+        device: "auto", "cpu" or "cuda".
+        focals: Focal lengths [V] in pixels, if known.
+        folder: Folder that preprocessing wrote, for crops, focal lengths and photos with their background.
+        background: For the photos that `auto` poses first.
+        refine: The same.
+        memory: Where descriptions, matches and the first poses are kept for the next time.
+        seed: Seed of everything random.
+        config: How the loop goes.
+        checkpointing: Where its state is kept.
+        report: Told what is done next.
+
+    Returns:
+        Estimate in which photos without a camera could not be registered. Its cameras have the principal
+        points of the photos, where preprocessing has noted them.
+
+    Raises:
+        CheckpointError, DeviceError, OptionError: As for `auto`.
+        CameraError: Fewer than two photos could be posed.
+    """
+    target = resolve_device(device)
+    memory = Memory(device=target) if memory is None else memory
+    describe = describer(model, target, memory)
+    collection = _collected(photos, names, describe, target, report)
+    different, seen = collection.different, collection.seen
+    if len(different) < 2:
+        raise CameraError("fewer than two of the photos show an object and are different; use other photos")
+    height, width = photos[0].shape[:2]
+    size = width, height
+    focals = focals if focals is not None or folder is None else exif_focals(folder, names, width)
+    lenses = _Lenses.of(folder, names, width, focals)
+    chosen = [different[k] for k in choose_seeds(collection.thumbnails, seen)]
+    report(f"posing {len(chosen)} of {len(photos)} photos first: {', '.join(names[v] for v in chosen)}")
+    first = Views(torch.stack([photos[v].float().cpu() for v in chosen]), tuple(names[v] for v in chosen))
+    options = (device, folder, background, refine, seed)
+    seeds = memory.once(
+        ("first photos", str(model), first, None if focals is None else list(focals), *map(str, options)),
+        lambda: _posed_first(first, chosen, lenses, options, memory, target),
+    )
+    if len(seeds.estimate.cameras) < 2:
+        raise CameraError("fewer than two of the first photos could be posed; use photos that overlap more")
+    start = _start(different, seen, seeds, lenses, size)
+    adjust = partial(bundled, seen, size=size, focal_known=start.focal_known)
+    found = register_photos(
+        seen, start, config, seed=seed, adjust=adjust, checkpointing=checkpointing, report=report
+    )
+    estimate = _estimate(found, collection, seeds, size)
+    return replace(estimate, focal_known=start.focal_known)
+
+
+# -------------------------------------------------------------------- what there is
+
+
+@dataclass(frozen=True)
+class _Collection:
+    """All photos, seen once.
+
+    Attributes:
+        first: For each photo the first that is the same picture, itself if none; -1 where it shows nothing.
+        different: The photos that are others' first.
+        seen: What is seen in these.
+        thumbnails: Of these [D, C].
+    """
+
+    first: list[int]
+    different: list[int]
+    seen: list[Seen]
+    thumbnails: Tensor
+
+
+def _collected(
+    photos: Sequence[Tensor] | Tensor,
+    names: Sequence[str],
+    describe: Describer,
+    device: torch.device,
+    report: Callable[[str], object],
+) -> _Collection:
+    """Look at every photo, one at a time."""
+    first: list[int] = []
+    known: dict[bytes, int] = {}
+    seen, thumbnails = [], []
+    for v, name in enumerate(names):
+        photo = photos[v].float()
+        if int((photo[..., 3] >= 0.5).sum()) < _MIN_OBJECT_PIXELS:
+            first.append(-1)
+            continue
+        shown = torch.cat([photo[..., :3] * photo[..., 3:], photo[..., 3:]], -1)
+        digest = hashlib.sha256(shown.cpu().numpy().tobytes()).digest()
+        first.append(known.setdefault(digest, v))
+        if first[v] != v:
+            continue
+        report(f"looking at {name}, {v + 1} of {len(names)}")
+        seen.append(describe(Views(photo[None].to(device), (name,))))
+        thumbnails.append(thumbnail(photo))
+    different = [v for v, same in enumerate(first) if same == v]
+    return _Collection(first, different, seen, torch.stack(thumbnails) if thumbnails else torch.zeros(0, 1))
+
+
+@dataclass(frozen=True)
+class _Lenses:
+    """What is known of how V photos were taken.
+
+    Attributes:
+        focals: Focal lengths [V], pixels; None where they are to be found.
+        offsets: Principal points from the middles of the cut-outs [V, 2], pixels; None where unknown.
+    """
+
+    focals: list[float] | None
+    offsets: Tensor | None
+
+    @staticmethod
+    def of(folder: Path | None, names: Sequence[str], width: int, focals: Sequence[float] | None) -> _Lenses:
+        """As preprocessing noted it, and as it is given."""
+        offsets = None if folder is None else principal_offsets(folder, names, width)
+        return _Lenses(None if focals is None else list(focals), offsets)
+
+    def principal(self, v: int) -> Tensor:
+        """Principal point [2] of a photo from the middle of its cut-out."""
+        return torch.zeros(2, device="cpu") if self.offsets is None else self.offsets[v]
+
+
+# -------------------------------------------------------------------- the first photos
+
+
+def _posed_first(
+    views: Views,
+    chosen: list[int],
+    lenses: _Lenses,
+    options: tuple[str, Path | None, BackgroundName, bool, int],
+    memory: Memory,
+    device: torch.device,
+) -> _Seeds:
+    """The first photos posed by `auto`, and the surface that a coarse scene of them has."""
+    name, folder, background, refine, seed = options
+    estimate = initialize_auto(
+        views,
+        model=_SEED_MODEL,
+        device=name,
+        focals=None if lenses.focals is None else [lenses.focals[v] for v in chosen],
+        folder=folder,
+        background=background,
+        refine=refine,
+        memory=memory,
+        seed=seed,
+    )
+    if lenses.offsets is not None:
+        estimate = as_photographed(estimate, lenses.offsets[chosen])
+    placed, cameras = views[estimate.indices], estimate.cameras
+    try:
+        scene = fit(placed.to(device), cameras.to(device, torch.float32), _SURFACE, seed=seed)
+        depths = scene_depths(scene.gaussians, scene.cameras, scene.fitted_size).cpu()
+    except (CameraError, SceneError):  # nothing is known of depths then, which takes longer
+        depths = torch.full((len(placed), views.height, views.width), torch.nan, device="cpu")
+    return _Seeds(chosen, replace(estimate, points=None, alternatives=()), depths)
+
+
+def _start(
+    different: Sequence[int], seen: Sequence[Seen], seeds: _Seeds, lenses: _Lenses, size: tuple[int, int]
+) -> Start:
+    """What is known of the different photos before the loop."""
+    cameras = seeds.estimate.cameras
+    typical = float(cameras.focal_lengths.mean(1).median())
+    middle = 0.5 * torch.tensor(size, device="cpu")
+    Ks = torch.eye(3, device="cpu").repeat(len(different), 1, 1)
+    for k, v in enumerate(different):
+        Ks[k, [0, 1], [0, 1]] = typical if lenses.focals is None else lenses.focals[v]
+        Ks[k, :2, 2] = middle + lenses.principal(v)
+    viewmats = torch.eye(4, device="cpu").repeat(len(different), 1, 1)
+    posed = torch.zeros(len(different), dtype=torch.bool, device="cpu")
+    known: list[Tensor | None] = [None] * len(different)
+    for camera, row in enumerate(seeds.estimate.indices):
+        k = different.index(seeds.index[row])
+        posed[k], viewmats[k], Ks[k] = True, cameras.viewmats[camera], cameras.Ks[camera]
+        pixels = seen[k].pixels.cpu()
+        known[k] = lifted(pixels, seeds.depths[camera], viewmats[k], Ks[k]).float()
+    return Start(viewmats, Ks, posed, known, float(max(size)), lenses.focals is not None)
+
+
+# -------------------------------------------------------------------- what comes of it
+
+
+def _estimate(
+    found: Registered, collection: _Collection, seeds: _Seeds, size: tuple[int, int]
+) -> PoseEstimate:
+    """The estimate for all photos, at the usual distance from the object."""
+    rows = found.placed.nonzero()[:, 0].tolist()
+    if len(rows) < 2:
+        raise CameraError("fewer than two photos could be registered; use photos that overlap more")
+    cameras = Cameras(found.viewmats[rows], found.Ks[rows], *size)
+    scale = float(CAMERA_DISTANCE / cameras.centers.norm(dim=1).mean())
+    still, origin = torch.eye(3, device="cpu"), torch.zeros(3, device="cpu")
+    matches: Correspondences | None = agreeing_pairs(collection.seen, found, size)
+    different = PoseEstimate(
+        cameras=cameras.transformed(scale, still, origin),
+        placed=found.placed,
+        confidence=(found.agreeing / _SURELY).clamp(0, 1),
+        matches=matches,
+        remarks=seeds.estimate.remarks,
+    )
+    place = {v: k for k, v in enumerate(collection.different)}
+    everyone = for_all(different, [place.get(same, -1) for same in collection.first])
+    return replace(everyone, oddities=_oddities(seeds, everyone))
+
+
+def _oddities(seeds: _Seeds, everyone: PoseEstimate) -> tuple[Oddity, ...]:
+    """What was odd about the first photos, but for those that were registered as they are after all."""
+    listed = [
+        replace(odd, view=seeds.index[odd.view], of=None if odd.of is None else seeds.index[odd.of])
+        for odd in seeds.estimate.oddities
+    ]
+    return tuple(
+        odd
+        for odd in sorted(listed, key=lambda odd: odd.view)
+        if not (everyone.placed[odd.view] and odd.kind in ("mirrored", "foreign"))
+    )

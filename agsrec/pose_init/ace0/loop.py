@@ -1,0 +1,275 @@
+"""The loop of ACE0 (Brachmann et al., "Scene Coordinate Reconstruction", ECCV 2024, section 3).
+
+A head learns the scene from the photos whose poses are known, the others are registered to what it says, and
+it learns from these too, until nothing new is registered; then a fresh head learns from all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from agsrec.pose_init.ace0.features import Seen
+from agsrec.pose_init.ace0.network import Head, HeadConfig
+from agsrec.pose_init.ace0.training import Buffer, TrainingConfig, scene_points, train
+from agsrec.pose_init.resection import Resection, resected
+
+if TYPE_CHECKING:
+    from agsrec.store import Checkpointing
+
+__all__ = ["LoopConfig", "Registered", "Start", "register_photos"]
+
+
+_FIRST = TrainingConfig(steps=500, poses_from=1.0)
+_AGAIN = TrainingConfig(steps=300, poses_from=0.2)
+_LAST = TrainingConfig(steps=500, poses_from=1.0)
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How the loop goes.
+
+    Attributes:
+        channels: Of the head.
+        blocks: Its residual blocks beside the first.
+        first: Training on the photos that it starts from, whose poses stay.
+        again: Training in every later round, which goes on from the last.
+        last: Training of the fresh head, on poses that were adjusted before.
+        rounds: Of registration, at most.
+        tolerance: Error of a pixel that agrees with a pose, of the picture's longer side.
+        share: Of a photo's pixels that have to agree with its pose.
+        fewest: Pixels that have to, in any case.
+        tries: Poses that are tried for a photo.
+        zooms: Of the guessed focal length, where it is a guess.
+    """
+
+    channels: int = 128
+    blocks: int = 0
+    first: TrainingConfig = _FIRST
+    again: TrainingConfig = _AGAIN
+    last: TrainingConfig = _LAST
+    rounds: int = 8
+    tolerance: float = 0.01
+    share: float = 0.12
+    fewest: int = 40
+    tries: int = 1000
+    zooms: tuple[float, ...] = (0.8, 0.9, 1.12, 1.25)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known before the loop, of V photos.
+
+    Attributes:
+        viewmats: World to camera [V, 4, 4]; anything where it is not known.
+        Ks: Intrinsics [V, 3, 3] in pixels, guessed where they are not known.
+        posed: Whether the pose is known [V].
+        known: Where the pixels' points of a photo are about [N_v, 3], NaN where that is not known.
+        size: Longer side of the photos in pixels.
+        focal_known: Whether the intrinsics are not guesses.
+    """
+
+    viewmats: Tensor
+    Ks: Tensor
+    posed: Tensor
+    known: Sequence[Tensor | None]
+    size: float
+    focal_known: bool = False
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Outcome of the loop, of V photos.
+
+    Attributes:
+        viewmats: World to camera [V, 4, 4]; anything where a photo is not registered.
+        Ks: Intrinsics [V, 3, 3], pixels.
+        placed: Whether the photo is registered [V].
+        agreeing: Share of its pixels that agree with its pose [V], 0 where it is not.
+        course: Photos registered after each round.
+    """
+
+    viewmats: Tensor
+    Ks: Tensor
+    placed: Tensor
+    agreeing: Tensor
+    course: tuple[int, ...]
+
+
+def register_photos(
+    seen: Sequence[Seen],
+    start: Start,
+    config: LoopConfig | None = None,
+    *,
+    seed: int = 0,
+    adjust: Callable[[Registered], Registered] = lambda found: found,
+    checkpointing: Checkpointing | None = None,
+    report: Callable[[str], object] = lambda _: None,
+) -> Registered:
+    """Register photos to some of them whose poses are known.
+
+    Args:
+        seen: What is seen in each of V photos.
+        start: What is known of them.
+        config: How.
+        seed: Of everything random.
+        adjust: Betters poses all together, before the last round and after it.
+        checkpointing: Where the state is kept after every round: what was interrupted goes on from there, and
+            comes out the same.
+        report: Told what is done next.
+    """
+    loop = _Loop(seen, start, config or LoopConfig(), seed)
+    state = None if checkpointing is None else checkpointing.load()
+    if state is not None:
+        loop.restore(state)
+    while loop.goes_on:
+        report(f"round {len(loop.course) + 1}: {int(loop.placed.sum())} of {len(seen)} photos")
+        loop.turn()
+        if checkpointing is not None:
+            checkpointing.save(loop.state())
+    if not loop.done:
+        report(f"last round: {int(loop.placed.sum())} of {len(seen)} photos")
+        loop.finish(adjust)
+        if checkpointing is not None:
+            checkpointing.save(loop.state())
+    return loop.found()
+
+
+class _Loop:
+    """Photos, their poses as far as they are known, and the head."""
+
+    def __init__(self, seen: Sequence[Seen], start: Start, config: LoopConfig, seed: int) -> None:
+        self._seen, self._start, self._config, self._seed = seen, start, config, seed
+        self._device = seen[0].features.device
+        self.viewmats, self.Ks = start.viewmats.float().cpu().clone(), start.Ks.float().cpu().clone()
+        self.placed = start.posed.cpu().clone()
+        self.agreeing = self.placed.float()
+        self.course: list[int] = []
+        self.done = False
+        self._head = self._fresh(0)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another round may register more."""
+        course = [int(self._start.posed.sum()), *self.course]
+        grown = len(course) < 2 or course[-1] > course[-2]
+        return not self.done and grown and len(self.course) < self._config.rounds and not self._complete
+
+    @property
+    def _complete(self) -> bool:
+        return bool(self.course) and bool(self.placed.all())
+
+    def turn(self) -> None:
+        """Learn from the photos that are registered, then register all."""
+        self._learn(self._config.again if self.course else self._config.first, len(self.course))
+        self._register()
+        self.course.append(int(self.placed.sum()))
+
+    def finish(self, adjust: Callable[[Registered], Registered]) -> None:
+        """A fresh head learns from all photos that are registered, and says which stay so."""
+        self._adjust(adjust)
+        self._head = self._fresh(1)
+        self._learn(self._config.last, 1 + self._config.rounds)
+        self._register()
+        self._adjust(adjust)
+        self.course.append(int(self.placed.sum()))
+        self.done = True
+
+    def found(self) -> Registered:
+        """What is known of the photos by now."""
+        return Registered(self.viewmats, self.Ks, self.placed, self.agreeing, tuple(self.course))
+
+    def _adjust(self, adjust: Callable[[Registered], Registered]) -> None:
+        after = adjust(self.found())
+        self.viewmats, self.Ks = after.viewmats, after.Ks
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes, as plain values and tensors."""
+        return {
+            "viewmats": self.viewmats,
+            "Ks": self.Ks,
+            "placed": self.placed,
+            "agreeing": self.agreeing,
+            "course": list(self.course),
+            "done": self.done,
+            "head": {name: weight.cpu() for name, weight in self._head.state_dict().items()},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Be as when the state was saved."""
+        self.viewmats, self.Ks = state["viewmats"], state["Ks"]
+        self.placed, self.agreeing = state["placed"], state["agreeing"]
+        self.course, self.done = list(state["course"]), state["done"]
+        self._head.load_state_dict(state["head"])
+
+    def _fresh(self, number: int) -> Head:
+        """A head that has learnt nothing; the middle of the scene is where cameras look at."""
+        config = HeadConfig(self._seen[0].features.shape[1], self._config.channels, self._config.blocks)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed + number)
+            head = Head(config)
+        return head.to(self._device)
+
+    def _learn(self, how: TrainingConfig, number: int) -> None:
+        """Train the head on the photos that are registered, and take over their poses."""
+        rows = self.placed.nonzero()[:, 0].tolist()
+        known = [self._start.known[v] for v in rows]
+        buffer = Buffer.of([self._seen[v] for v in rows], self.viewmats[rows], self.Ks[rows], known)
+        seed = 1000 * self._seed + number
+        after = train(self._head, buffer, how.in_pixels(self._start.size), seed=seed)
+        self.viewmats[rows] = after.cpu()
+
+    def _register(self) -> None:
+        """Pose every photo by what the head says of it; those with too little stay out, or fall out."""
+        for v, seen in enumerate(self._seen):
+            points = scene_points(self._head, seen.features)
+            found = self._resected(v, points)
+            least = max(self._config.fewest, self._config.share * len(seen))
+            agreeing = 0 if found[0].viewmat is None else found[0].agreeing
+            if self.placed[v]:
+                kept = self._agreeing(v, points)
+                if kept >= agreeing:
+                    agreeing = kept
+                else:
+                    self._take(v, found)
+            elif agreeing >= least:
+                self._take(v, found)
+            self.placed[v] = agreeing >= least
+            self.agreeing[v] = agreeing / len(seen) if self.placed[v] else 0.0
+
+    def _take(self, v: int, found: tuple[Resection, Tensor]) -> None:
+        assert found[0].viewmat is not None
+        self.viewmats[v], self.Ks[v] = found[0].viewmat, found[1]
+
+    def _resected(self, v: int, points: Tensor) -> tuple[Resection, Tensor]:
+        """The pose of a photo that most of its pixels agree with, and the intrinsics that go with it."""
+        best = self._solved(v, points, self.Ks[v]), self.Ks[v]
+        hopeless = best[0].agreeing < 0.5 * max(self._config.fewest, self._config.share * len(points))
+        if self._start.focal_known or self._start.posed[v] or self.placed[v] or hopeless:
+            return best
+        for zoom in self._config.zooms:
+            K = self.Ks[v].clone()
+            K[:2, :2] *= zoom
+            best = max(best, (self._solved(v, points, K), K), key=lambda one: one[0].agreeing)
+        return best
+
+    def _solved(self, v: int, points: Tensor, K: Tensor) -> Resection:
+        return resected(
+            points.double().cpu().numpy(),
+            self._seen[v].pixels.double().cpu().numpy(),
+            K.double().numpy(),
+            self._config.tolerance * self._start.size,
+            steps=self._config.tries,
+        )
+
+    def _agreeing(self, v: int, points: Tensor) -> int:
+        """How many pixels of a photo agree with the pose it has."""
+        K, viewmat = self.Ks[v].to(points), self.viewmats[v].to(points)
+        seen = (viewmat[:3, :3] @ points[..., None])[..., 0] + viewmat[:3, 3]
+        drawn = (K @ seen[..., None])[..., 0]
+        off = (drawn[:, :2] / drawn[:, 2:].clamp_min(1e-6) - self._seen[v].pixels).norm(dim=1)
+        return int(((off < self._config.tolerance * self._start.size) & (seen[:, 2] > 0)).sum())

@@ -1,0 +1,140 @@
+"""Photos are registered to what a head learns from the few that are posed; others stay out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from agsrec.cameras import Cameras
+from agsrec.matching import turns_apart
+from agsrec.pose_init.ace0.features import Seen
+from agsrec.pose_init.ace0.loop import LoopConfig, Registered, Start, register_photos
+from agsrec.pose_init.ace0.training import TrainingConfig
+from agsrec.store import Checkpointing
+
+SIZE, VIEWS, FOREIGN = 256, 9, 2
+SEEDS = (0, 3, 6)
+QUICK = LoopConfig(
+    channels=64,
+    first=TrainingConfig(steps=150, batch=256, poses_from=1.0),
+    again=TrainingConfig(steps=80, batch=256, poses_from=0.5),
+    last=TrainingConfig(steps=150, batch=256, poses_from=0.5),
+    tries=300,
+    rounds=4,
+)
+
+
+def ring() -> Cameras:
+    focal = torch.full((VIEWS,), 1.3 * SIZE)
+    azimuths = torch.arange(VIEWS) * 360.0 / VIEWS
+    Ks = Cameras.intrinsics(focal, SIZE, SIZE)
+    return Cameras.orbit(torch.full((VIEWS,), -20.0), azimuths, 1.85, Ks=Ks, width=SIZE, height=SIZE)
+
+
+def looks(points: Tensor, seed: int) -> Tensor:
+    """What points [N, 3] of an object look like from anywhere [N, 32]: unit vectors that vary over it."""
+    generator = torch.Generator().manual_seed(seed)
+    waves = 6 * torch.randn(3, 32, generator=generator)
+    return F.normalize(torch.sin(points @ waves + 6 * torch.rand(32, generator=generator)), dim=1)
+
+
+@lru_cache(maxsize=1)
+def photos() -> tuple[list[Seen], list[Tensor]]:
+    """A ball from a ring of cameras and, at the end, photos of other things; and the points seen."""
+    cameras = ring()
+    generator = torch.Generator().manual_seed(0)
+    ball = 0.45 * F.normalize(torch.randn(900, 3, generator=generator), dim=1)
+    seen, points = [], []
+    for v in range(VIEWS + FOREIGN):
+        camera = cameras[v % VIEWS]
+        facing = (F.normalize(camera.centers - ball, dim=1) * F.normalize(ball, dim=1)).sum(1) > 0.35
+        shown = ball[facing]
+        pixels = camera.project(shown)[0][0]
+        seen.append(Seen(pixels, looks(shown, 0 if v < VIEWS else v)))
+        points.append(shown)
+    return seen, points
+
+
+def start(known: bool = True) -> Start:
+    cameras, (seen, points) = ring(), photos()
+    index = [v % VIEWS for v in range(len(seen))]
+    posed = torch.tensor([v in SEEDS for v in range(len(seen))])
+    viewmats = torch.where(posed[:, None, None], cameras.viewmats[index], torch.eye(4))
+    near = [p + 0.01 if known and v in SEEDS else None for v, p in enumerate(points)]
+    return Start(viewmats, cameras.Ks[index], posed, near, SIZE, focal_known=True)
+
+
+def registered(**options: Any) -> Registered:
+    return register_photos(photos()[0], start(), QUICK, **options)
+
+
+@lru_cache(maxsize=1)
+def whole() -> Registered:
+    return registered()
+
+
+def test_a_ring_is_registered_from_three_of_its_photos() -> None:
+    found = whole()
+    assert found.placed[:VIEWS].all()
+    off = turns_apart(found.viewmats[:VIEWS, :3, :3], ring().rotations)
+    assert float(off.max()) < 2.0
+    assert (found.agreeing[:VIEWS] > 0.3).all()
+    assert found.course[-1] == VIEWS
+
+
+def test_photos_of_something_else_stay_out() -> None:
+    found = whole()
+    assert not found.placed[VIEWS:].any()
+    assert (found.agreeing[VIEWS:] == 0).all()
+
+
+class _Killed(Exception):
+    pass
+
+
+class _Dying(Checkpointing):
+    """Saves as usual, and the process dies right after."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        super().save(state)
+        raise _Killed
+
+
+def test_what_was_killed_goes_on_and_comes_out_the_same(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(_Killed):
+        registered(checkpointing=_Dying(tmp_path / "state", "key"))
+    again = registered(checkpointing=Checkpointing(tmp_path / "state", "key"), report=said.append)
+    assert not any("round 1" in sentence for sentence in said)
+    assert torch.equal(again.viewmats, whole().viewmats)
+    assert torch.equal(again.placed, whole().placed)
+    assert again.course == whole().course
+    kept = registered(checkpointing=Checkpointing(tmp_path / "state", "key"), report=said.append)
+    assert torch.equal(kept.viewmats, again.viewmats)
+    assert len(said) == len(again.course) - 1  # the finished one had nothing to do
+
+
+def test_another_seed_gives_about_the_same_poses() -> None:
+    few = replace(QUICK, rounds=1, last=replace(QUICK.last, steps=100))
+    found = register_photos(photos()[0], start(), few, seed=5)
+    both = found.placed & whole().placed
+    assert both.sum() >= VIEWS - 1
+    turns = turns_apart(found.viewmats[both][:, :3, :3], whole().viewmats[both][:, :3, :3])
+    assert 0 < float(turns.max()) < 5.0
+
+
+def test_a_guessed_focal_length_is_found_about() -> None:
+    given = start()
+    Ks = given.Ks.clone()
+    Ks[1, :2, :2] *= 0.8  # of a photo that is not posed
+    few = replace(QUICK, rounds=1)
+    found = register_photos(photos()[0], replace(given, Ks=Ks, focal_known=False), few)
+    assert bool(found.placed[1])
+    assert float(found.Ks[1, 0, 0]) == pytest.approx(1.3 * SIZE, rel=0.13)
