@@ -128,6 +128,7 @@ def test_a_head_of_other_sizes_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_a_head_that_says_nothing_says_the_middle_of_the_scene() -> None:
     head = tiny_head()
     torch.nn.init.zeros_(head.fc3.weight)
+    assert head.fc3.bias is not None
     torch.nn.init.zeros_(head.fc3.bias)
     points = head(torch.randn(1, 8, 1, 5))
     assert torch.allclose(points, torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1).expand_as(points))

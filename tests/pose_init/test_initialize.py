@@ -129,7 +129,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[AgsrecError], str]] = {
         None,
         {"method": "magic"},
         OptionError,
-        "'magic'.*leap, noposplat, colmap, file",
+        "'magic'.*leap, noposplat, ace0, colmap, file",
     ),
     "unknown device": (None, {"device": "tpu"}, OptionError, "--device"),
     "no CUDA": (None, {"device": "cuda"}, DeviceError, "--device cpu"),

@@ -32,12 +32,10 @@ class Seen:
     Attributes:
         pixels: Where they are [N, 2], pixels of the view.
         features: What is seen there [N, C].
-        local: Learned and SIFT features by which the photo can be matched too, where there are some.
     """
 
     pixels: Tensor
     features: Tensor
-    local: Features | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -69,7 +67,7 @@ def _of_disk(features: Features) -> Seen:
     learned = features.learned
     assert learned is not None
     descriptors = learned.descriptors
-    return Seen(torch.from_numpy(learned.points).to(descriptors), descriptors.clone(), features)
+    return Seen(torch.from_numpy(learned.points).to(descriptors), descriptors.clone())
 
 
 @torch.no_grad()

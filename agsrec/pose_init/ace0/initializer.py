@@ -150,12 +150,12 @@ def pose_many(
     if len(seeds.estimate.cameras) < 2:
         raise CameraError("fewer than two of the first photos could be posed; use photos that overlap more")
     start = _start(different, seen, seeds, lenses, size)
-    adjust = partial(bundled, seen, size=size, focal_known=start.focal_known)
+    adjust = partial(bundled, seen, size=size, focal_known=focals is not None)
     found = register_photos(
         seen, start, config, seed=seed, adjust=adjust, checkpointing=checkpointing, report=report
     )
     estimate = _estimate(found, collection, seeds, size)
-    return replace(estimate, focal_known=start.focal_known)
+    return replace(estimate, focal_known=focals is not None)
 
 
 # -------------------------------------------------------------------- what there is
@@ -283,7 +283,7 @@ def _start(
         posed[k], viewmats[k], Ks[k] = True, cameras.viewmats[camera], cameras.Ks[camera]
         pixels = seen[k].pixels.cpu()
         known[k] = lifted(pixels, seeds.depths[camera], viewmats[k], Ks[k]).float()
-    return Start(viewmats, Ks, posed, known, float(max(size)), lenses.focals is not None)
+    return Start(viewmats, Ks, posed, known, float(max(size)))
 
 
 # -------------------------------------------------------------------- what comes of it

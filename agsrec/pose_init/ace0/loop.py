@@ -44,7 +44,6 @@ class LoopConfig:
         share: Of a photo's pixels that have to agree with its pose.
         fewest: Pixels that have to, in any case.
         tries: Poses that are tried for a photo.
-        zooms: Of the guessed focal length, where it is a guess.
     """
 
     channels: int = 128
@@ -54,10 +53,9 @@ class LoopConfig:
     last: TrainingConfig = _LAST
     rounds: int = 8
     tolerance: float = 0.01
-    share: float = 0.12
+    share: float = 0.05
     fewest: int = 40
     tries: int = 1000
-    zooms: tuple[float, ...] = (0.8, 0.9, 1.12, 1.25)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,6 @@ class Start:
         posed: Whether the pose is known [V].
         known: Where the pixels' points of a photo are about [N_v, 3], NaN where that is not known.
         size: Longer side of the photos in pixels.
-        focal_known: Whether the intrinsics are not guesses.
     """
 
     viewmats: Tensor
@@ -78,7 +75,6 @@ class Start:
     posed: Tensor
     known: Sequence[Tensor | None]
     size: float
-    focal_known: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,41 +223,20 @@ class _Loop:
         """Pose every photo by what the head says of it; those with too little stay out, or fall out."""
         for v, seen in enumerate(self._seen):
             points = scene_points(self._head, seen.features)
-            found = self._resected(v, points)
+            found = self._solved(v, points)
             least = max(self._config.fewest, self._config.share * len(seen))
-            agreeing = 0 if found[0].viewmat is None else found[0].agreeing
-            if self.placed[v]:
-                kept = self._agreeing(v, points)
-                if kept >= agreeing:
-                    agreeing = kept
-                else:
-                    self._take(v, found)
-            elif agreeing >= least:
-                self._take(v, found)
+            agreeing = self._agreeing(v, points) if self.placed[v] else 0
+            if found.viewmat is not None and found.agreeing > agreeing and found.agreeing >= least:
+                self.viewmats[v], agreeing = found.viewmat, found.agreeing
             self.placed[v] = agreeing >= least
             self.agreeing[v] = agreeing / len(seen) if self.placed[v] else 0.0
 
-    def _take(self, v: int, found: tuple[Resection, Tensor]) -> None:
-        assert found[0].viewmat is not None
-        self.viewmats[v], self.Ks[v] = found[0].viewmat, found[1]
-
-    def _resected(self, v: int, points: Tensor) -> tuple[Resection, Tensor]:
-        """The pose of a photo that most of its pixels agree with, and the intrinsics that go with it."""
-        best = self._solved(v, points, self.Ks[v]), self.Ks[v]
-        hopeless = best[0].agreeing < 0.5 * max(self._config.fewest, self._config.share * len(points))
-        if self._start.focal_known or self._start.posed[v] or self.placed[v] or hopeless:
-            return best
-        for zoom in self._config.zooms:
-            K = self.Ks[v].clone()
-            K[:2, :2] *= zoom
-            best = max(best, (self._solved(v, points, K), K), key=lambda one: one[0].agreeing)
-        return best
-
-    def _solved(self, v: int, points: Tensor, K: Tensor) -> Resection:
+    def _solved(self, v: int, points: Tensor) -> Resection:
+        """The pose of a photo that most of its pixels agree with."""
         return resected(
             points.double().cpu().numpy(),
             self._seen[v].pixels.double().cpu().numpy(),
-            K.double().numpy(),
+            self.Ks[v].double().numpy(),
             self._config.tolerance * self._start.size,
             steps=self._config.tries,
         )
