@@ -6,7 +6,7 @@ import json
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
+from agsrec.cameras import Cameras
 from agsrec.config import PRESETS, Stage
+from agsrec.pose_init import PoseEstimate
 from agsrec.pose_init.noposplat.config import NoPoSplatConfig
 from agsrec.pose_init.noposplat.model import NoPoSplat
 from agsrec.pose_init.stereo.config import DUSt3RConfig
@@ -281,3 +283,21 @@ def test_points(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.returncode == 0, done.stderr
     for row in ("hull", "points, 0.02 off"):
         assert done.stdout.count(row) == 2
+
+
+def test_many_photos(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is registered counts by what it shows: here three of the object and one of something else."""
+
+    def posed(photos: Sequence[torch.Tensor], names: Sequence[str]) -> PoseEstimate:
+        assert [name[0] for name in names] == ["a"] * 4 + ["z"] * 2 and photos[0].shape == (32, 32, 4)
+        Ks = Cameras.intrinsics(torch.full((4,), 40.0), 32, 32)
+        cameras = Cameras.orbit(torch.zeros(4), torch.arange(4) * 90.0, 2.0, Ks=Ks, width=32, height=32)
+        placed = torch.tensor([True, True, True, False, True, False])
+        return PoseEstimate(cameras, placed, placed.float())
+
+    monkeypatch.setattr("agsrec.pose_init.ace0.initializer.pose_many", posed)
+    done = run("many_photos.py", "random-3", "--counts", "4", "--size", "32", "--foreign", "0.5", "--here")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["photos"] == 4 and found["registered"] == 0.75 and found["foreign"] == [1, 2]
+    assert 0 <= found["good"] <= 0.75 and found["memory_mib"] > 50

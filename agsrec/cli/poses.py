@@ -19,6 +19,8 @@ from agsrec.pipeline import PhotoFolder, Posing, Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from agsrec.pipeline.photos import Posed
+
 __all__ = ["Poses"]
 
 _THUMBNAIL = 256  # pixels
@@ -31,9 +33,9 @@ class Poses:
     folder: tyro.conf.Positional[Path]
     """Folder of photos; they are cut out first unless it has cut-out ones."""
     method: MethodName | None = None
-    """auto (all evidence together), nview, dust3r, mast3r, leap, noposplat, colmap, or file to convert other
-    programs' cameras. By default file where a transforms.json or a COLMAP model is with the photos, else
-    auto."""
+    """auto (all evidence together), nview, dust3r, mast3r, leap, noposplat, ace0 (a few photos, and others
+    registered to them; auto does so with more than 12), colmap, or file to convert other programs' cameras.
+    By default file where a transforms.json or a COLMAP model is with the photos, else auto."""
     model: str | None = None
     """Checkpoint of the method: a folder, a name in checkpoints/, or a hub id; its usual one by default."""
     file: Path | None = None
@@ -42,8 +44,8 @@ class Poses:
     """Focal length in pixels of the views (the cut-outs, 512 wide if they are wider); else from the photos'
     EXIF data, or estimated."""
     background: BackgroundName = "auto"
-    """For the method auto: static if what is around the object stood still with it, as where you walked
-    around a table, and is to be matched too; moving if not, as on a turntable. auto finds out."""
+    """For the methods auto and ace0: static if what is around the object stood still with it, as where you
+    walked around a table, and is to be matched too; moving if not, as on a turntable. auto finds out."""
     num_views: int | None = None
     """Use the first so many views; all by default."""
     views: tuple[str, ...] | None = None
@@ -63,7 +65,7 @@ class Poses:
         """Estimate, write both files, and say what could not be placed."""
         import torch
 
-        from agsrec.camera_files import find_photo_cameras, write_cameras_json
+        from agsrec.camera_files import find_photo_cameras
         from agsrec.device import resolve_device
         from agsrec.figures.cameras import cameras_figure
         from agsrec.files import prepare_folder
@@ -89,7 +91,7 @@ class Poses:
         )
         posed = pose(Desk.at(None, settings, listener), PhotoFolder(folder, self.num_views, self.views))
         names, cameras = posed.views.names, posed.estimate.cameras
-        write_cameras_json(output, cameras, names, extras=posed.extras())
+        _write(output, posed)
         photos = posed.views.composited(torch.ones(3)).permute(0, 3, 1, 2)
         small = torch.nn.functional.interpolate(photos, (_THUMBNAIL, _THUMBNAIL), mode="area")
         figure = cameras_figure(None, cameras, names=names, thumbnails=small.permute(0, 2, 3, 1))
@@ -107,3 +109,14 @@ class Poses:
             raise OptionError(
                 f"{output} exists already; replace it with --overwrite, or name another --output"
             )
+
+
+def _write(output: Path, posed: Posed) -> None:
+    """The file with the cameras of all photos that have one."""
+    from agsrec.camera_files import write_cameras_json
+    from agsrec.pipeline.many_photos import joined
+
+    names, cameras, others = posed.views.names, posed.estimate.cameras, posed.others
+    if others is not None:
+        names, cameras = (*names, *others.names), joined(cameras, others.cameras)
+    write_cameras_json(output, cameras, names, extras=posed.extras())

@@ -56,9 +56,10 @@ class Run:
     """Diffusion model that judges views nobody photographed: a folder, a name in checkpoints/, a hub id, or
     none."""
     init: MethodName | None = None
-    """Initialiser that estimates the cameras: auto, nview, dust3r, mast3r, leap, noposplat, colmap or file.
-    By default, and only where there is no cameras.json: file where there is a transforms.json or a COLMAP
-    model, else auto."""
+    """Initialiser that estimates the cameras: auto, nview, dust3r, mast3r, leap, noposplat, ace0, colmap or
+    file. By default, and only where there is no cameras.json: file where there is a transforms.json or a
+    COLMAP model, else auto; which with more than 12 photos is ace0: a few are posed, the others registered
+    to them, and the 12 farthest apart are fitted."""
     init_model: str | None = None
     """Checkpoint of the initialiser: a folder, a name in checkpoints/, or a hub id."""
     init_file: Path | None = None
@@ -69,8 +70,9 @@ class Run:
     """Start the fit from the surface points of the initialiser, not from the hull of the masks, and with its
     last round alone: for poses that are right to some degrees."""
     background: BackgroundName | None = None
-    """For --init auto: static if what is around the object stood still with it, as where you walked around a
-    table, and is to be matched too; moving if not, as on a turntable; or auto, the default, to find out."""
+    """For --init auto and ace0: static if what is around the object stood still with it, as where you walked
+    around a table, and is to be matched too; moving if not, as on a turntable; or auto, the default, to find
+    out."""
     fov: float | None = None
     """One photo without cameras.json: field of view of the square around the object in degrees; 40 by
     default."""

@@ -28,7 +28,7 @@ from agsrec.ply import write_ply
 from agsrec.result_files import FITTED_SPLAT, SHOWN_SPLAT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from agsrec.dataset import Scene
     from agsrec.mesh import MeshResult
@@ -49,6 +49,7 @@ def save_results(
     *,
     mesh_format: MeshFormat = "glb",
     splat_format: SplatFormat = "ply",
+    others: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write cameras (for other programs too), splat, video, pictures, metrics, options and the report.
 
@@ -59,6 +60,7 @@ def save_results(
         mesh: Its mesh, if there is one; see `agsrec.export.mesh_results.save_mesh` for its files.
         mesh_format: Format of the mesh's file.
         splat_format: Format of a second file with the splat for viewers, where it is not the PLY.
+        others: What is known of photos that the fit was not given, for the metrics.
 
     Returns:
         The metrics, as stored.
@@ -98,6 +100,8 @@ def save_results(
     metrics["fitted_size"] = result.fitted_size
     if result.exposures is not None:
         metrics["exposures"] = dict(zip(names, result.exposures.tolist(), strict=True))
+    if others is not None:
+        metrics["others"] = dict(others)
     evaluation = None
     if scene is not None:
         evaluation = evaluate(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agsrec.camera_files import write_cameras_json
 from agsrec.errors import SceneError
 from agsrec.files import contents_digest
+from agsrec.pipeline.checking import check_others, checked_sentence
 from agsrec.pipeline.desk import STORE_FOLDER, Desk
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ def export_result(
     inputs = {"result": result, "scene": shown, "mesh": mesh, "what is known of the cameras": extras}
     if scene.full_size is not None:
         inputs["photos at full size"] = scene.full_size.contents()
+    others = None if posed is None else posed.others
+    if others is not None:
+        inputs["photos that the fit was not given"] = others.contents()
     mesh_format, splat_format = desk.settings.mesh_format, desk.settings.splat_format
     request = desk.request("export", inputs, mesh_format=mesh_format, splat_format=splat_format)
     before = desk.store.latest("export")
@@ -97,12 +101,22 @@ def export_result(
         if posed is not None:
             file = folder / "cameras_initial.json"
             write_cameras_json(file, posed.estimate.cameras, posed.views.names, extras=extras)
+        checked = None if others is None else check_others(result, others, folder)
         metrics = results.save_results(
-            result, folder, scene, mesh, mesh_format=mesh_format, splat_format=splat_format
+            result,
+            folder,
+            scene,
+            mesh,
+            mesh_format=mesh_format,
+            splat_format=splat_format,
+            others=checked,
         )
         return Exported(metrics, _files(folder, begun), metrics.get("mesh", {}).get("file"))
 
-    return desk.once(request, "writing the results", written)
+    exported = desk.once(request, "writing the results", written)
+    if "others" in exported.metrics:
+        desk.listener.say(checked_sentence(exported.metrics["others"]))
+    return exported
 
 
 def _files(folder: Path, since: int) -> dict[str, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from agsrec.camera_files import camera_file_digest
 from agsrec.checkpoints import fingerprint
@@ -16,7 +18,6 @@ from agsrec.pipeline.match_memory import match_memory
 from agsrec.pose_init import METHODS
 from agsrec.pose_init.farthest import farthest_cameras
 from agsrec.pose_init.originals import originals_digests
-from agsrec.pose_init.spread import for_all
 from agsrec.view_files import SizedViews, find_view_files
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from agsrec.store import Checkpointing, Request
     from agsrec.views import Views
 
-__all__ = ["MOST_TOGETHER", "ManyPosed", "Others", "are_many", "pose_one_by_one"]
+__all__ = ["MOST_TOGETHER", "ManyPosed", "Others", "are_many", "fitted_of", "joined", "pose_one_by_one"]
 
 MOST_TOGETHER = 12
 """Photos that a fit is given at most, and an initialiser at once unless one is named."""
@@ -83,8 +84,19 @@ class ManyPosed:
         if rest:
             cameras = self.estimate.cameras[[camera[view] for view in rest]]
             others = Others(photos, tuple(self.names[view] for view in rest), cameras)
-        without = replace(self.estimate, oddities=())
-        return photos.views(self.fitted), for_all(without, self.fitted), others
+        return photos.views(self.fitted), self._fitted_alone(camera), others
+
+    def _fitted_alone(self, camera: Mapping[int, int]) -> PoseEstimate:
+        """The estimate of the photos to fit; `camera` is the index of each photo's."""
+        whole, index = self.estimate, [camera[view] for view in self.fitted]
+        return replace(
+            whole,
+            cameras=whole.cameras[index],
+            placed=whole.placed[list(self.fitted)],
+            confidence=whole.confidence[list(self.fitted)],
+            matches=None if whole.matches is None else whole.matches.renumbered(index),
+            oddities=(),
+        )
 
     def sentences(self) -> list[str]:
         """What was done, and with which photos."""
@@ -183,6 +195,12 @@ def _posed(
     )
     memory.tidy()
     return ManyPosed(names, estimate, fitted_of(estimate), time.perf_counter() - clock)
+
+
+def joined(first: Cameras, second: Cameras) -> Cameras:
+    """Cameras of pictures of one size, those of the first set before those of the second."""
+    viewmats = torch.cat([first.viewmats, second.viewmats])
+    return replace(first, viewmats=viewmats, Ks=torch.cat([first.Ks, second.Ks]))
 
 
 def fitted_of(estimate: PoseEstimate, most: int = MOST_TOGETHER) -> tuple[int, ...]:

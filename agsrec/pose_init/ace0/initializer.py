@@ -27,6 +27,7 @@ from agsrec.pose_init.auto import initialize_auto
 from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.focal import exif_focals
 from agsrec.pose_init.lifting import lifted, scene_depths
+from agsrec.pose_init.originals import originals_digests
 from agsrec.pose_init.principal import as_photographed, principal_offsets
 from agsrec.pose_init.spread import for_all
 from agsrec.store import Memory
@@ -143,8 +144,9 @@ def pose_many(
     report(f"posing {len(chosen)} of {len(photos)} photos first: {', '.join(names[v] for v in chosen)}")
     first = Views(torch.stack([photos[v].float().cpu() for v in chosen]), tuple(names[v] for v in chosen))
     options = (device, folder, background, refine, seed)
+    around = {} if folder is None or background == "moving" else originals_digests(folder)
     seeds = memory.once(
-        ("first photos", str(model), first, None if focals is None else list(focals), *map(str, options)),
+        ("first photos", first, chosen, lenses, around, [str(option) for option in options]),
         lambda: _posed_first(first, chosen, lenses, options, memory, target),
     )
     if len(seeds.estimate.cameras) < 2:
@@ -203,7 +205,9 @@ def _collected(
         seen.append(describe(Views(photo[None].to(device), (name,))))
         thumbnails.append(thumbnail(photo))
     different = [v for v, same in enumerate(first) if same == v]
-    return _Collection(first, different, seen, torch.stack(thumbnails) if thumbnails else torch.zeros(0, 1))
+    return _Collection(
+        first, different, seen, torch.stack(thumbnails) if thumbnails else torch.zeros(0, 1, device="cpu")
+    )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from agsrec.pose_init.ace0.poses import PoseNetwork, refined
 __all__ = ["Buffer", "TrainingConfig", "scene_points", "train"]
 
 
+_PUBLISHED_SIDE = 480.0  # pixels of the pictures that published errors in pixels are for
+
 # World units are those in which cameras are 1.85 from the object; the published ones are metres.
 _LOSS = CoordinateLoss(ReprojectionLoss("dyntanh"), depth_max=10.0, depth_target=1.85, pull=200.0)
 
@@ -40,13 +42,14 @@ class TrainingConfig:
     poses_from: float = 0.0
     loss: CoordinateLoss = _LOSS
 
-    def in_pixels(self, size: float, reference: float = 480.0) -> TrainingConfig:
-        """The same for pictures of another size than the published errors in pixels are for."""
-        scale = size / reference
-        loss = self.loss.reprojection
-        loss = replace(loss, soft_clamp=scale * loss.soft_clamp, soft_clamp_min=scale * loss.soft_clamp_min)
-        clamp = scale * self.loss.hard_clamp
-        return replace(self, loss=replace(self.loss, reprojection=loss, hard_clamp=clamp))
+    def in_pixels(self, size: float, reference: float = _PUBLISHED_SIDE) -> TrainingConfig:
+        """The same for pictures of another longer side, pixels."""
+        scale, robust = size / reference, self.loss.reprojection
+        robust = replace(
+            robust, soft_clamp=scale * robust.soft_clamp, soft_clamp_min=scale * robust.soft_clamp_min
+        )
+        loss = replace(self.loss, reprojection=robust, hard_clamp=scale * self.loss.hard_clamp)
+        return replace(self, loss=loss)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""A result against the photos that its fit was not given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from agsrec.camera_files import write_cameras_json
+from agsrec.metrics.evaluation import rendered_on_white
+from agsrec.metrics.images import psnr
+from agsrec.metrics.poses import align_cameras
+
+if TYPE_CHECKING:
+    from agsrec.cameras import Cameras
+    from agsrec.pipeline.many_photos import Others
+    from agsrec.reconstruction import Reconstruction
+
+__all__ = ["check_others", "checked_sentence", "others_moved"]
+
+OTHERS_FILE = "cameras_others.json"
+"""File of a result with the cameras of photos that the fit was not given."""
+
+
+def others_moved(result: Reconstruction, others: Others) -> Cameras:
+    """Their cameras in the world of the result: carried along as the fit moved those that it was given."""
+    return align_cameras(result.initial_cameras, result.cameras).cameras(others.cameras)
+
+
+@torch.no_grad()
+def check_others(result: Reconstruction, others: Others, folder: Path) -> dict[str, Any]:
+    """How well the scene explains them, in dB of PSNR over white; their cameras are written into the folder.
+
+    One photo at a time is in memory. Poses stay as they were registered: what is off there counts too.
+    """
+    cameras = others_moved(result, others)
+    write_cameras_json(folder / OTHERS_FILE, cameras, others.names)
+    listed = list(others.photos.full.names)
+    values = {}
+    for k, name in enumerate(others.names):
+        photo = others.photos[listed.index(name)]
+        drawn = rendered_on_white(
+            result.gaussians, cameras[k].to(dtype=torch.float32), fitted_size=result.fitted_size
+        )
+        wanted = photo[..., :3] * photo[..., 3:] + (1 - photo[..., 3:])
+        values[name] = float(psnr(drawn, wanted[None])[0])
+    return {"psnr": sum(values.values()) / len(values), "by_view": values}
+
+
+def checked_sentence(checked: Mapping[str, Any]) -> str:
+    """What a user is told of it."""
+    values: Mapping[str, float] = checked["by_view"]
+    worst = min(values, key=values.__getitem__)
+    return (
+        f"{len(values)} photos that the fit was not given: {checked['psnr']:.1f} dB PSNR on the mean, least "
+        f"for {worst} ({values[worst]:.1f} dB)"
+    )

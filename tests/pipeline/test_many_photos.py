@@ -1,0 +1,137 @@
+"""More photos than are fitted together: which are, what is done with the others, and what is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agsrec.camera_files import read_cameras_json
+from agsrec.cameras import Cameras
+from agsrec.cli import main
+from agsrec.config import PRESETS
+from agsrec.errors import ImageError
+from agsrec.images import save_png
+from agsrec.pipeline import Listener, PhotoFolder, Posing, Settings
+from agsrec.pipeline.desk import Desk
+from agsrec.pipeline.many_photos import MOST_TOGETHER, fitted_of
+from agsrec.pipeline.run import pose
+from agsrec.pose_init import PoseEstimate
+from agsrec.view_files import SizedViews, load_files
+from tests.tiny import tiny_config, tiny_scene
+
+COUNT, LOST = 15, "007"
+NAMES = tuple(f"{i:03d}" for i in range(COUNT))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many") / "blob"
+    pixels = (tiny_scene(COUNT)[0].images * 255).round().byte().numpy()
+    for name, picture in zip(NAMES, pixels, strict=True):
+        save_png(folder / "processed" / f"{name}_rgba.png", picture)
+    return folder
+
+
+class Told(Listener):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Registration that knows the true cameras and loses one; what it was asked."""
+    calls: list[dict[str, Any]] = []
+
+    def known(photos: Any, names: tuple[str, ...], **options: Any) -> PoseEstimate:
+        calls.append({"names": names, "shapes": {tuple(photos[k].shape) for k in range(len(photos))}})
+        cameras = tiny_scene(COUNT)[1]
+        placed = torch.tensor([name != LOST for name in names])
+        index = [NAMES.index(name) for name in names if name != LOST]
+        return PoseEstimate(cameras[index], placed, placed.float() * 0.9)
+
+    monkeypatch.setattr("agsrec.pose_init.ace0.initializer.pose_many", known)
+    return calls
+
+
+def test_twelve_are_fitted_and_the_others_are_kept(original: Path, registered: list[dict[str, Any]]) -> None:
+    told = Told()
+    posed = pose(Desk.at(None, Settings(), told), PhotoFolder(original))
+    assert registered == [{"names": NAMES, "shapes": {(48, 48, 4)}}]
+    assert len(posed.views) == MOST_TOGETHER == len(posed.estimate.cameras)
+    assert posed.others is not None
+    fitted, kept = set(posed.views.names), set(posed.others.names)
+    assert fitted | kept == set(NAMES) - {LOST} and not fitted & kept
+    true = tiny_scene(COUNT)[1]
+    index = [NAMES.index(name) for name in posed.views.names]
+    torch.testing.assert_close(posed.estimate.cameras.viewmats, true.viewmats[index])
+    said = " ".join(told.said)
+    assert "15 photos: some were posed first" in said
+    assert f"Left out, because they could not be registered: {LOST}" in said
+    assert "The fit is given the 12 that are farthest apart" in said
+
+
+def test_it_is_kept_with_the_result(original: Path, registered: list[dict[str, Any]], tmp_path: Path) -> None:
+    views = [
+        pose(Desk.at(tmp_path, Settings(), Told()), PhotoFolder(original)).views.images for _ in range(2)
+    ]
+    assert len(registered) == 1
+    assert torch.equal(*views)
+
+
+def test_a_few_photos_are_posed_together_unless_it_is_asked_for(
+    original: Path, registered: list[dict[str, Any]]
+) -> None:
+    settings = Settings(posing=Posing("ace0"))
+    posed = pose(Desk.at(None, settings, Told()), PhotoFolder(original, num_views=5))
+    assert len(registered) == 1 and posed.others is None and len(posed.views) == 5
+
+
+def test_the_surest_and_farthest_are_fitted() -> None:
+    count = 20
+    Ks = Cameras.intrinsics(torch.full((count,), 60.0), 48, 48)
+    azimuths = torch.cat([torch.arange(12) * 30.0, torch.full((8,), 4.0)])  # eight more from one side
+    cameras = Cameras.orbit(torch.full((count,), -10.0), azimuths, 1.85, Ks=Ks, width=48, height=48)
+    confidence = torch.ones(count)
+    confidence[3] = 0.1
+    estimate = PoseEstimate(cameras, torch.ones(count, dtype=torch.bool), confidence)
+    fitted = fitted_of(estimate)
+    assert len(fitted) == MOST_TOGETHER and 3 not in fitted
+    assert set(range(12)) - {3} <= set(fitted)
+
+
+def test_the_result_is_checked_by_the_photos_that_were_not_fitted(
+    original: Path,
+    registered: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(PRESETS, "fast", tiny_config(30, size=24))
+    monkeypatch.setattr("agsrec.export.results.save_turntable", lambda path, *_: path.write_bytes(b"video"))
+    options = ["--output", str(tmp_path), "--prior", "none", "--mesh_format", "none"]
+    main(["run", str(original), *options])
+    out = tmp_path / "blob"
+    metrics = json.loads((out / "metrics.json").read_text())
+    others = metrics["others"]["by_view"]
+    assert len(metrics["views"]) == MOST_TOGETHER and len(others) == COUNT - 1 - MOST_TOGETHER
+    assert 10 < metrics["others"]["psnr"] == pytest.approx(sum(others.values()) / len(others))
+    assert "photos that the fit was not given" in capsys.readouterr().out
+    written = read_cameras_json(out / "cameras_others.json", 48, 48)
+    assert set(written.names) == set(others)
+
+
+def test_photos_are_read_one_at_a_time_and_as_usual(original: Path, tmp_path: Path) -> None:
+    files = {name: original / "processed" / f"{name}_rgba.png" for name in NAMES[:3]}
+    sized = SizedViews.of(files, size=32)
+    usual = load_files([*files.values()], [*files], size=32)
+    assert torch.equal(sized.views([0, 1, 2]).images, usual.images)
+    save_png(tmp_path / "wide_rgba.png", torch.zeros(10, 20, 4, dtype=torch.uint8).numpy())
+    with pytest.raises(ImageError, match=r"20 x 10 but 000_rgba\.png is 48 x 48; only square"):
+        SizedViews.of({**files, "wide": tmp_path / "wide_rgba.png"})
