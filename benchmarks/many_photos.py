@@ -70,11 +70,10 @@ def rendered(name: str, count: int, size: int, folder: Path, prefix: str, other:
     seed = int(seed) + other
     chance = np.random.default_rng(seed)
     obj = MAKERS[kind](seed)
-    parts = []
-    for number, layout in ((count - count // 2, "ring"), (count // 2, "scattered")):
-        parts.append(random_cameras(obj.vertices, number, size, chance, layout=layout) if number else None)
-    made = [p for p in parts if p is not None]
-    viewmats, Ks = torch.cat([p.viewmats for p in made]), torch.cat([p.Ks for p in made])
+    ring = random_cameras(obj.vertices, count - count // 2, size, chance, layout="ring")
+    others = random_cameras(obj.vertices, max(1, count // 2), size, chance, layout="scattered")
+    viewmats = torch.cat([ring.viewmats, others.viewmats])[:count]
+    Ks = torch.cat([ring.Ks, others.Ks])[:count]
     cameras = Cameras(viewmats, Ks, size, size)
     for k in range(count):
         view = render_views(obj, cameras[k], supersampling=2)

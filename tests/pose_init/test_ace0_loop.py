@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agsrec.cameras import Cameras
-from agsrec.matching import turns_apart
-from agsrec.pose_init.ace0.bundling import bundled, likeness, shared_points
+from agsrec.matching import Tracks, turns_apart
+from agsrec.pose_init.ace0.bundling import bundled, likeness, longest_tracks, shared_points
 from agsrec.pose_init.ace0.features import Seen
 from agsrec.pose_init.ace0.loop import LoopConfig, Registered, Start, register_photos
 from agsrec.pose_init.ace0.seeds import choose_seeds
@@ -130,6 +130,18 @@ def test_shared_points_are_the_same_point() -> None:
     assert len(shared) > 50
     assert torch.equal(points[i][shared.ids[:, 0]], points[j][shared.ids[:, 1]])
     assert likeness(seen[0], seen[VIEWS]) < 10 < likeness(seen[0], seen[1])
+
+
+def test_a_view_that_few_others_see_points_of_keeps_its_tracks() -> None:
+    """Five tracks of three views, and two of a fourth view with one of these."""
+    views = torch.tensor([*[0, 1, 2] * 5, *[2, 3] * 2])
+    points = torch.tensor([*[k for k in range(5) for _ in range(3)], 5, 5, 6, 6])
+    pixels = torch.arange(2.0 * len(views)).view(-1, 2)
+    tracks = Tracks(views, points, pixels, torch.zeros(2), 100.0)
+    kept = longest_tracks(tracks, 2)
+    assert len(kept) == 4 and kept.lengths.tolist() == [3, 3, 2, 2]
+    assert (kept.views == 3).sum() == 2
+    assert torch.equal(kept.pixels[kept.views == 3], pixels[views == 3])
 
 
 def test_the_first_photos_are_far_apart_and_of_the_same_thing() -> None:

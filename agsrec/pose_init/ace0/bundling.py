@@ -23,12 +23,12 @@ from agsrec.matching import (
 from agsrec.pose_init.ace0.features import Seen
 from agsrec.pose_init.ace0.loop import Registered
 
-__all__ = ["agreeing_pairs", "bundled", "likeness", "neighbours", "shared_points"]
+__all__ = ["agreeing_pairs", "bundled", "likeness", "longest_tracks", "neighbours", "shared_points"]
 
 _NEAREST = 4  # photos that each is matched with
 _APART_DEG = 55.0  # photos farther apart share too little
 _RATIO = 0.9  # of the distances to the best and the next feature
-_MOST_TRACKS = 1500  # those that most photos see; more take minutes and tell little
+_TRACKS_EACH = 120  # of every photo, those that most photos see; more take minutes and tell little
 _ROUNDS = ((0.03, (0.015,)), (0.012, (0.005,)), (0.006, (0.002,)))  # how near matches must be, and scales
 _SPREAD = Spread(turn=0.1, center=0.02, depth=0.05, focal=0.1)  # of what the head says
 
@@ -52,7 +52,7 @@ def bundled(
     spread = replace(_SPREAD, focal=0.0) if focal_known else _SPREAD
     for near, scales in _ROUNDS:
         agreeing = consistent_matches(pairs, rig, size, near)
-        tracks = _longest(tracks_of(agreeing, *size), _MOST_TRACKS)
+        tracks = longest_tracks(tracks_of(agreeing, *size))
         rig = adjust_bundle(rig, tracks, spread, scales=scales).rig
     viewmats, Ks = found.viewmats.clone(), found.Ks.clone()
     viewmats[rows, :3, :3], viewmats[rows, :3, 3] = rig.rotations.float(), rig.centers.float()
@@ -126,14 +126,17 @@ def _none() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]
     return np.zeros((0, 2, 2), np.float32), np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
 
 
-def _longest(tracks: Tracks, most: int) -> Tracks:
-    """The tracks that most views see, counted anew."""
-    if len(tracks) <= most:
-        return tracks
-    kept = tracks.lengths.argsort(descending=True, stable=True)[:most].sort().values
-    number = torch.full((len(tracks),), -1, device=kept.device)
-    number[kept] = torch.arange(most, device=kept.device)
-    inside = number[tracks.points] >= 0
+def longest_tracks(tracks: Tracks, each: int = _TRACKS_EACH) -> Tracks:
+    """The tracks that most views see, so many of every view, counted anew.
+
+    The longest of all would leave views out that few others see with them.
+    """
+    lengths, chosen = tracks.lengths, torch.zeros(len(tracks), dtype=torch.bool, device=tracks.points.device)
+    for view in tracks.views.unique():
+        own = tracks.points[tracks.views == view]
+        chosen[own[lengths[own].argsort(descending=True, stable=True)[:each]]] = True
+    number = chosen.cumsum(0) - 1
+    inside = chosen[tracks.points]
     return replace(
         tracks,
         views=tracks.views[inside],
