@@ -69,7 +69,7 @@ def resected(
         )
     except cv2.error:  # points on a line, or all in one place
         return Resection(None, len(points), 0)
-    inside = np.zeros(0, np.int64) if rows is None else np.asarray(rows)[:, 0]
+    inside = np.zeros(0, np.int64) if rows is None else np.asarray(rows, np.int64)[:, 0]
     agreeing = len(inside)
     if not solved or agreeing < FEWEST:
         return Resection(None, len(points), agreeing)

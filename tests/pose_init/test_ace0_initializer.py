@@ -42,7 +42,7 @@ class OneAtATime(Sequence[Tensor]):
 
     def __getitem__(self, index: Any) -> Any:
         self.asked.append(index)
-        source = {COPY: 3}.get(index, index)
+        source = 3 if index == COPY else index
         photo = torch.zeros(SIZE, SIZE, 4)
         if source != BLANK:
             photo[8:24, 8:24] = torch.rand(16, 16, 4, generator=torch.Generator().manual_seed(source))
