@@ -16,6 +16,7 @@ from agsrec.embedded import EMBEDDED_MATCHER
 from agsrec.files import contents_digest
 from agsrec.pipeline.match_memory import match_memory
 from agsrec.pose_init import METHODS
+from agsrec.pose_init.ace0.seeds import SEEDS
 from agsrec.pose_init.farthest import farthest_cameras
 from agsrec.pose_init.originals import originals_digests
 from agsrec.view_files import SizedViews, find_view_files
@@ -73,8 +74,10 @@ class ManyPosed:
 
     @property
     def lost(self) -> list[str]:
-        """Names of the photos that could not be registered."""
-        return [n for n, placed in zip(self.names, self.estimate.placed.tolist(), strict=True) if not placed]
+        """Names of the photos that could not be registered, but for those that are odd in a known way."""
+        odd = {odd.view for odd in self.estimate.oddities}
+        out = (~self.estimate.placed).nonzero().flatten().tolist()
+        return [self.names[view] for view in out if view not in odd]
 
     def together(self, photos: SizedViews) -> tuple[Views, PoseEstimate, Others | None]:
         """The photos to fit, their estimate, and the other registered ones, if there are any."""
@@ -102,8 +105,9 @@ class ManyPosed:
         """What was done, and with which photos."""
         placed = len(self.estimate.cameras)
         said = [
-            f"{len(self.names)} photos: some were posed first, the others registered to them one by one "
-            f"(ace0); {placed} have poses after {self.seconds:.1f} s"
+            f"{len(self.names)} photos: the {min(SEEDS, len(self.names))} that look least alike were posed "
+            f"first, the others registered to them one by one (ace0); {placed} have poses after "
+            f"{self.seconds:.1f} s"
         ]
         if self.lost:
             said.append(f"Left out, because they could not be registered: {', '.join(self.lost)}")

@@ -72,7 +72,7 @@ def test_twelve_are_fitted_and_the_others_are_kept(original: Path, registered: l
     index = [NAMES.index(name) for name in posed.views.names]
     torch.testing.assert_close(posed.estimate.cameras.viewmats, true.viewmats[index])
     said = " ".join(told.said)
-    assert "15 photos: some were posed first" in said
+    assert "15 photos: the 8 that look least alike were posed first" in said
     assert f"Left out, because they could not be registered: {LOST}" in said
     assert "The fit is given the 12 that are farthest apart" in said
 
@@ -125,6 +125,17 @@ def test_the_result_is_checked_by_the_photos_that_were_not_fitted(
     assert "photos that the fit was not given" in capsys.readouterr().out
     written = read_cameras_json(out / "cameras_others.json", 48, 48)
     assert set(written.names) == set(others)
+
+
+def test_poses_writes_the_cameras_of_all(
+    original: Path, registered: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    main(["poses", str(original), "--output", str(tmp_path / "cameras.json")])
+    written = read_cameras_json(tmp_path / "cameras.json", 48, 48)
+    assert set(written.names) == set(NAMES) - {LOST}
+    true = tiny_scene(COUNT)[1]
+    index = [NAMES.index(name) for name in written.names]
+    torch.testing.assert_close(written.cameras.viewmats.float(), true.viewmats[index], atol=1e-4, rtol=0)
 
 
 def test_photos_are_read_one_at_a_time_and_as_usual(original: Path, tmp_path: Path) -> None:

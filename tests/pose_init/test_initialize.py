@@ -295,6 +295,16 @@ def test_focal_lengths_that_cannot_be_are_ignored(
 
 
 def test_the_table_loads_late() -> None:
-    assert set(METHODS) == {"auto", "nview", "dust3r", "mast3r", "leap", "noposplat", "colmap", "file"}
+    assert set(METHODS) == {
+        "auto",
+        "nview",
+        "dust3r",
+        "mast3r",
+        "leap",
+        "noposplat",
+        "ace0",
+        "colmap",
+        "file",
+    }
     assert isinstance(METHODS["file"].run, type(lambda: None)) and issubclass(PlacementError, CameraError)
     assert PoseEstimate.__module__ == "agsrec.pose_init.estimate"
