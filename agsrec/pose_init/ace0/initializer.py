@@ -25,7 +25,7 @@ from agsrec.pose_init.ace0.loop import LoopConfig, Registered, Start, register_p
 from agsrec.pose_init.ace0.seeds import choose_seeds, thumbnail
 from agsrec.pose_init.auto import initialize_auto
 from agsrec.pose_init.estimate import PoseEstimate
-from agsrec.pose_init.focal import exif_focals
+from agsrec.pose_init.focal import crop_zooms, exif_focals
 from agsrec.pose_init.lifting import lifted, scene_depths
 from agsrec.pose_init.originals import originals_digests
 from agsrec.pose_init.principal import as_photographed, principal_offsets
@@ -138,7 +138,6 @@ def pose_many(
         raise CameraError("fewer than two of the photos show an object and are different; use other photos")
     height, width = photos[0].shape[:2]
     size = width, height
-    focals = focals if focals is not None or folder is None else exif_focals(folder, names, width)
     lenses = _Lenses.of(folder, names, width, focals)
     chosen = [different[k] for k in choose_seeds(collection.thumbnails, seen)]
     report(f"posing {len(chosen)} of {len(photos)} photos first: {', '.join(names[v] for v in chosen)}")
@@ -152,12 +151,13 @@ def pose_many(
     if len(seeds.estimate.cameras) < 2:
         raise CameraError("fewer than two of the first photos could be posed; use photos that overlap more")
     start = _start(different, seen, seeds, lenses, size)
-    adjust = partial(bundled, seen, size=size, focal_known=focals is not None)
+    known = lenses.focals is not None
+    adjust = partial(bundled, seen, size=size, focal_known=known)
     found = register_photos(
         seen, start, config, seed=seed, adjust=adjust, checkpointing=checkpointing, report=report
     )
     estimate = _estimate(found, collection, seeds, size)
-    return replace(estimate, focal_known=focals is not None)
+    return replace(estimate, focal_known=known)
 
 
 # -------------------------------------------------------------------- what there is
@@ -216,17 +216,26 @@ class _Lenses:
 
     Attributes:
         focals: Focal lengths [V], pixels; None where they are to be found.
+        zooms: Their proportions [V], where these are known.
         offsets: Principal points from the middles of the cut-outs [V, 2], pixels; None where unknown.
     """
 
     focals: list[float] | None
+    zooms: list[float] | None
     offsets: Tensor | None
 
     @staticmethod
     def of(folder: Path | None, names: Sequence[str], width: int, focals: Sequence[float] | None) -> _Lenses:
         """As preprocessing noted it, and as it is given."""
-        offsets = None if folder is None else principal_offsets(folder, names, width)
-        return _Lenses(None if focals is None else list(focals), offsets)
+        given = None if focals is None else list(focals)
+        if folder is None:
+            return _Lenses(given, None, None)
+        noted, zooms = exif_focals(folder, names, width), crop_zooms(folder, names, width)
+        return _Lenses(given or noted, zooms, principal_offsets(folder, names, width))
+
+    def zoom(self, v: int) -> float:
+        """Focal length of a photo, in the unit in which proportions are known."""
+        return 1.0 if self.zooms is None else self.zooms[v]
 
     def principal(self, v: int) -> Tensor:
         """Principal point [2] of a photo from the middle of its cut-out."""
@@ -251,6 +260,7 @@ def _posed_first(
         model=_SEED_MODEL,
         device=name,
         focals=None if lenses.focals is None else [lenses.focals[v] for v in chosen],
+        zooms=[lenses.zoom(v) for v in chosen],
         folder=folder,
         background=background,
         refine=refine,
@@ -273,11 +283,12 @@ def _start(
 ) -> Start:
     """What is known of the different photos before the loop."""
     cameras = seeds.estimate.cameras
-    typical = float(cameras.focal_lengths.mean(1).median())
+    zooms = torch.tensor([lenses.zoom(seeds.index[row]) for row in seeds.estimate.indices])
+    typical = float((cameras.focal_lengths.mean(1) / zooms.to(cameras.Ks)).median())
     middle = 0.5 * torch.tensor(size, device="cpu")
     Ks = torch.eye(3, device="cpu").repeat(len(different), 1, 1)
     for k, v in enumerate(different):
-        Ks[k, [0, 1], [0, 1]] = typical if lenses.focals is None else lenses.focals[v]
+        Ks[k, [0, 1], [0, 1]] = typical * lenses.zoom(v) if lenses.focals is None else lenses.focals[v]
         Ks[k, :2, 2] = middle + lenses.principal(v)
     viewmats = torch.eye(4, device="cpu").repeat(len(different), 1, 1)
     posed = torch.zeros(len(different), dtype=torch.bool, device="cpu")
