@@ -39,7 +39,7 @@ from agsrec.pipeline import Listener
 
 _MODULES = ("agsrec.batch.work",)
 _SHORT = [
-    *("--prior", "none", "--faces", "4000"),
+    *("--prior", "none", "--mesh_format", "none"),
     *("--fit.rounds.0.stages.0.iterations", "40", "--fit.rounds.0.stages.1.iterations", "30"),
     *("--fit.rounds.1.stages.0.iterations", "30", "--fit.rounds.2.stages.0.iterations", "30"),
     *("--fit.rounds.2.stages.1.iterations", "30", "--fit.rounds.2.stages.2.iterations", "30"),
@@ -148,6 +148,8 @@ class Share:
     """Copies of it in each turn."""
     turns: int = 2
     """Turns."""
+    whole: bool = False
+    """The preset `fast` as it is, with prior and mesh, instead of a short schedule without them."""
     json: Path | None = None
     """File for the figures."""
 
@@ -176,7 +178,8 @@ class Share:
     def _turn(self, workers: int) -> dict[str, Any]:
         """One batch, of new copies."""
         with tempfile.TemporaryDirectory() as place:
-            options = parse(ObjectOptions, _SHORT, prog="share", description=None, default=ObjectOptions())
+            words = [] if self.whole else _SHORT
+            options = parse(ObjectOptions, words, prog="share", description=None, default=ObjectOptions())
             jobs = [self._copied(Path(place, "photos", f"{k:03d}"), options) for k in range(self.objects)]
             output = Place(f"{place}/out")
             watch = _Watch()

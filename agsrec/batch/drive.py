@@ -63,7 +63,7 @@ def run_batch(
     computed = failed = 0
     with locked(output), open_manifest(output, jobs) as manifest:
         missing = manifest.missing(jobs)
-        records = engine(work or Work(output), missing)
+        records = engine(work or Work(output), missing) if missing else iter(())
         try:
             for record in records:
                 manifest.put(record)

@@ -93,8 +93,8 @@ def _row(record: Record) -> str:
 
 def _card(record: Record) -> str:
     said = escape(_figures(record) if record.state == "done" else "failed")
-    mark = " doubtful" if record.concern > 0 else ""
-    return f'<li class="{record.state}{mark}">{_picture(record)}<p>{_link(record)} {said}</p></li>'
+    mark = "doubtful" if record.state == "done" and record.doubts() else record.state
+    return f'<li class="{mark}">{_picture(record)}<p>{_link(record)} {said}</p></li>'
 
 
 def _picture(record: Record) -> str:
@@ -112,13 +112,15 @@ def _link(record: Record) -> str:
 
 
 def _figures(record: Record) -> str:
-    figures = [] if record.psnr is None else [f"{record.psnr:.1f} dB"]
-    figures += [] if record.views is None else [f"{record.views} photo{'s' * (record.views != 1)}"]
-    return ", ".join([*figures, f"{record.seconds:.0f} s"])
+    figures = [] if record.psnr is None else [f"{record.psnr:.1f}\xa0dB"]
+    figures += [] if record.views is None else [f"{record.views}\xa0photo{'s' * (record.views != 1)}"]
+    return ", ".join([*figures, f"{record.seconds:.0f}\xa0s"])
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+    first = text.split(" ", 1)[0]
+    start = first.capitalize() if first.isalpha() and first.islower() else first  # not of a path
+    return f"{start}{text[len(first) :].rstrip('.')}."
 
 
 def _links(number: int, pages: int) -> str:

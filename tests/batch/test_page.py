@@ -34,10 +34,11 @@ def test_worst_first(tmp_path: Path) -> None:
     first, everybody = page.split("<h2>All of them</h2>")
     places = [first.index(f">{name}</a>") for name in ("lost", "odd", "dull", "shy")]
     assert places == sorted(places) and ">good</a>" not in first
-    assert "Photos/lost/0.png: no object found in it." in first
+    assert "photos/lost/0.png: no object found in it." in first
     assert "No mesh: it is flat. Left out: 003." in first
     assert "A photo is explained with 15.0 dB only." in first
     assert "The confidence in a pose is 0.20 only." in first
+    assert '<li class="failed">' in everybody and everybody.count('<li class="doubtful">') == 3
     for name, count in {"done": 4, "failed": 1, "not started": 1, "to look at": 4}.items():
         assert f"<dt>{name}</dt><dd>{count}</dd>" in first
     assert 'data-video="good/turntable.mp4"' in everybody and 'src="good/thumbnail.jpg"' in everybody

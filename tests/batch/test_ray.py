@@ -40,9 +40,12 @@ def cluster() -> Iterator[Any]:
     import ray
 
     node = {"num_cpus": 1, "memory": 2**31, "object_store_memory": 80 * 2**20}
-    running = utilities.Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-    running.add_node(**node)
-    running.wait_for_nodes()
+    try:
+        running = utilities.Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+        running.add_node(**node)
+        running.wait_for_nodes(timeout=120)
+    except Exception as error:  # Ray's own has no other type
+        pytest.skip(f"no Ray cluster starts here: {error}")
     yield running
     ray.shutdown()
     running.shutdown()
