@@ -38,7 +38,7 @@ def listed_jobs(rows: Iterable[Row], options: ObjectOptions, parse: Parse) -> li
     jobs = []
     for row in rows:
         own = tuple((k, v) for k, v in row.items() if k not in (_PHOTOS, _NAME) and v)
-        place = Place(row[_PHOTOS])
+        place = Place.of(row[_PHOTOS])
         jobs.append(Job(row.get(_NAME) or place.name, str(place), parse(options, own) if own else options))
     return jobs
 

@@ -30,6 +30,11 @@ class Place:
 
     where: str
 
+    @staticmethod
+    def of(where: str) -> Place:
+        """The place that a user names, wherever a process that hears of it works."""
+        return Place(where if is_url(where) else os.path.abspath(where))
+
     def __truediv__(self, name: str) -> Place:
         return Place(f"{self.where.rstrip('/')}/{name}")
 

@@ -39,7 +39,8 @@ class Batch(ObjectOptions):
     """CSV or Parquet file instead: a column photos, perhaps name, and any option of one object by its name,
     for that object alone."""
     workers: int | None = None
-    """Objects at once on this machine, which share its cores; one a core by default, if memory allows."""
+    """Objects at once on this machine, which share its cores; by default one a core, if memory allows, and
+    one on a GPU."""
     timeout: float | None = None
     """Seconds that an object may take."""
     engine: Literal["local", "ray"] | None = None
@@ -61,7 +62,7 @@ class Batch(ObjectOptions):
         from agsrec.batch.drive import look_at, run_batch
         from agsrec.batch.places import Place
 
-        output = Place(self.output)
+        output = Place.of(self.output)
         jobs = self._jobs(output, console)
         if self.look:
             _print_look(console, *look_at(jobs, output))
@@ -105,8 +106,11 @@ class Batch(ObjectOptions):
             raise OptionError("--address is of a Ray cluster; leave it out, or take --engine ray")
         from agsrec.batch.local import LocalPool
         from agsrec.batch.machine import share_cores, usual_workers
+        from agsrec.device import resolve_device
 
-        workers = usual_workers() if self.workers is None else self.workers
+        on_gpu = resolve_device(self.device).type == "cuda"
+        usual = 1 if on_gpu else usual_workers()
+        workers = usual if self.workers is None else self.workers
         share_cores(workers)
         return LocalPool(workers, self.timeout)
 

@@ -53,6 +53,7 @@ def test_scenes_become_results(tmp_path: Path, pools: list[Here], capsys: pytest
         main([*command, "--timeout", "600"])
     assert stop.value.code == 1 and pools[0].options == (1, 600.0)
     printed = capsys.readouterr().out
+    assert f"Results are in {tmp_path}/out; index.html shows " in printed
     assert "[1/2] blob is done in" in printed and "[2/2] other failed: " in printed
     assert "1 of 2 objects are done, 1 failed" in printed
     record = json.loads((tmp_path / "out/blob/object.json").read_text())

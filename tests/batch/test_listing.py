@@ -27,7 +27,7 @@ def test_folders_get_their_names_and_the_usual_options(tmp_path: Path) -> None:
     write_photos(tmp_path / "mug")
     jobs = listed_jobs(folder_rows([f"{tmp_path}/mug/", f"{tmp_path}/cup"]), usual, _with_own)
     assert [(job.name, job.photos) for job in jobs] == [
-        ("mug", f"{tmp_path}/mug/"),
+        ("mug", f"{tmp_path}/mug"),
         ("cup", f"{tmp_path}/cup"),
     ]
     assert all(job.options is usual for job in jobs)
