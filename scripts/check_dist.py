@@ -20,6 +20,7 @@ from agsrec.embedded import EMBEDDED
 MODELS = "agsrec/embedded_models"
 MOST_BYTES = 95_000_000
 NEEDED = ("agsrec/__init__.pyi", "agsrec/mesh/__init__.pyi", "agsrec/py.typed", "agsrec/app/page.css")
+NEEDED += ("agsrec/batch/page.css", "agsrec/batch/page.js")
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "run.py", "examples")
 SOURCES += ("benchmarks", "scripts", "tests/conftest.py", "docs/conventions.md", "data/demo/jordan")
 _ROW = re.compile(r"^\| (\S+) \| ([\d,]+) \| `([0-9a-f]{64})` \|$", re.MULTILINE)

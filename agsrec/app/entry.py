@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agsrec.cli.entry import parse
-from agsrec.cli.options import prior_or_none
+from agsrec.cli.parsing import parse
 from agsrec.device import resolve_device
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import AgsrecError, OptionError
 from agsrec.kernels import kept_for_this_run
 from agsrec.names import DeviceName
+from agsrec.options import prior_or_none
 
 if TYPE_CHECKING:
     from agsrec.app.actions import AppConfig

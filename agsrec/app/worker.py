@@ -1,13 +1,8 @@
-"""Heavy work in a process of its own: the page stays quick, Stop is immediate, and all memory comes back.
-
-Processes are forked from a server that has imported everything already and computed nothing, where the
-platform has that, so that they start within a fraction of a second.
-"""
+"""Heavy work in a process of its own: the page stays quick, Stop is immediate, and all memory comes back."""
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import threading
 import traceback
 from collections.abc import Iterator
@@ -15,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from agsrec.app.events import Done, Failed, Said
 from agsrec.errors import AgsrecError
+from agsrec.processes import PIPELINE_MODULES, preload, process_context
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from multiprocessing.context import ForkServerContext, SpawnContext
 
     from agsrec.app.events import Event, Task
 
@@ -26,37 +21,13 @@ __all__ = ["Job", "prepare"]
 
 _TICK = 0.25  # seconds
 _PATIENCE = 5.0  # seconds a killed process may take to vanish
-_PRELOADED = [
-    "agsrec.app.tasks",
-    "agsrec.pipeline.run",
-    "agsrec.export.results",
-    "agsrec.mesh.stage",
-    "agsrec.preprocess",
-    "agsrec.prior.zero123",
-    "diffusers.models.unets.unet_2d_condition",
-    "diffusers.models.autoencoders.autoencoder_kl",
-    "transformers.models.clip.modeling_clip",
-]
 
 _log = logging.getLogger(__name__)
 
 
-def _context() -> ForkServerContext | SpawnContext:
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("forkserver")
-    return multiprocessing.get_context("spawn")
-
-
 def prepare() -> None:
     """Let the server that processes are forked from import everything now, so that no user need wait."""
-    context = _context()
-    if hasattr(context, "set_forkserver_preload"):
-        context.set_forkserver_preload(_PRELOADED)  # pyright: ignore[reportAttributeAccessIssue]
-        context.Process(target=_nothing, daemon=True).start()
-
-
-def _nothing() -> None:
-    """What the first process does."""
+    preload(["agsrec.app.tasks", *PIPELINE_MODULES])
 
 
 class Job:
@@ -67,7 +38,7 @@ class Job:
     """
 
     def __init__(self, task: Task) -> None:
-        context = _context()
+        context = process_context()
         self._receiver, sender = context.Pipe(duplex=False)
         self._stopped = threading.Event()
         self._process = context.Process(target=_run, args=(sender, task), daemon=True)

@@ -12,14 +12,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr
-from itertools import dropwhile, takewhile
 from typing import Annotated, Any, Union
 
 import tyro
 from rich.console import Console
 
 from agsrec import __version__
+from agsrec.cli.batch import Batch
 from agsrec.cli.convert import Convert
 from agsrec.cli.doctor import Doctor
 from agsrec.cli.evaluate import Eval
@@ -27,21 +26,23 @@ from agsrec.cli.localize import Localize
 from agsrec.cli.mesh import Mesh
 from agsrec.cli.nerf import Nerf
 from agsrec.cli.novel_view import NovelView
+from agsrec.cli.parsing import parse
 from agsrec.cli.poses import Poses
 from agsrec.cli.process import Process
 from agsrec.cli.run import Run
 from agsrec.cli.train import Train
 from agsrec.cli.view import View
 from agsrec.config import PRESETS, PresetName
-from agsrec.errors import AgsrecError, OptionError
+from agsrec.errors import AgsrecError
 from agsrec.kernels import kept_for_this_run
 
-__all__ = ["COMMANDS", "main", "parse"]
+__all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "process": Process,
     "poses": Poses,
     "run": Run,
+    "batch": Batch,
     "eval": Eval,
     "localize": Localize,
     "mesh": Mesh,
@@ -73,6 +74,7 @@ def _commands(argv: Sequence[str]) -> Any:
     fit = PRESETS[preset]
     defaults = {
         "run": Run(preset=preset, fit=fit),
+        "batch": Batch(preset=preset, fit=fit),
         "eval": Eval(folders=tyro.MISSING, preset=preset, fit=fit),
     }
     named = (
@@ -92,30 +94,6 @@ def _parsed(argv: list[str]) -> Any:
         OptionError: The options do not parse.
     """
     return parse(_commands(argv), argv, prog="agsrec", description=_DESCRIPTION)
-
-
-def parse(kind: Any, argv: Sequence[str], *, prog: str, description: str | None) -> Any:
-    """A value of a kind that tyro knows, from the words of a command line; exits by itself on `--help`.
-
-    Raises:
-        OptionError: The options do not parse.
-    """
-    printed = io.StringIO()
-    try:
-        with redirect_stderr(printed):
-            return tyro.cli(kind, prog=prog, args=argv, description=description)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise OptionError(_sentence(printed.getvalue())) from None
-
-
-def _sentence(box: str) -> str:
-    """What stands below the title in a box that tyro prints, up to the next rule, in one line."""
-    lines = [line.strip(" │") for line in box.splitlines()[1:]]
-    body = dropwhile(lambda line: not line.strip("─-"), lines)
-    message = " ".join(takewhile(lambda line: line.strip("─-╰╯"), body))
-    return f"{message.rstrip('.:')}; see the options with --help"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from agsrec.cli.options import prior_or_none, schedule_options
 from agsrec.cli.printing import print_run, say
 from agsrec.config import PRESETS, FitConfig, PresetName
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
 from agsrec.names import DeviceName, MethodName, RefereeName
+from agsrec.options import prior_or_none, schedule_options
 from agsrec.pipeline import Settings
 
 if TYPE_CHECKING:

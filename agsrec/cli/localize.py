@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from agsrec.cli.options import refuse_to_overwrite
 from agsrec.cli.printing import say
 from agsrec.errors import OptionError
 from agsrec.names import DeviceName, LocalizerName
+from agsrec.options import refuse_to_overwrite
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from agsrec.cli.options import prior_or_none
 from agsrec.cli.printing import mesh_sentence, say
 from agsrec.mesh.config import MeshConfig
 from agsrec.names import DeviceName, MeshFormat
+from agsrec.options import prior_or_none
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from agsrec.cli.options import refuse_to_overwrite
 from agsrec.cli.printing import say
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import OptionError
 from agsrec.names import DeviceName
+from agsrec.options import refuse_to_overwrite
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import tyro
 
 from agsrec.cli.listening import ConsoleListener
-from agsrec.cli.posing import scene_folder
 from agsrec.cli.printing import say
 from agsrec.errors import OptionError
 from agsrec.names import BackgroundName, DeviceName, MethodName
+from agsrec.options import scene_folder
 from agsrec.pipeline import PhotoFolder, Posing, Settings
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ def make_textured_mesh(
             request, "making the mesh", lambda _: make_mesh(gaussians, views, cameras, config, photos=photos)
         )
     except SceneError as error:
-        desk.listener.say(f"No mesh: {error}")
+        desk.listener.warn(f"No mesh: {error}")
         return None
 
 

@@ -34,3 +34,7 @@ class Listener:
 
     def say(self, text: str) -> None:
         """A sentence that the user should read."""
+
+    def warn(self, text: str) -> None:
+        """A sentence for which the result should be looked at; said like any other unless told otherwise."""
+        self.say(text)

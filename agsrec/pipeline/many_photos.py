@@ -109,8 +109,6 @@ class ManyPosed:
             f"first, the others registered to them one by one (ace0); {placed} have poses after "
             f"{self.seconds:.1f} s"
         ]
-        if self.lost:
-            said.append(f"Left out, because they could not be registered: {', '.join(self.lost)}")
         if placed > len(self.fitted):
             named = ", ".join(self.names[view] for view in self.fitted)
             said.append(

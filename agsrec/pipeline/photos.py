@@ -94,7 +94,7 @@ class CutOutRecord:
 
     Attributes:
         files: Digests of the cut-out photos by name.
-        said: Sentences that the user should read.
+        said: What was done, and sentences for which cut-outs should be looked at.
     """
 
     files: Mapping[str, str]
@@ -119,8 +119,10 @@ def cut_out_photos(desk: Desk, folder: Path) -> None:
         desk.store.distrust("cutout", "the cut-out photos are not there")
     request = _cut_out_request(desk, folder)
     record = desk.once(request, "cutting the object out of the photos", lambda _: _cut_out(desk, folder))
-    for sentence in record.said:
-        desk.listener.say(sentence)
+    what, *remarks = record.said
+    desk.listener.say(what)
+    for sentence in remarks:
+        desk.listener.warn(sentence)
 
 
 def _cut_outs(folder: Path) -> list[Path]:
@@ -172,7 +174,7 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
     posed = _posed_one_by_one(desk, photos) if are_many(desk, photos) else _posed_together(desk, photos)
     estimate = posed.estimate
     for sentence in estimate.remarks:
-        desk.listener.say(sentence)
+        desk.listener.warn(sentence)
     if estimate.metres_per_unit is not None:
         desk.listener.say(f"A unit of the scene is {estimate.metres_per_unit:.3g} m long")
     _say_what_does_not_fit(desk, posed)
@@ -185,8 +187,12 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
 def _posed_one_by_one(desk: Desk, photos: PhotoFolder) -> Posed:
     """The same of photos that are too many to be posed together; says what became of each."""
     many, sized = pose_one_by_one(desk, photos)
-    for sentence in (*many.sentences(), *odd_sentences(many.names, many.estimate.oddities)):
+    for sentence in many.sentences():
         desk.listener.say(sentence)
+    if many.lost:
+        desk.listener.warn(f"Left out, because they could not be registered: {', '.join(many.lost)}")
+    for sentence in odd_sentences(many.names, many.estimate.oddities):
+        desk.listener.warn(sentence)
     views, estimate, others = many.together(sized)
     return Posed(views, estimate, many.seconds, others)
 
@@ -205,12 +211,12 @@ def _posed_together(desk: Desk, photos: PhotoFolder) -> Posed:
         f"focal length {focal:.0f} pixels of {loaded.width}"
     )
     for sentence in odd_sentences(loaded.names, estimate.oddities):
-        desk.listener.say(sentence)
+        desk.listener.warn(sentence)
     odd = {loaded.names[o.view] for o in estimate.oddities}
     placed = zip(loaded.names, estimate.placed.tolist(), strict=True)
     lost = [name for name, is_placed in placed if not is_placed and name not in odd]
     if lost:
-        desk.listener.say(f"Left out, because their poses could not be found: {', '.join(lost)}")
+        desk.listener.warn(f"Left out, because their poses could not be found: {', '.join(lost)}")
     return posed
 
 
@@ -265,7 +271,7 @@ def _say_what_does_not_fit(desk: Desk, posed: Posed) -> None:
         views.names, unsupported_shares(views, posed.estimate.cameras).tolist(), strict=True
     ):
         if share > _MOST_UNSUPPORTED:
-            desk.listener.say(
+            desk.listener.warn(
                 f"The cut-out of {name} is doubtful: {share:.0%} of it lies where the other photos show "
                 "nothing of the object, or its pose is wrong; look at it"
             )
@@ -277,7 +283,7 @@ def _say_what_is_unsure(desk: Desk, posed: Posed) -> None:
     loose = [name for name in posed.views.names if name not in held]
     if held and loose:
         were = "was" if len(loose) == 1 else "were"
-        desk.listener.say(
+        desk.listener.warn(
             f"Only the shape says where {', '.join(loose)} {were} taken from: no print or "
             "texture that the other photos show too; look at the poses, or take photos in between"
         )
@@ -287,7 +293,7 @@ def _say_what_is_ambiguous(desk: Desk, posed: Posed) -> None:
     """Name the photos that could as well have been taken from elsewhere."""
     undecided = posed.undecided()
     if undecided:
-        desk.listener.say(
+        desk.listener.warn(
             f"The object looks alike from several sides: {', '.join(undecided)} would fit as well from "
             "elsewhere, so these poses are a guess; photos in which a mark on the object, or something that "
             "stands beside it, tells its sides apart would decide"
@@ -298,7 +304,7 @@ def _say_that_two_share_nothing(desk: Desk, posed: Posed) -> None:
     """Of two photos without matches nobody can say which is wrong, if one is."""
     matched = desk.settings.posing.method == "auto" and embedded_folder(EMBEDDED_MATCHER) is not None
     if matched and len(posed.everyone) == 2 and posed.estimate.matches is None:
-        desk.listener.say(
+        desk.listener.warn(
             f"{' and '.join(posed.everyone.names)} share no print or texture: only their shapes say where "
             "they were taken from, and if they show different objects the result is of neither; take a photo "
             "in between"

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from agsrec.cli.options import schedule_options
 from agsrec.config import PRESETS, RESOLUTIONS, WORKING_SIZE, FitConfig, PresetName
 from agsrec.errors import OptionError
+from agsrec.options import schedule_options
 from agsrec.pipeline import Settings
 
 
