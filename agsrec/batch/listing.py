@@ -91,7 +91,7 @@ def _csv_rows(file: Path) -> list[Row]:
 
 def _parquet_rows(file: Path) -> list[Row]:
     require("pyarrow", "batch")
-    from pyarrow import ArrowException, parquet
+    from pyarrow import ArrowException, parquet  # pyright: ignore[reportMissingImports]
 
     try:
         table = parquet.read_table(file)

@@ -54,7 +54,7 @@ def test_a_list_has_options_of_single_objects(tmp_path: Path) -> None:
 
 def test_a_parquet_list_is_the_same_as_a_csv_one(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    from pyarrow import parquet
+    from pyarrow import parquet  # pyright: ignore[reportMissingImports]
 
     table = pyarrow.table({"photos": ["a/mug", "b/cup"], "seed": [None, 4], "enable_loop": [True, None]})
     parquet.write_table(table, tmp_path / "list.parquet")

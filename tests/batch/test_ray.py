@@ -37,7 +37,7 @@ def test_nothing_answers(tmp_path: Path) -> None:
 def cluster() -> Iterator[Any]:
     """Two nodes of one core each; the first one, where the driver is, stays."""
     utilities = pytest.importorskip("ray.cluster_utils", reason="ray is not installed")
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     node = {"num_cpus": 1, "memory": 2**31, "object_store_memory": 80 * 2**20}
     try:
