@@ -58,12 +58,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.slow
-def test_rasterize(tmp_path: Path) -> None:
-    """As a user starts it: in a process of its own."""
+def test_rasterize(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     options = ["--seconds", "0", "--gaussians", "5000", "--skip-compilation", "--json", str(file)]
-    command = [sys.executable, str(ROOT / "benchmarks" / "rasterize.py"), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run("rasterize.py", *options)
     assert done.returncode == 0, done.stderr
     content = json.loads(file.read_text(encoding="utf-8"))
     assert ABOUT <= content.keys()

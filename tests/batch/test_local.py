@@ -26,6 +26,7 @@ LIGHT = ("agsrec.batch.work", "tests.batch.stubs")  # a whole run is not done he
 NAMES = ["mug", "killed", "once", "slow", "wrong", *(f"cup{k}" for k in range(5))]
 
 DRIVER = """
+import signal
 import sys
 from pathlib import Path
 from agsrec.batch.drive import run_batch
@@ -35,6 +36,7 @@ from agsrec.batch.work import Work
 from tests.batch.stubs import Stub, jobs_in
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background shells have it ignored
     root = Path(sys.argv[1])
     output = Place(str(root / "out"))
     jobs = jobs_in(root / "photos", ["mug", "slow"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
 
+from agsrec.figures import turntable
 from tests.tiny_prior import tiny_zero123
 
 
@@ -17,6 +19,14 @@ def fresh_accelerator() -> Iterator[None]:
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_turntables() -> Iterator[None]:
+    """Of six pictures: nobody looks at the videos of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turntable, "orbit_cameras", partial(turntable.orbit_cameras, frames=6))
+        yield
 
 
 @pytest.fixture(scope="session")
