@@ -5,8 +5,6 @@ Every view pair counts: one with a view that an initialiser could not place is 1
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +29,7 @@ from agsrec.pipeline import Settings
 from agsrec.pipeline.run import reconstruct
 from agsrec.pose_init import PlacementError, initialize
 from agsrec.prior import load_prior
+from agsrec.processes import peak_memory_mb
 from agsrec.radiance.referee import FEWEST_HELD_BACK, held_back, held_back_fold
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ def _start_record(scene: Scene, start: _Start, seed: int) -> dict[str, Any]:
         "init_seconds": start.seconds,
         "pair_errors_before_deg": errors.tolist(),
         "seconds": start.seconds,
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": peak_memory_mb(),
     }
     return record
 
@@ -266,7 +265,7 @@ def _fit_record(
         judged = held_back(result.views, result.cameras, seeds=(settings.seed,), device=device)
         record["referee"] = judged.as_dict()
     record["pair_errors_deg"] = _pair_errors(result.cameras, scene.truth, kept).tolist()
-    record["peak_memory_mb"] = _peak_memory_mb()
+    record["peak_memory_mb"] = peak_memory_mb()
     return record
 
 
@@ -275,12 +274,6 @@ def _with_loaded_prior(settings: Settings) -> Settings:
     if not isinstance(settings.prior, str | Path):
         return settings
     return replace(settings, prior=load_prior(settings.prior, resolve_device(settings.device)))
-
-
-def _peak_memory_mb() -> float:
-    """Largest resident size of this process so far, MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1024)
 
 
 def _rows(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -335,10 +328,8 @@ def _row(scene: str, start: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
             "Chamfer": mean("surface", "chamfer"),
             "F1": mean("surface", "f1"),
         }
-    row |= {
-        "Seconds": fmean(r["seconds"] for r in runs),
-        "Peak (MB)": max(r["peak_memory_mb"] for r in runs),
-    }
+    peaks = [r["peak_memory_mb"] for r in runs if r["peak_memory_mb"] is not None]
+    row |= {"Seconds": fmean(r["seconds"] for r in runs), "Peak (MB)": max(peaks, default=None)}
     return {title: value for title, value in row.items() if value is not None}
 
 

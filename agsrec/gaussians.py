@@ -13,7 +13,7 @@ from agsrec.errors import ShapeError
 from agsrec.harmonics import turned_harmonics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["SH_C0", "Gaussians"]
 
@@ -110,6 +110,12 @@ class Gaussians:
             log_scales=self.log_scales + math.log(scale),
             sh=turned_harmonics(self.sh, rotation),
         )
+
+    @staticmethod
+    def cat(parts: Sequence[Gaussians]) -> Gaussians:
+        """Several scenes in one world, of one spherical harmonics degree, as one."""
+        names = [f.name for f in fields(Gaussians)]
+        return Gaussians(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     @staticmethod
     def from_points(points: Tensor, colors: Tensor, scales: Tensor, opacity: float = 0.5) -> Gaussians:

@@ -1,15 +1,18 @@
-"""Processes for heavy work: forked, where the platform has that, from a server that has imported everything.
+"""Processes for heavy work, and the memory that one takes.
 
-The server has computed nothing, so that processes start within a fraction of a second and share its memory.
+They are forked, where the platform has that, from a server that has imported everything and computed nothing,
+so that they start within a fraction of a second and share its memory.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Sequence
 from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
 
-__all__ = ["PIPELINE_MODULES", "preload", "process_context"]
+__all__ = ["PIPELINE_MODULES", "peak_memory_mb", "preload", "process_context"]
 
 PIPELINE_MODULES = (
     "agsrec.pipeline.run",
@@ -41,3 +44,19 @@ def preload(modules: Sequence[str]) -> None:
 
 def _nothing() -> None:
     """What the first process does."""
+
+
+def peak_memory_mb() -> float | None:
+    """Most memory that this process had resident, MB; None where the system does not tell."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except (OSError, ValueError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1024)

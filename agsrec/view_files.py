@@ -118,22 +118,26 @@ def load_files(
             all are square.
     """
     images: list[np.ndarray] = []
-    shapes: list[tuple[int, int]] = []
+    sizes: list[tuple[int, int]] = []
     for file, name in zip(files, names, strict=True):
         rgba = _cut_out(file, (known or {}).get(name), allow_blank=allow_blank)
         height, width = rgba.shape[:2]
-        shapes.append((height, width))
-        if shapes[-1] != shapes[0] and not height / width == shapes[0][0] / shapes[0][1] == 1:
-            sizes = [f"{w} x {h}" for h, w in (shapes[-1], shapes[0])]
-            raise ImageError(
-                f"{file} is {sizes[0]} but {files[0].name} is {sizes[1]}; only square images may differ in "
-                "size, as agsrec process writes them"
-            )
+        sizes.append((width, height))
+        _require_alike(file, sizes[-1], files[0], sizes[0])
         scale = min(1.0, size / max(height, width))
         images.append(resized(rgba, max(1, round(scale * width)), max(1, round(scale * height))))
     height, width = max(image.shape[:2] for image in images)
     batch = np.stack([resized(image, width, height) for image in images])
     return Views(torch.from_numpy(batch).float() / 255, tuple(names))
+
+
+def _require_alike(file: Path, size: tuple[int, int], first: Path, usual: tuple[int, int]) -> None:
+    """Raise unless two images are of one size (width, height), or both square."""
+    if size != usual and not size[0] / size[1] == usual[0] / usual[1] == 1:
+        raise ImageError(
+            f"{file} is {size[0]} x {size[1]} but {first.name} is {usual[0]} x {usual[1]}; only square "
+            "images may differ in size, as agsrec process writes them"
+        )
 
 
 def _cut_out(file: Path, known: Known | None, *, allow_blank: bool) -> np.ndarray:
@@ -344,14 +348,9 @@ class SizedViews(Sequence[Tensor]):
     def of(files: Mapping[str, Path], *, size: int = WORKING_SIZE) -> SizedViews:
         """The photos in files, by view name; sizes and errors as of `load_files`, objects or not."""
         full = FullSizeViews(tuple(files.values()), tuple(files))
-        first = full.sizes[0]
-        for file, shape in zip(files.values(), full.sizes, strict=True):
-            if shape != first and not shape[0] / shape[1] == first[0] / first[1] == 1:
-                sizes = [f"{w} x {h}" for w, h in (shape, first)]
-                raise ImageError(
-                    f"{file} is {sizes[0]} but {next(iter(files.values())).name} is {sizes[1]}; only square "
-                    "images may differ in size, as agsrec process writes them"
-                )
+        first, *_ = files.values()
+        for file, given in zip(files.values(), full.sizes, strict=True):
+            _require_alike(file, given, first, full.sizes[0])
         width, height = max(full.sizes)
         scale = min(1.0, size / max(width, height))
         return SizedViews(full, max(1, round(scale * width)), max(1, round(scale * height)))

@@ -13,7 +13,6 @@ from agsrec.errors import OptionError
 __all__ = [
     "available_cores",
     "limited_environment",
-    "peak_memory_mb",
     "reset_peak_memory",
     "share_cores",
     "take_cores",
@@ -128,19 +127,3 @@ def reset_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         pass  # then the peak is that of the process so far
-
-
-def peak_memory_mb() -> float | None:
-    """Most memory that this process had resident, MB; None where the system does not tell."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1024)

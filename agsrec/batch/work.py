@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agsrec.batch.machine import peak_memory_mb, reset_peak_memory
+from agsrec.batch.machine import reset_peak_memory
 from agsrec.batch.places import Place
 from agsrec.batch.record import RECORD, Job, Record, write_record
 from agsrec.errors import AgsrecError
 from agsrec.options import object_place, refuse_to_overwrite
 from agsrec.pipeline import Listener
+from agsrec.processes import peak_memory_mb
 
 if TYPE_CHECKING:
     from agsrec.pipeline.run import Finished

@@ -114,9 +114,9 @@ class Poses:
 def _write(output: Path, posed: Posed) -> None:
     """The file with the cameras of all photos that have one."""
     from agsrec.camera_files import write_cameras_json
-    from agsrec.pipeline.many_photos import joined
+    from agsrec.cameras import Cameras
 
     names, cameras, others = posed.views.names, posed.estimate.cameras, posed.others
     if others is not None:
-        names, cameras = (*names, *others.names), joined(cameras, others.cameras)
+        names, cameras = (*names, *others.names), Cameras.cat([cameras, others.cameras])
     write_cameras_json(output, cameras, names, extras=posed.extras())

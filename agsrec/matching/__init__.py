@@ -14,7 +14,14 @@ from agsrec.matching.epipolar import (
     epipolar_distances,
     supporting_matches,
 )
-from agsrec.matching.matches import Features, PairMatches, describe_views, match_features, match_views
+from agsrec.matching.matches import (
+    Features,
+    PairMatches,
+    describe_views,
+    match_features,
+    match_views,
+    mutual_nearest,
+)
 from agsrec.matching.motion import stands_still
 from agsrec.matching.networks import Matcher, load_matcher
 from agsrec.matching.oddities import Lenses, Oddity, OddKind, find_oddities, turned_back
@@ -56,6 +63,7 @@ __all__ = [
     "match_features",
     "match_views",
     "match_wholes",
+    "mutual_nearest",
     "pair_hypotheses",
     "reprojection_errors",
     "standing_features",

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from agsrec.store import Memory
     from agsrec.views import Views
 
-__all__ = ["Features", "PairMatches", "describe_views", "likeness", "match_features", "match_views"]
+__all__ = [
+    "Features",
+    "PairMatches",
+    "describe_views",
+    "likeness",
+    "match_features",
+    "match_views",
+    "mutual_nearest",
+]
 
 _FEATURES = 1024  # of a picture, the strongest
 _SIFT_FEATURES = 2048
@@ -159,12 +167,31 @@ def _both_kinds(a: Features, b: Features, matcher: Matcher | None) -> tuple[Pair
 
 def likeness(a: Features, b: Features) -> int:
     """How many learned features of two views are each other's nearest by far: a rough look at once."""
-    if a.learned is None or b.learned is None or min(len(a.learned.points), len(b.learned.points)) < 2:
+    if a.learned is None or b.learned is None:
         return 0
-    similar = a.learned.descriptors @ b.learned.descriptors.T
-    mutual = similar.argmax(0)[similar.argmax(1)] == torch.arange(len(similar), device=similar.device)
-    best, following = (2 - 2 * similar.topk(2, dim=1).values).clamp_min(1e-9).sqrt().unbind(1)
-    return int((mutual & (best < _LIKE_RATIO * following)).sum())
+    return len(mutual_nearest(a.learned.descriptors, b.learned.descriptors, _LIKE_RATIO)[0])
+
+
+def mutual_nearest(a: Tensor, b: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    """Pairs of descriptors that are each other's nearest, by far (Lowe 2004, section 7.1).
+
+    Args:
+        a: Of length one [N, C].
+        b: Likewise [M, C].
+        ratio: The nearest is at most at this share of the next one's distance.
+
+    Returns:
+        Their indices [P, 2], and how far below one that share is [P]; none where there is no next one.
+    """
+    if min(len(a), len(b)) < 2:
+        return torch.zeros(0, 2, dtype=torch.long, device=a.device), a.new_zeros(0)
+    similar = a @ b.mT
+    best, nearest = similar.topk(2, dim=1)
+    column = nearest[:, 0]
+    mutual = similar.argmax(0)[column] == torch.arange(len(a), device=a.device)
+    one, two = (2 - 2 * best).clamp_min(1e-9).sqrt().unbind(1)
+    rows = (mutual & (one < ratio * two)).nonzero()[:, 0]
+    return torch.stack([rows, column[rows]], 1), 1 - one[rows] / two[rows]
 
 
 # -------------------------------------------------------------------- learned

@@ -8,11 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from agsrec.camera_files import camera_file_digest
 from agsrec.checkpoints import fingerprint
-from agsrec.embedded import EMBEDDED_MATCHER
 from agsrec.files import contents_digest
 from agsrec.pipeline.match_memory import match_memory
 from agsrec.pose_init import METHODS
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
     from agsrec.store import Checkpointing, Request
     from agsrec.views import Views
 
-__all__ = ["MOST_TOGETHER", "ManyPosed", "Others", "are_many", "fitted_of", "joined", "pose_one_by_one"]
+__all__ = ["MOST_TOGETHER", "ManyPosed", "Others", "are_many", "fitted_of", "pose_one_by_one"]
 
 MOST_TOGETHER = 12
 """Photos that a fit is given at most, and an initialiser at once unless one is named."""
@@ -144,23 +141,23 @@ def pose_one_by_one(desk: Desk, photos: PhotoFolder) -> tuple[ManyPosed, SizedVi
     return posed, sized
 
 
-def _model(desk: Desk) -> str:
-    """What describes pixels: `ace0`'s own model, unless it was named and given another."""
+def _model(desk: Desk, method: str) -> str:
+    """The model of `auto` or `ace0`: its usual one, unless it was asked for with another."""
     posing = desk.settings.posing
-    named = posing.model if posing.method == "ace0" else None
-    return named or METHODS["ace0"].model or EMBEDDED_MATCHER
+    usual = METHODS[method].model
+    assert usual is not None
+    return posing.model if posing.model is not None and posing.method == method else usual
 
 
 def _request(desk: Desk, photos: PhotoFolder, sized: SizedViews) -> Request:
     folder, settings = photos.folder, desk.settings
     posing = settings.posing
-    seeds = METHODS["auto"].model
     inputs: dict[str, Any] = {
         "photos": sized.full.contents(),
         "crops.json": contents_digest(folder / "processed" / "crops.json"),
         "camera file": "none" if posing.file is None else camera_file_digest(posing.file),
-        "weights": "none" if seeds is None else fingerprint(seeds),
-        "matcher": fingerprint(_model(desk)),
+        "weights": fingerprint(_model(desk, "auto")),
+        "matcher": fingerprint(_model(desk, "ace0")),
     }
     if posing.background != "moving":
         inputs["photos with their background"] = originals_digests(folder)
@@ -185,7 +182,8 @@ def _posed(
     estimate = pose_many(
         sized,
         names,
-        model=_model(desk),
+        model=_model(desk, "ace0"),
+        first_model=_model(desk, "auto"),
         device=settings.device,
         focals=None if posing.focal is None else [posing.focal] * len(names),
         folder=photos.folder,
@@ -197,12 +195,6 @@ def _posed(
     )
     memory.tidy()
     return ManyPosed(names, estimate, fitted_of(estimate), time.perf_counter() - clock)
-
-
-def joined(first: Cameras, second: Cameras) -> Cameras:
-    """Cameras of pictures of one size, those of the first set before those of the second."""
-    viewmats = torch.cat([first.viewmats, second.viewmats])
-    return replace(first, viewmats=viewmats, Ks=torch.cat([first.Ks, second.Ks]))
 
 
 def fitted_of(estimate: PoseEstimate, most: int = MOST_TOGETHER) -> tuple[int, ...]:

@@ -90,7 +90,14 @@ def _imported(module: str, name: str) -> Callable[..., PoseEstimate]:
 
 
 def _auto(task: Task) -> PoseEstimate:
-    run = _imported("auto", "initialize_auto")
+    return _with_all_evidence(task, _imported("auto", "initialize_auto"))
+
+
+def _ace0(task: Task) -> PoseEstimate:
+    return _with_all_evidence(task, _imported("ace0.initializer", "initialize_ace0"))
+
+
+def _with_all_evidence(task: Task, run: Callable[..., PoseEstimate]) -> PoseEstimate:
     return run(
         task.views,
         model=task.model,
@@ -137,21 +144,6 @@ def _leap(task: Task) -> PoseEstimate:
 def _noposplat(task: Task) -> PoseEstimate:
     run = _imported("noposplat.initializer", "initialize_noposplat")
     return run(task.views, model=task.model, device=task.device, focals=task.focals, refine=task.refine)
-
-
-def _ace0(task: Task) -> PoseEstimate:
-    run = _imported("ace0.initializer", "initialize_ace0")
-    return run(
-        task.views,
-        model=task.model,
-        device=task.device,
-        focals=task.focals,
-        folder=task.folder,
-        background=task.background,
-        refine=task.refine,
-        memory=task.memory,
-        seed=task.seed,
-    )
 
 
 def _colmap(task: Task) -> PoseEstimate:
@@ -210,8 +202,8 @@ def initialize(
             `auto` is `nview`'s; that of `ace0` the embedded matcher, or a file with ACE's encoder.
         device: "auto", "cpu" or "cuda".
         focal: Focal length in pixels of the views, one or one per view, if known.
-        zooms: For `auto` and `nview`: how much larger each view shows things than its photo, all of them
-            taken by one camera of unknown focal length; what `folder` tells by default.
+        zooms: For `auto`, `nview` and `ace0`: how much larger each view shows things than its photo, all of
+            them taken by one camera of unknown focal length; what `folder` tells by default.
         file: For `file`: a `cameras.json`, a `transforms.json` or a folder with a COLMAP model.
         folder: Folder that preprocessing wrote: with focal lengths, crops, and photos with their background.
         background: For `auto`: whether what the photos show around the object stood still with it ("static"),

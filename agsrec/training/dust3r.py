@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from agsrec.training.config import DataConfig, PhaseConfig
 from agsrec.training.dust3r_data import PairPool, PairTruth, render_point_views, unseen_pairs
 from agsrec.training.pool import first_object
 from agsrec.training.render_stream import RenderStream
-from agsrec.training.run import Run, RunOptions
+from agsrec.training.run import Run, RunOptions, started
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -156,21 +155,19 @@ def train_dust3r(
         OutputError: The folder cannot be written to.
     """
     run = Run.begin(config, folder, **options)
-    model = _started(config, run.seed, start).to(run.accelerator.device)
+    fresh = DUSt3R(DUSt3RConfig.from_published(config.network))
+    model = started(fresh, run.seed, start, DUSt3RConfig.to_published).to(run.accelerator.device)
     save = partial(model.save_pretrained, dtype=torch.float16)
     phase = run.phase("dust3r", DUSt3RLoss(model, config.confidence_weight), config.training)
     if not phase.done:
         size, data, rate = model.config.image_size[0], config.data, config.training.objects_per_step
-        pool = PairPool.empty(data.pool_objects, data.views_per_object, size, run.accelerator.device)
-        loaded = first_object(phase.step, rate)
-        render = partial(render_point_views, run.objects_seed(), data.views_per_object, size)
-        with RenderStream(render, workers=run.workers, first=loaded) as stream:
+        first, views = first_object(phase.step, rate), data.views_per_object
+        pool = PairPool.empty(data.pool_objects, views, size, run.accelerator.device, first=first)
+        render = partial(render_point_views, run.objects_seed(), views, size)
+        with RenderStream(render, workers=run.workers, first=first) as stream:
 
             def inputs(step: int) -> tuple[Tensor, PairTruth]:
-                nonlocal loaded
-                while loaded < first_object(step, rate) + data.pool_objects:
-                    pool.insert(loaded % data.pool_objects, next(stream))
-                    loaded += 1
+                pool.advance(stream, first_object(step, rate))
                 return pool.draw(config.training.batch_size, run.generator(phase, step))
 
             phase.run(
@@ -183,17 +180,3 @@ def train_dust3r(
     phase.use_average()
     run.finish(save)
     return phase.done
-
-
-def _started(config: DUSt3RTrainConfig, seed: int, start: Path | None) -> DUSt3R:
-    model = DUSt3R(DUSt3RConfig.from_published(config.network))
-    if start is None:
-        return model.initialize(torch.Generator().manual_seed(seed))
-    given = DUSt3R.from_pretrained(start)
-    if given.config != model.config:
-        raise OptionError(
-            f"--start: {start} has other settings than the network of the --config; change that to "
-            f"{json.dumps(given.config.to_published())}"
-        )
-    model.load_state_dict(given.state_dict())
-    return model

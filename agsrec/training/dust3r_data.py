@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -78,7 +79,7 @@ def render_point_views(seed: int, num_views: int, size: int, index: int) -> Poin
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class PairPool:
     """The latest objects of a stream in device memory, from which pairs are drawn again and again.
 
@@ -88,6 +89,7 @@ class PairPool:
         points: [N, V, S, S, 3] float16.
         seen: [N, V, S, S].
         Ks: [N, V, 3, 3].
+        loaded: Objects of the stream so far.
     """
 
     images: Tensor
@@ -95,10 +97,11 @@ class PairPool:
     points: Tensor
     seen: Tensor
     Ks: Tensor
+    loaded: int
 
     @staticmethod
-    def empty(objects: int, views: int, size: int, device: torch.device) -> PairPool:
-        """Room for so many objects."""
+    def empty(objects: int, views: int, size: int, device: torch.device, *, first: int = 0) -> PairPool:
+        """Room for so many objects, of which number `first` will be the oldest."""
         shape = objects, views, size, size
         return PairPool(
             torch.zeros(*shape, 4, dtype=torch.uint8, device=device),
@@ -106,7 +109,14 @@ class PairPool:
             torch.zeros(*shape, 3, dtype=torch.float16, device=device),
             torch.zeros(shape, dtype=torch.bool, device=device),
             torch.zeros(objects, views, 3, 3, device=device),
+            first,
         )
+
+    def advance(self, stream: Iterator[PointViews], first: int) -> None:
+        """Take in new objects until the oldest is number `first`."""
+        while self.loaded < first + len(self.images):
+            self.insert(self.loaded % len(self.images), next(stream))
+            self.loaded += 1
 
     def insert(self, slot: int, item: PointViews) -> None:
         """Put an object in the place of another."""

@@ -9,7 +9,6 @@ the two views see, as in DUSt3R: it stays finite where two views are next to eac
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +31,7 @@ from agsrec.training.noposplat_data import SHOWN, SplatTruth, draw_groups
 from agsrec.training.noposplat_validation import rendered_group, validate_centers, validate_splats
 from agsrec.training.pool import first_object
 from agsrec.training.render_stream import RenderStream
-from agsrec.training.run import Run, RunOptions
+from agsrec.training.run import Run, RunOptions, started
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -149,7 +148,8 @@ def train_noposplat(
         OutputError: The folder cannot be written to.
     """
     run = Run.begin(config, folder, **options)
-    model = _started(config, run.seed, start).to(run.accelerator.device)
+    fresh = NoPoSplat(NoPoSplatConfig.from_settings(config.network))
+    model = started(fresh, run.seed, start, NoPoSplatConfig.to_settings).to(run.accelerator.device)
     save = partial(model.save_pretrained, dtype=torch.float16)
     complete = start is not None or _train_centers(run, model, save)
     if complete:
@@ -192,31 +192,14 @@ def _optimize(
     """Train a phase on a stream of objects of its own."""
     data, targets, rate = run.config.data, run.config.targets, phase.config.objects_per_step
     size, views = model.config.image_size, data.views_per_object
-    pool = PairPool.empty(data.pool_objects, views, size, run.accelerator.device)
-    loaded = first_object(phase.step, rate)
+    first = first_object(phase.step, rate)
+    pool = PairPool.empty(data.pool_objects, views, size, run.accelerator.device, first=first)
     render = partial(render_point_views, run.objects_seed(seed_offset), views, size)
-    with RenderStream(render, workers=run.workers, first=loaded) as stream:
+    with RenderStream(render, workers=run.workers, first=first) as stream:
 
         def inputs(step: int) -> tuple[SplatTruth]:
-            nonlocal loaded
-            while loaded < first_object(step, rate) + data.pool_objects:
-                pool.insert(loaded % data.pool_objects, next(stream))
-                loaded += 1
+            pool.advance(stream, first_object(step, rate))
             generator = run.generator(phase, step)
             return (draw_groups(pool, phase.config.batch_size, targets, generator),)
 
         phase.run(inputs, run.time_left(), validate, supply=stream, keep=partial(run.keep, save))
-
-
-def _started(config: NoPoSplatTrainConfig, seed: int, start: Path | None) -> NoPoSplat:
-    model = NoPoSplat(NoPoSplatConfig.from_settings(config.network))
-    if start is None:
-        return model.initialize(torch.Generator().manual_seed(seed))
-    given = NoPoSplat.from_pretrained(start)
-    if given.config != model.config:
-        raise OptionError(
-            f"--start: {start} has other settings than the network of the --config; change that to "
-            f"{json.dumps(given.config.to_settings())}"
-        )
-    model.load_state_dict(given.state_dict())
-    return model

@@ -72,9 +72,7 @@ def measured_pairs(
 
 def rendered_group(maps: SplatMaps, truth: SplatTruth, group: int) -> Render:
     """A group's Gaussians inside the masks, over white, from all of its true cameras."""
-    parts = [maps.gaussians(group, view, truth.masks[group, view]) for view in range(SHOWN)]
-    rows = [vars(part) for part in parts]
-    scene = Gaussians(**{name: torch.cat([row[name] for row in rows]) for name in rows[0]})
+    scene = Gaussians.cat([maps.gaussians(group, view, truth.masks[group, view]) for view in range(SHOWN)])
     white = scene.means.new_ones(3)
     return render_scene(scene, truth.cameras(group), white, render_mode="RGB")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import torch
 
+from agsrec.errors import OptionError
 from agsrec.files import atomic_write
 from agsrec.training.acceleration import make_accelerator
 from agsrec.training.loop import Intervals, Phase, Progress, step_generator, training_key
@@ -19,9 +21,13 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
 
+    from agsrec.pose_init.noposplat.model import NoPoSplat
+    from agsrec.pose_init.stereo.model import DUSt3R
     from agsrec.training.config import PhaseConfig
 
-__all__ = ["Run", "RunOptions"]
+    Network = TypeVar("Network", DUSt3R, NoPoSplat)
+
+__all__ = ["Run", "RunOptions", "started"]
 
 
 class RunOptions(TypedDict, total=False):
@@ -125,3 +131,30 @@ class Run:
         """Have the model written for the last time, before any process goes on."""
         self.keep(save)
         self.accelerator.wait_for_everyone()
+
+
+def started(
+    network: Network, seed: int, start: Path | None, settings: Callable[[Any], dict[str, Any]]
+) -> Network:
+    """A network of the stereo family with the weights that its training starts from.
+
+    Args:
+        network: Of the sizes to train.
+        seed: Of random weights.
+        start: Model folder, published file or hub id to take them from instead.
+        settings: Gives a network's sizes as its config.json has them.
+
+    Raises:
+        CheckpointError: `start` cannot be used.
+        OptionError: It has other sizes.
+    """
+    if start is None:
+        return network.initialize(torch.Generator().manual_seed(seed))
+    given = type(network).from_pretrained(start)
+    if given.config != network.config:
+        raise OptionError(
+            f"--start: {start} has other settings than the network of the --config; change that to "
+            f"{json.dumps(settings(given.config))}"
+        )
+    network.load_state_dict(given.state_dict())
+    return network

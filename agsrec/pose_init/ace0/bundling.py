@@ -18,6 +18,7 @@ from agsrec.matching import (
     Tracks,
     adjust_bundle,
     consistent_matches,
+    mutual_nearest,
     tracks_of,
 )
 from agsrec.pose_init.ace0.features import Seen
@@ -106,24 +107,11 @@ def neighbours(rig: Rig) -> list[tuple[int, int]]:
 @torch.no_grad()
 def shared_points(a: Seen, b: Seen, first: int = 0, second: int = 1) -> PairMatches:
     """The pixels of two photos whose features are each other's nearest, by far."""
-    if min(len(a), len(b)) < 2:
-        return PairMatches(first, second, *_none())
-    similar = F.normalize(a.features, dim=1) @ F.normalize(b.features, dim=1).mT
-    best, nearest = similar.topk(2, dim=1)
-    column = nearest[:, 0]
-    mutual = similar.argmax(0)[column] == torch.arange(len(column), device=column.device)
-    one, two = (2 - 2 * best).clamp_min(1e-9).sqrt().unbind(1)
-    rows = (mutual & (one < _RATIO * two)).nonzero()[:, 0]
-    ids = torch.stack([rows, column[rows]], 1)
+    ids, scores = mutual_nearest(F.normalize(a.features, dim=1), F.normalize(b.features, dim=1), _RATIO)
     points = torch.stack([a.pixels[ids[:, 0]], b.pixels[ids[:, 1]]], 1)
-    scores = 1 - one[rows] / two[rows]
     return PairMatches(
         first, second, points.cpu().float().numpy(), ids.cpu().numpy(), scores.cpu().float().numpy()
     )
-
-
-def _none() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    return np.zeros((0, 2, 2), np.float32), np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
 
 
 def longest_tracks(tracks: Tracks, each: int = _TRACKS_EACH) -> Tracks:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["initialize_ace0", "pose_many"]
 
-_SEED_MODEL = "nview-mini"  # what `auto` poses the first photos with
+_FIRST_MODEL = "nview-mini"
 _MIN_OBJECT_PIXELS = 4  # fewer are dust, not an object
 _SURFACE = coarse_schedule(Stage(32, 150), Stage(64, 150), warmup=1000)  # its cameras stay
 _SURELY = 0.4  # share of agreeing pixels from which a pose is sure
@@ -65,27 +65,10 @@ def initialize_ace0(
     views: Views,
     *,
     model: str | Path = EMBEDDED_MATCHER,
-    device: str = "auto",
-    focals: Sequence[float] | None = None,
-    folder: Path | None = None,
-    background: BackgroundName = "auto",
-    refine: bool = True,
-    memory: Memory | None = None,
-    seed: int = 0,
+    **options: Any,
 ) -> PoseEstimate:
-    """The same as `pose_many` for views in memory."""
-    return pose_many(
-        views.images,
-        views.names,
-        model=model,
-        device=device,
-        focals=focals,
-        folder=folder,
-        background=background,
-        refine=refine,
-        memory=memory,
-        seed=seed,
-    )
+    """The same as `pose_many`, with its options, for views in memory."""
+    return pose_many(views.images, views.names, model=model, **options)
 
 
 def pose_many(
@@ -93,8 +76,10 @@ def pose_many(
     names: Sequence[str],
     *,
     model: str | Path = EMBEDDED_MATCHER,
+    first_model: str | Path = _FIRST_MODEL,
     device: str = "auto",
     focals: Sequence[float] | None = None,
+    zooms: Sequence[float] | None = None,
     folder: Path | None = None,
     background: BackgroundName = "auto",
     refine: bool = True,
@@ -110,8 +95,10 @@ def pose_many(
         photos: V cut-outs, RGBA [H, W, 4] each, of one size, straight alpha; asked for one at a time.
         names: One per photo.
         model: What describes pixels: the embedded matcher's DISK, or a file with an encoder of ACE.
+        first_model: The network with which `auto` poses the first photos: its folder or name.
         device: "auto", "cpu" or "cuda".
-        focals: Focal lengths [V] in pixels, if known.
+        focals: Focal lengths [V] in pixels, if known; as `folder` has them by default.
+        zooms: Their proportions [V], likewise.
         folder: Folder that preprocessing wrote, for crops, focal lengths and photos with their background.
         background: For the photos that `auto` poses first.
         refine: The same.
@@ -138,11 +125,11 @@ def pose_many(
         raise CameraError("fewer than two of the photos show an object and are different; use other photos")
     height, width = photos[0].shape[:2]
     size = width, height
-    lenses = _Lenses.of(folder, names, width, focals)
+    lenses = _Lenses.of(folder, names, width, focals, zooms)
     chosen = [different[k] for k in choose_seeds(collection.thumbnails, seen)]
     report(f"posing {len(chosen)} of {len(photos)} photos first: {', '.join(names[v] for v in chosen)}")
     first = Views(torch.stack([photos[v].float().cpu() for v in chosen]), tuple(names[v] for v in chosen))
-    options = (device, folder, background, refine, seed)
+    options = (first_model, device, folder, background, refine, seed)
     around = {} if folder is None or background == "moving" else originals_digests(folder)
     seeds = memory.once(
         ("first photos", first, chosen, lenses, around, [str(option) for option in options]),
@@ -225,13 +212,22 @@ class _Lenses:
     offsets: Tensor | None
 
     @staticmethod
-    def of(folder: Path | None, names: Sequence[str], width: int, focals: Sequence[float] | None) -> _Lenses:
-        """As preprocessing noted it, and as it is given."""
-        given = None if focals is None else list(focals)
-        if folder is None:
-            return _Lenses(given, None, None)
-        noted, zooms = exif_focals(folder, names, width), crop_zooms(folder, names, width)
-        return _Lenses(given or noted, zooms, principal_offsets(folder, names, width))
+    def of(
+        folder: Path | None,
+        names: Sequence[str],
+        width: int,
+        focals: Sequence[float] | None,
+        zooms: Sequence[float] | None,
+    ) -> _Lenses:
+        """As it is given, or else as preprocessing noted it."""
+        offsets = None
+        if folder is not None:
+            focals = exif_focals(folder, names, width) if focals is None else focals
+            zooms = crop_zooms(folder, names, width) if zooms is None else zooms
+            offsets = principal_offsets(folder, names, width)
+        return _Lenses(
+            None if focals is None else list(focals), None if zooms is None else list(zooms), offsets
+        )
 
     def zoom(self, v: int) -> float:
         """Focal length of a photo, in the unit in which proportions are known."""
@@ -249,15 +245,15 @@ def _posed_first(
     views: Views,
     chosen: list[int],
     lenses: _Lenses,
-    options: tuple[str, Path | None, BackgroundName, bool, int],
+    options: tuple[str | Path, str, Path | None, BackgroundName, bool, int],
     memory: Memory,
     device: torch.device,
 ) -> _Seeds:
     """The first photos posed by `auto`, and the surface that a coarse scene of them has."""
-    name, folder, background, refine, seed = options
+    model, name, folder, background, refine, seed = options
     estimate = initialize_auto(
         views,
-        model=_SEED_MODEL,
+        model=model,
         device=name,
         focals=None if lenses.focals is None else [lenses.focals[v] for v in chosen],
         zooms=[lenses.zoom(v) for v in chosen],

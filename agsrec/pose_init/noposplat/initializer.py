@@ -137,7 +137,7 @@ def splat_views(
     if lost:
         _log.warning("noposplat could not place %s", ", ".join(lost))
     parts = [asked.gaussians(joined, i) for i in poses]
-    gaussians, target = _together(parts), views.images.device
+    gaussians, target = Gaussians.cat(parts), views.images.device
     viewmats = torch.stack([viewmat for viewmat, _ in poses.values()]).float()
     cameras = Cameras(viewmats, Ks[chosen], views.width, views.height).to(device)
     if refine:
@@ -210,9 +210,3 @@ class _Asked:
             maps = self._network.decode(self._encoded, groups, batch=_GROUP_BATCH)
             self._last = groups.tolist(), maps
         return self._last[1]
-
-
-def _together(parts: Sequence[Gaussians]) -> Gaussians:
-    """Several scenes in one world as one."""
-    rows = [vars(part) for part in parts]
-    return Gaussians(**{name: torch.cat([row[name] for row in rows]) for name in rows[0]})
