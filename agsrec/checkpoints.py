@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from agsrec.embedded import find_checkpoint
 from agsrec.errors import CheckpointError, OutputError
 from agsrec.files import atomic_path, atomic_write, contents_digest, read_bytes
+from agsrec.limits import memory
 from agsrec.weights import Weights
 
 __all__ = [
@@ -210,9 +211,7 @@ def require_memory(path: Path, count: int, device: torch.device, dtype: torch.dt
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    import psutil
-
-    return psutil.virtual_memory().available
+    return memory().free
 
 
 def _plain(dtype: torch.dtype) -> str:

@@ -27,13 +27,13 @@ from machine import description
 
 from agsrec.batch.drive import run_batch
 from agsrec.batch.local import LocalPool
-from agsrec.batch.machine import available_cores
 from agsrec.batch.manifest import MANIFEST
 from agsrec.batch.places import Place
 from agsrec.batch.record import Job, Record, all_records
 from agsrec.batch.work import Work
 from agsrec.cli.parsing import parse
 from agsrec.errors import AgsrecError
+from agsrec.limits import usual_threads
 from agsrec.options import ObjectOptions
 from agsrec.pipeline import Listener
 
@@ -66,7 +66,7 @@ class Many:
 
     objects: int = 10_000
     """How many."""
-    workers: int = len(available_cores())
+    workers: int = usual_threads()
     """Processes."""
     parts: int = 10
     """Parts of the course that are measured one by one."""
@@ -155,7 +155,7 @@ class Share:
 
     def run(self) -> dict[str, Any]:
         """Take turns."""
-        cores = len(available_cores())
+        cores = usual_threads()
         turns = []
         for _ in range(self.turns):
             for workers in (1, cores):

@@ -11,9 +11,10 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agsrec.batch.machine import available_cores, limited_environment, share_cores, use_cores
+from agsrec.batch.machine import limited_environment, share_cores, use_cores
 from agsrec.batch.record import Job, Record
 from agsrec.batch.work import Work
+from agsrec.limits import allowed_cores
 from agsrec.processes import PIPELINE_MODULES, preload, process_context
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class LocalPool:
             OutputError: Records cannot be written.
         """
         threads = share_cores(self.workers)
-        cores = available_cores()
+        cores = allowed_cores()
         shares = [tuple(cores[k * threads : (k + 1) * threads]) for k in range(self.workers)]
         with limited_environment(threads):
             preload(self.modules)

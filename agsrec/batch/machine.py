@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from agsrec.errors import OptionError
+from agsrec.limits import THREAD_VARIABLES, allowed_cores, memory, tell_libraries, usual_threads
 
 __all__ = [
-    "available_cores",
     "limited_environment",
     "reset_peak_memory",
     "share_cores",
@@ -21,22 +20,11 @@ __all__ = [
 ]
 
 _WORKER_BYTES = 2 * 2**30  # what a run takes, with some room
-_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-def available_cores() -> list[int]:
-    """The processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def usual_workers() -> int:
     """As many objects at once as there are cores, and memory for."""
-    import psutil
-
-    room = psutil.virtual_memory().available // _WORKER_BYTES
-    return max(1, min(len(available_cores()), room))
+    return max(1, min(usual_threads(), memory().free // _WORKER_BYTES))
 
 
 def share_cores(workers: int) -> int:
@@ -45,7 +33,7 @@ def share_cores(workers: int) -> int:
     Raises:
         OptionError: There are fewer cores than workers.
     """
-    cores = len(available_cores())
+    cores = usual_threads()
     if not 1 <= workers <= cores:
         raise OptionError(f"--workers must be between 1 and the {cores} cores there are, not {workers}")
     return cores // workers
@@ -54,8 +42,8 @@ def share_cores(workers: int) -> int:
 @contextmanager
 def limited_environment(threads: int) -> Iterator[None]:
     """While this lasts, processes that are started are told by the environment how many threads to use."""
-    before = {name: os.environ.get(name) for name in _VARIABLES}
-    os.environ.update(dict.fromkeys(_VARIABLES, str(threads)))
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     try:
         yield
     finally:
@@ -69,11 +57,12 @@ def use_cores(cores: Sequence[int]) -> None:
     """Let this process run on these cores alone, as far as the system knows of that.
 
     Whatever starts threads by the number of cores it may run on then starts that many: the kernels, OpenMP,
-    OpenCV, onnxruntime, xatlas, and ffmpeg as a process of its own.
+    OpenCV, onnxruntime, xatlas, and ffmpeg as a process of its own. Where a container has a share of the time
+    of all cores instead, it is left to the system which: others may be at work on any.
     """
-    if hasattr(os, "sched_setaffinity"):
+    if hasattr(os, "sched_setaffinity") and usual_threads() >= len(allowed_cores()):
         os.sched_setaffinity(0, cores)
-    _tell_libraries(len(cores))
+    tell_libraries(len(cores))
 
 
 def take_cores(folder: Path, threads: int) -> None:
@@ -86,12 +75,12 @@ def take_cores(folder: Path, threads: int) -> None:
         folder: Folder of the locks, the same for all workers of a machine.
         threads: Number of cores.
     """
-    cores = available_cores()
+    cores = allowed_cores()
     for first in range(0, len(cores) - threads + 1, threads):
         if _is_mine(folder / f"cores-{cores[first]}"):
             use_cores(cores[first : first + threads])
             return
-    _tell_libraries(threads)
+    tell_libraries(threads)
 
 
 def _is_mine(file: Path) -> bool:
@@ -108,14 +97,6 @@ def _is_mine(file: Path) -> bool:
         os.close(opened)
         return False
     return True
-
-
-def _tell_libraries(threads: int) -> None:
-    """Those that counted cores when they were imported."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(threads)
 
 
 # -------------------------------------------------------------------- memory

@@ -14,10 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from agsrec.batch.machine import available_cores, take_cores
+from agsrec.batch.machine import take_cores
 from agsrec.batch.record import Job, Record
 from agsrec.batch.work import Work
 from agsrec.errors import AgsrecError, OptionError, OutputError, require
+from agsrec.limits import usual_threads
 
 __all__ = ["RayCluster"]
 
@@ -68,7 +69,7 @@ class RayCluster:
             return
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self.address is None:
-            quiet |= {"num_cpus": len(available_cores()), "include_dashboard": False}
+            quiet |= {"num_cpus": usual_threads(), "include_dashboard": False}
         else:
             _check_answer(self.address)
         try:

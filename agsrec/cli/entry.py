@@ -35,6 +35,7 @@ from agsrec.cli.view import View
 from agsrec.config import PRESETS, PresetName
 from agsrec.errors import AgsrecError
 from agsrec.kernels import kept_for_this_run
+from agsrec.limits import LACK_OF_MEMORY, is_lack_of_memory, use_no_more_threads
 
 __all__ = ["COMMANDS", "main"]
 
@@ -106,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # rather a question mark than no degrees
+    use_no_more_threads()
     console = Console(highlight=False)
     try:
         command = _parsed(argv)
@@ -113,6 +115,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             command.main(console)
     except AgsrecError as error:
         print("error:", *str(error).splitlines(), file=sys.stderr)
+        raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_lack_of_memory(error):
+            raise
+        print(f"error: {LACK_OF_MEMORY}", file=sys.stderr)
         raise SystemExit(2) from None
     except BrokenPipeError:  # whoever read the output has seen enough, as `head` has
         _leave_unsaid()

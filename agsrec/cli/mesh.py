@@ -41,16 +41,15 @@ class Mesh:
     def main(self, console: Console) -> None:
         """Make it, write it, and say how good it is."""
         from agsrec.export.mesh_results import save_mesh
-        from agsrec.files import prepare_folder
+        from agsrec.locks import locked
         from agsrec.mesh import make_mesh
         from agsrec.result_files import load_fitted, load_full_size
 
         gaussians, views, cameras = load_fitted(self.result)
         photos = load_full_size(self.result, views)
         folder = self.result if self.output is None else self.output
-        prepare_folder(folder)
         prior = prior_or_none(self.prior)
-        with console.status("making the mesh"):
+        with locked(folder), console.status("making the mesh"):
             made = make_mesh(
                 gaussians, views, cameras, self.mesh, prior=prior, device=self.device, photos=photos
             )

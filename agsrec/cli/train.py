@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,18 +59,18 @@ class Train:
         import torch
 
         from agsrec.device import resolve_device
-        from agsrec.files import prepare_folder
+        from agsrec.locks import locked
 
         self._check()
         device = resolve_device(self.device)
         train, extra = self._training()
-        prepare_folder(self.output)
         from agsrec.training.loop import Intervals
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         limit = None if self.minutes is None else 60 * self.minutes
-        with TrainingBar(console) as advance:
+        first = os.environ.get("RANK", "0") == "0"  # of those that `accelerate launch` starts
+        with locked(self.output) if first else nullcontext(), TrainingBar(console) as advance:
             complete = train(
                 self.output,
                 seed=self.seed,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from agsrec.doctor.check import Check
 from agsrec.kernels import cpu_kernels_compiled, cuda_kernels, is_writable, kernel_cache, lasts
+from agsrec.limits import memory as usable_memory
+from agsrec.limits import processor_quota
 
 __all__ = ["device", "folders", "kernels", "memory", "threads"]
 
@@ -62,17 +64,17 @@ def threads() -> list[Check]:
 
     detail = f"{num_threads()} of {os.cpu_count()} processors"
     limit = os.environ.get("OMP_NUM_THREADS")
+    quota = processor_quota()
+    detail += "" if quota is None else f"; the container has the time of {quota:g}"
     detail += f"; OMP_NUM_THREADS={limit} limits PyTorch's part" if limit else ""
     return [Check("threads", "ok", detail)]
 
 
 def memory() -> list[Check]:
     """Whether there is enough for a reconstruction."""
-    import psutil
-
-    found = psutil.virtual_memory()
-    detail = f"{found.available / 2**30:.1f} of {found.total / 2**30:.1f} GiB free"
-    if found.available < _NEEDED_GIB * 2**30:
+    found = usable_memory()
+    detail = f"{found.free / 2**30:.1f} of {found.total / 2**30:.1f} GiB free"
+    if found.free < _NEEDED_GIB * 2**30:
         return [Check("memory", "problem", detail, f"close other programs: {_NEEDED_GIB} GiB are needed")]
     return [Check("memory", "ok", detail)]
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from agsrec.dataset import Scene, posed_scene
 from agsrec.errors import OptionError, ShapeError
 from agsrec.export.spz import require_spz
-from agsrec.files import prepare_folder, remove_leftovers
+from agsrec.files import remove_leftovers
 from agsrec.fit.seeds import MIN_SEEDS
+from agsrec.locks import locked
 from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.finishing import export_result, make_textured_mesh
 from agsrec.pipeline.fitting import Judge, correct_poses, fit_scene, resolved_options
@@ -73,21 +74,21 @@ def run(
 
     Raises:
         AgsrecError: See `reconstruct`; `OutputError` where the folder cannot be written, `MissingExtraError`
-            where what writes the splat's format is not installed.
+            where what writes the splat's format is not installed; `OptionError` where another process is
+            writing into the folder.
     """
     desk = Desk.at(folder, settings or Settings(), listener, again)
     if desk.settings.splat_format == "spz":
         require_spz()  # before the long part
-    return _whole(desk, what, folder)
+    with locked(folder):
+        remove_leftovers(folder)
+        return _whole(desk, what, folder)
 
 
 def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
     """All stages, one after the other."""
     scene, posed = (what, None) if isinstance(what, Scene) else _posed_scene(desk, what)
     _require_enough(scene.views, guided=desk.settings.prior is not None)
-    if not desk.store.looks:
-        prepare_folder(folder)  # before the long part
-        remove_leftovers(folder)
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
     mesh = make_textured_mesh(desk, result, scene.full_size)
     exported = export_result(desk, result, folder, scene, posed, mesh)

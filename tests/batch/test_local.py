@@ -13,11 +13,12 @@ import pytest
 
 from agsrec.batch.drive import look_at, run_batch
 from agsrec.batch.local import LocalPool
-from agsrec.batch.machine import available_cores, share_cores
+from agsrec.batch.machine import share_cores
 from agsrec.batch.places import Place
 from agsrec.batch.record import read_record
 from agsrec.batch.work import Work
 from agsrec.errors import OptionError
+from agsrec.limits import usual_threads
 from tests.batch.stubs import Stub, jobs_in, traces
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
@@ -53,7 +54,7 @@ def stub(tmp_path: Path) -> Stub:
 
 def test_every_object_ends_and_workers_stay(tmp_path: Path, stub: Stub) -> None:
     """Objects that kill their process, or that take too long, cost nobody else anything."""
-    workers = min(2, len(available_cores()))
+    workers = min(2, usual_threads())
     output = Place(str(tmp_path / "out"))
     jobs = jobs_in(tmp_path / "photos", NAMES)
     summary = run_batch(jobs, output, LocalPool(workers, timeout=3, modules=LIGHT), work=Work(output, stub))
@@ -75,7 +76,7 @@ def test_every_object_ends_and_workers_stay(tmp_path: Path, stub: Stub) -> None:
 
 def test_more_workers_than_cores() -> None:
     with pytest.raises(OptionError, match=r"--workers must be between 1 and the \d+ cores"):
-        share_cores(len(available_cores()) + 1)
+        share_cores(usual_threads() + 1)
 
 
 @pytest.fixture

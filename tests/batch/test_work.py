@@ -126,7 +126,7 @@ def test_an_interrupted_driver_leaves_manifest_and_page(tmp_path: Path, stub: St
     assert ended and rows(tmp_path / "out" / MANIFEST) == {"mug": "done", "cup": "missing"}
     page = (tmp_path / "out" / "index.html").read_text()
     assert "mug/report.html" in page and "cup" not in page
-    assert not (tmp_path / "out" / ".batch.json").exists()
+    assert not (tmp_path / "out" / ".agsrec.json").exists()
 
 
 def test_photos_come_from_elsewhere(tmp_path: Path, stub: Stub) -> None:
@@ -166,7 +166,7 @@ def test_one_batch_at_a_time(tmp_path: Path, stub: Stub, output: Place) -> None:
     jobs = jobs_in(tmp_path / "photos", ["mug"])
     with (
         locked(output),
-        pytest.raises(OptionError, match=r"another batch .*process \d+, since"),
+        pytest.raises(OptionError, match=r"another process .*process \d+, since"),
     ):
         run_batch(jobs, output, map, work=Work(output, stub))
     assert run_batch(jobs, output, map, work=Work(output, stub)).done == 1
@@ -177,10 +177,10 @@ def test_the_lock_of_a_process_that_is_gone(output: Place) -> None:
     import socket
     import time
 
-    output.write(".batch.json", (owner % (socket.gethostname(), 2**22 + 1, time.time())).encode())
+    output.write(".agsrec.json", (owner % (socket.gethostname(), 2**22 + 1, time.time())).encode())
     with locked(output):
         pass
-    output.write(".batch.json", (owner % ("elsewhere", 1, time.time() - 3600)).encode())
+    output.write(".agsrec.json", (owner % ("elsewhere", 1, time.time() - 3600)).encode())
     with locked(output):
         pass
 

@@ -13,13 +13,16 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from agsrec.limits import usual_threads
+
 __all__ = ["num_threads", "parallel_for"]
 
 
 @lru_cache(maxsize=1)
 def num_threads() -> int:
-    """Threads used by CPU kernels: the processors this process may run on."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """Threads used by CPU kernels: the processors this process has, or fewer by NUMBA_NUM_THREADS."""
+    named = os.environ.get("NUMBA_NUM_THREADS", "")
+    return min(usual_threads(), max(1, int(named))) if named.isdecimal() else usual_threads()
 
 
 @lru_cache(maxsize=1)
