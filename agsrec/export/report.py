@@ -304,6 +304,13 @@ footer { color: var(--muted); font-size: .82rem; padding: 4px 4px 0; }
   main { padding: 12px 10px 28px; }
   header, section { padding: 16px 14px; border-radius: 10px; }
   .wide img { max-width: none; width: 860px; }
+  td:first-child:not(.number) { min-width: 14ch; }
 }
-@media print { body { background: #fff; } header, section { break-inside: avoid; } }
+@media print {
+  body { background: #fff; }
+  figure, tr { break-inside: avoid; }
+  h2 { break-after: avoid; }
+  th { white-space: normal; }
+  .scroll { overflow: visible; }
+}
 """
