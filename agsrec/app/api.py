@@ -12,7 +12,7 @@ from agsrec.app.actions import AppConfig, choose_example, cut_out, reconstruct, 
 from agsrec.app.course import Course
 from agsrec.app.sessions import Session, Sessions
 from agsrec.app.uploads import take_in
-from agsrec.errors import AgsrecError
+from agsrec.errors import AgsrecError, OptionError
 
 __all__ = ["HEAVY", "LIGHT", "explained", "programming_interface", "session_of"]
 
@@ -24,7 +24,10 @@ def session_of(sessions: Sessions, request: gr.Request) -> Session:
     """The session that a request belongs to."""
     if not request.session_hash:
         raise gr.Error("This request names no session; use gradio_client, or reload the page.")
-    return sessions.of(request.session_hash)
+    try:
+        return sessions.of(request.session_hash)
+    except OptionError as error:
+        raise gr.Error(str(error), print_exception=False) from None
 
 
 def explained(function: Callable[..., Any]) -> Callable[..., Any]:

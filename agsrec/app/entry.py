@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +18,13 @@ from agsrec.device import resolve_device
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import AgsrecError, OptionError
 from agsrec.kernels import kept_for_this_run
+from agsrec.limits import use_no_more_threads
 from agsrec.names import DeviceName
 from agsrec.options import prior_or_none
 
 if TYPE_CHECKING:
     from agsrec.app.actions import AppConfig
+    from agsrec.app.guard import Rules
     from agsrec.app.sessions import Sessions
 
 __all__ = ["App", "Server", "main", "serve"]
@@ -143,12 +147,24 @@ def serve(
     port: int = 0,
     share: bool = False,
     auth: tuple[str, str] | None = None,
+    rules: Rules | None = None,
 ) -> Server:
     """Start the app and return at once.
+
+    Args:
+        config: What it offers.
+        host: Address to listen on.
+        port: Port there; 0 takes a free one.
+        share: Open a public tunnel.
+        auth: User and password that everybody has to give.
+        rules: What clients may send; by default as much as the limits of photos need.
 
     Raises:
         OptionError: The address cannot be used.
     """
+    from starlette.middleware import Middleware
+
+    from agsrec.app.guard import Guard, Rules
     from agsrec.app.sessions import Sessions
     from agsrec.app.worker import prepare
 
@@ -164,11 +180,12 @@ def serve(
     prepare()
     app = build(config, sessions)
     options: dict[str, Any] = {} if port == 0 else {"server_port": port}
+    rules = rules or Rules(upload_bytes=config.limits.photos * config.limits.bytes + 2**20)
     try:
         _, local, public = app.launch(
             server_name=host,
             share=share,
-            auth=auth,
+            auth=None if auth is None else partial(_is_right, auth),
             theme=theme(),
             css=css(),
             quiet=True,
@@ -181,6 +198,7 @@ def serve(
             state_session_capacity=_KEPT_PAGES,
             footer_links=["api"],
             max_file_size=config.limits.bytes,
+            app_kwargs={"middleware": [Middleware(Guard, rules, sessions.root)], "openapi_url": None},
             **options,
         )
     except OSError as error:
@@ -195,6 +213,12 @@ def serve(
     return Server(local or "", public, sessions, app.block_thread, close)
 
 
+def _is_right(auth: tuple[str, str], user: str, password: str) -> bool:
+    """Whether somebody knows both, in a time that tells nothing about either."""
+    given = (user.encode(), password.encode())
+    return all([hmac.compare_digest(a, b.encode()) for a, b in zip(given, auth, strict=True)])
+
+
 def _cannot_listen(host: str, port: int, error: OSError) -> str:
     if port == 0 or "empty port" not in str(error):
         return f"--host {host}: cannot listen there ({error.strerror or error}); use 127.0.0.1 or 0.0.0.0"
@@ -205,6 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the app; exits with 2 on anything a user can mend."""
     argv = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    use_no_more_threads()
     try:
         app: App = parse(App, argv, prog="gradio_app.py", description=App.__doc__)
         with kept_for_this_run():

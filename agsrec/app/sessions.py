@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agsrec.errors import OptionError
+
 if TYPE_CHECKING:
     from agsrec.app.worker import Job
 
 __all__ = ["Photo", "Session", "Sessions"]
 
 _TOKEN_BYTES = 24
+_MOST = 1000  # sessions: more than anybody needs are no users
 
 
 @dataclass
@@ -129,10 +132,16 @@ class Sessions:
         return len(self._sessions)
 
     def of(self, key: str) -> Session:
-        """The session of that key, begun if need be."""
+        """The session of that key, begun if need be.
+
+        Raises:
+            OptionError: There are too many others.
+        """
         with self._lock:
             session = self._sessions.get(key)
             if session is None:
+                if len(self._sessions) >= _MOST:
+                    raise OptionError("Too many pages are open here; try again later.")
                 token = secrets.token_urlsafe(_TOKEN_BYTES)
                 session = Session(self.root / "private" / token, self.served / token)
                 session.private.mkdir(mode=0o700)
