@@ -1,10 +1,12 @@
 """Kills whole runs at random moments, without warning, and resumes them: same bytes, and no stage done twice.
 
     python benchmarks/kill_and_resume.py photos/mug --kills 30
+    python benchmarks/kill_and_resume.py photos/mug --signal INT
 
 Every trial starts from the photos alone: cut out, pose, check the poses, fit, mesh, export. It is killed once
-(SIGKILL), started again, and must end with the files of an unbroken run, bit for bit, timings aside. A stage
-whose value was kept before the kill must not be computed again. Schedules are short; the prior is left out.
+(SIGKILL, or asked to end), started again, and must end with the files of an unbroken run, every bit, timings
+aside. A stage whose value was kept before must not be computed again, and Ctrl-C (INT) must end with 130 and
+one sentence. Schedules are short; the prior is left out.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import hashlib
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +32,7 @@ SHORT = [
     *("--fit.rounds.1.stages.0.iterations", "20", "--fit.rounds.2.stages.0.iterations", "20"),
     *("--fit.rounds.2.stages.1.iterations", "20", "--fit.rounds.2.stages.2.iterations", "10"),
 ]
+INTERRUPTED = "interrupted; the same command continues where it stood\n"
 # A compressed report differs with the times in it.
 TIMES = {"timings", "seconds", "processor_seconds", "bytes"}
 
@@ -64,34 +68,43 @@ def kept(folder: Path) -> dict[str, float]:
     return {file.name: file.stat().st_mtime for file in (folder / "stages").glob("*.value")}
 
 
-def trial(photos: Path, moment: float, unbroken: Mapping[str, str]) -> dict[str, Any]:
+def trial(photos: Path, moment: float, unbroken: Mapping[str, str], kill: signal.Signals) -> dict[str, Any]:
     """One run, killed after so many seconds and started again."""
     with tempfile.TemporaryDirectory() as place:
         mine, output = Path(place, photos.name), Path(place, "out")
         shutil.copytree(photos, mine)
         folder = output / photos.name
-        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(command(mine, output), **quiet)
+        process = subprocess.Popen(
+            command(mine, output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         try:
             process.wait(moment)
-            killed = False
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            killed = True
+            process.send_signal(kill)
+        clock = time.monotonic()
+        said = process.communicate()[1]
+        seconds = time.monotonic() - clock
         before = kept(folder)
         begun = sorted(f.name.rpartition("-")[0] for f in (folder / "stages").glob("*.begun"))
         done = subprocess.run(command(mine, output), capture_output=True, text=True, check=False)
         after = kept(folder)
         return {
             "moment": moment,
-            "killed": killed,
+            "exit": process.returncode,
+            "seconds_to_end": round(seconds, 2),
+            "well": _ended_well(process.returncode, said, kill),
             "kept": sorted(name.rpartition("-")[0] for name in before),
             "begun": begun,
             "ended": done.returncode == 0,
             "same": outcome(folder) == unbroken,
             "twice": sorted(name for name, when in before.items() if after.get(name) != when),
         }
+
+
+def _ended_well(code: int, said: str, kill: signal.Signals) -> bool:
+    """Whether a run was through, or ended as it should when it was told to."""
+    asked = (130, INTERRUPTED) if kill == signal.SIGINT else (-kill, "")
+    return code == 0 or (code, said) == asked
 
 
 def main() -> None:
@@ -102,6 +115,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="folder of photos; it is copied")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--signal", choices=("KILL", "INT", "TERM"), default="KILL")
     options = parser.parse_args()
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as place:
@@ -118,9 +132,10 @@ def main() -> None:
     print(f"unbroken: {seconds:.0f} s, {len(unbroken)} files")
     trials = []
     for number in range(options.kills):
-        trials.append(trial(options.photos, chance.uniform(0.5, seconds), unbroken))
+        kill = signal.Signals[f"SIG{options.signal}"]
+        trials.append(trial(options.photos, chance.uniform(0.5, seconds), unbroken, kill))
         print(number, json.dumps(trials[-1]), flush=True)
-    good = sum(t["ended"] and t["same"] and not t["twice"] for t in trials)
+    good = sum(t["well"] and t["ended"] and t["same"] and not t["twice"] for t in trials)
     print(f"{good} of {len(trials)} resumed to the same bytes, no stage done twice")
     sys.exit(good < len(trials))
 

@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"agsrec {__version__}")
         return
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it finds a place by itself
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # rather a question mark than no degrees

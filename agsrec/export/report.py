@@ -300,7 +300,7 @@ th { color: var(--muted); font-weight: 600; white-space: nowrap; }
 td { overflow-wrap: anywhere; min-width: 4ch; }
 .number { text-align: right; white-space: nowrap; }
 footer { color: var(--muted); font-size: .82rem; padding: 4px 4px 0; }
-@media (max-width: 720px) {
+@media screen and (max-width: 720px) {
   main { padding: 12px 10px 28px; }
   header, section { padding: 16px 14px; border-radius: 10px; }
   .wide img { max-width: none; width: 860px; }
@@ -310,7 +310,7 @@ footer { color: var(--muted); font-size: .82rem; padding: 4px 4px 0; }
   body { background: #fff; }
   figure, tr { break-inside: avoid; }
   h2 { break-after: avoid; }
-  th { white-space: normal; }
+  th, th.number { white-space: normal; }
   .scroll { overflow: visible; }
 }
 """
