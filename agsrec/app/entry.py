@@ -31,6 +31,10 @@ __all__ = ["App", "Server", "main", "serve"]
 
 _MAX_PORT = 65535
 _KEPT_PAGES = 32
+_UNREACHABLE = (
+    "the app does not reach itself on this machine; let NO_PROXY name 127.0.0.1 where there is a proxy, or "
+    "start it again when the machine is less busy"
+)
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,12 @@ def serve(
     except OSError as error:
         sessions.close()
         raise OptionError(_cannot_listen(host, port, error)) from error
+    except ValueError as error:
+        if "localhost" not in str(error):
+            raise
+        app.close(verbose=False)
+        sessions.close()
+        raise OptionError(_UNREACHABLE) from error
     sessions.sweep_regularly()
 
     def close() -> None:

@@ -263,6 +263,16 @@ def test_a_port_that_is_taken(
     assert stop.value.code == 2 and f"--port {port} is taken on 127.0.0.1" in message
 
 
+def test_an_app_that_does_not_reach_itself(
+    app_config: AppConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)
+    with pytest.raises(SystemExit) as stop:
+        main(["--port", "0", "--data", str(app_config.data), "--prior", "none"])
+    message = capsys.readouterr().err
+    assert stop.value.code == 2 and "does not reach itself" in message and "Traceback" not in message
+
+
 def test_a_password_closes_page_and_files(app_config: AppConfig) -> None:
     running = entry.serve(app_config, auth=("anna", "secret"))
     try:
