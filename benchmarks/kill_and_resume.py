@@ -79,8 +79,10 @@ def trial(photos: Path, moment: float, unbroken: Mapping[str, str], kill: signal
         )
         try:
             process.wait(moment)
+            sent = None
         except subprocess.TimeoutExpired:
             process.send_signal(kill)
+            sent = kill
         clock = time.monotonic()
         said = process.communicate()[1]
         seconds = time.monotonic() - clock
@@ -92,7 +94,7 @@ def trial(photos: Path, moment: float, unbroken: Mapping[str, str], kill: signal
             "moment": moment,
             "exit": process.returncode,
             "seconds_to_end": round(seconds, 2),
-            "well": _ended_well(process.returncode, said, kill),
+            "well": _ended_well(process.returncode, said, sent),
             "kept": sorted(name.rpartition("-")[0] for name in before),
             "begun": begun,
             "ended": done.returncode == 0,
@@ -101,10 +103,11 @@ def trial(photos: Path, moment: float, unbroken: Mapping[str, str], kill: signal
         }
 
 
-def _ended_well(code: int, said: str, kill: signal.Signals) -> bool:
+def _ended_well(code: int, said: str, sent: signal.Signals | None) -> bool:
     """Whether a run was through, or ended as it should when it was told to."""
-    asked = (130, INTERRUPTED) if kill == signal.SIGINT else (-kill, "")
-    return code == 0 or (code, said) == asked
+    if sent is None:
+        return code == 0
+    return (code, said) == ((130, INTERRUPTED) if sent == signal.SIGINT else (-sent, ""))
 
 
 def main() -> None:
@@ -117,6 +120,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--signal", choices=("KILL", "INT", "TERM"), default="KILL")
     options = parser.parse_args()
+    # Where this was started in the background, runs would take over that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as place:
         mine, output = Path(place, options.photos.name), Path(place, "out")

@@ -75,3 +75,18 @@ def test_output_that_nobody_reads_to_its_end() -> None:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+def test_interrupted_while_it_loads() -> None:
+    code = (
+        "import sys, importlib.abc\n"
+        "class Interrupts(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'agsrec.cli.entry':\n"
+        "            raise KeyboardInterrupt\n"
+        "from agsrec.cli import main\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "main(['doctor'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
