@@ -112,6 +112,9 @@ class Guard:
         except Exception as error:  # in one line: who asks can make as many as they like
             words = " ".join(f"{type(error).__name__}: {error}".split())
             _log.error("a request to %s failed: %s", scope["path"][:80], words[:200])
+            # What our functions raise Gradio answers itself: here it stumbled over the request.
+            if scope["path"].startswith((_UPLOAD, *_CALLS)) and not isinstance(error, OSError):
+                await answer.refuse(400, "The request is not as it should be.")
             await answer.refuse(500, "Something went wrong here; try again.")
 
     def _admit(self, scope: Message) -> None:

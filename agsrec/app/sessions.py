@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Photo", "Session", "Sessions"]
 
 _TOKEN_BYTES = 24
+_ABANDONED = 600.0  # seconds after which Gradio's file of an upload, while it comes in, is nobody's any more
 _MOST = 1000  # sessions: more than anybody needs are no users
 
 
@@ -168,10 +170,14 @@ class Sessions:
             keys = [key for key, s in self._sessions.items() if s.job is None and now - s.used > self._idle]
         for key in keys:
             self.end(key)
-        oldest = time.time() - self._idle
+        now = time.time()
         for entry in list(self.uploads.iterdir()):
-            if entry.stat().st_mtime < oldest:
-                shutil.rmtree(entry, ignore_errors=True)
+            with suppress(OSError):  # such as taken in the meantime
+                age = now - entry.stat().st_mtime
+                if entry.is_dir() and age > self._idle:
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif not entry.is_dir() and age > min(_ABANDONED, self._idle):
+                    entry.unlink()
 
     def sweep_regularly(self, seconds: float = 60.0, sweep: Callable[[], None] | None = None) -> None:
         """Sweep from a thread of its own until the app is closed."""

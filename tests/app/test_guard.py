@@ -28,7 +28,7 @@ async def reads(scope: Any, receive: Any, send: Any) -> None:
     while more:
         message = await receive()
         length, more = length + len(message.get("body", b"")), message.get("more_body", False)
-    if scope["path"] == "/fails":
+    if scope["path"] in ("/fails", "/gradio_api/call/v2/fails"):
         raise ValueError("/home/secret\nmore")
     await send({"type": "http.response.start", "status": 200, "headers": [(b"x-frame-options", b"DENY")]})
     await send({"type": "http.response.body", "body": str(length).encode()})
@@ -73,6 +73,7 @@ def answer(
         ("/gradio_api/proxy=http://10.0.0.1/", [], 404),
         ("/openapi.json", [], 404),
         ("/fails", [], 500),
+        ("/gradio_api/call/v2/fails", [b"{}"], 400),
     ],
 )
 def test_what_may_be_sent(path: str, pieces: list[bytes], status: int) -> None:

@@ -82,3 +82,20 @@ def test_close_removes_the_folder() -> None:
     made.of("a")
     made.close()
     assert not made.root.exists() and len(made) == 0
+
+
+def test_files_of_uploads_that_came_to_nothing_go() -> None:
+    """Gradio leaves the file that it received where it knows the content, and where the client went away."""
+    sessions = Sessions(idle_minutes=60)
+    old, new, kept = (sessions.uploads / name for name in ("tmpold", "tmpnew", "abc"))
+    kept.mkdir()
+    for file in (old, new, kept / "photo.jpg"):
+        file.touch()
+    for entry in (old, kept):
+        os.utime(entry, (time.time() - 900,) * 2)
+    sessions.sweep()
+    assert sorted(sessions.uploads.iterdir()) == [kept, new]
+    os.utime(kept, (time.time() - 3700,) * 2)
+    sessions.sweep()
+    assert list(sessions.uploads.iterdir()) == [new]
+    sessions.close()
