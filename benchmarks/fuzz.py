@@ -81,7 +81,8 @@ def child(target: Target, seeds: range, folder: Path, memory_mib: int, sender: C
     torch.set_num_threads(1)
     before = held_mib()
     room = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (room + memory_mib * 2**20,) * 2)
+    bound = room + memory_mib * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
     for seed in seeds:
         start = time.perf_counter()
         said = read_one(target, seed, folder)

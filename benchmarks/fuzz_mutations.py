@@ -151,7 +151,7 @@ def _changed(value: Any, chance: random.Random) -> Any:
                 value[key] = value[other]
             case 2 if isinstance(value, dict):
                 value[chance.choice(("", "\0", "a/b", "é", str(other), "x" * 300))] = value[key]
-            case 2:
+            case 2 if isinstance(value, list):
                 value.append(value[key])
             case _:
                 value[key] = _changed(value[key], chance)

@@ -122,7 +122,7 @@ def _owner(output: Place) -> _Owner | None:
     data = output.read(_OWNER)
     try:
         return None if data is None else _Owner(**json.loads(data))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 
