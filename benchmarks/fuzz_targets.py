@@ -190,7 +190,7 @@ def _blender(folder: Path) -> None:
 
 
 def _colmap(folder: Path) -> None:
-    write_colmap(folder, _cameras(), [f"{n}.png" for n in _NAMES], points=torch.rand(4, 3))
+    write_colmap(folder, _cameras(), [f"{n}.png" for n in _NAMES], points=torch.arange(12.0).view(4, 3))
     (folder / "cameras.txt").write_text(
         "1 PINHOLE 32 24 40 40 16 12\n2 OPENCV 32 24 40 40 16 12 0.01 0 0 0\n"
         "3 SIMPLE_RADIAL 32 24 40 16 12 0.1\n"
@@ -256,7 +256,9 @@ def _truth(folder: Path) -> None:
 def _gaussians() -> Gaussians:
     made = torch.Generator().manual_seed(0)
     parts = [torch.rand(5, n, generator=made) for n in (3, 4, 3)]
-    return Gaussians(parts[0], parts[1], parts[2], torch.rand(5, generator=made), torch.rand(5, 4, 3))
+    return Gaussians(
+        parts[0], parts[1], parts[2], torch.rand(5, generator=made), torch.rand(5, 4, 3, generator=made)
+    )
 
 
 def _ply(folder: Path) -> None:
