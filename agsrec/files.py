@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import secrets
 import stat
+import unicodedata
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +16,15 @@ from typing import TYPE_CHECKING
 from agsrec.errors import AgsrecError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "atomic_path",
     "atomic_write",
     "contents_digest",
+    "existing_name",
     "folder_entries",
+    "is_plain_name",
     "prepare_folder",
     "read_bytes",
     "remove_leftovers",
@@ -52,6 +56,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(f"cannot write {target}: {reason}; give it a shorter name") from error
         raise OutputError(
             f"cannot write {target}: {reason}; choose a folder you can write to, with space left"
         ) from error
@@ -76,6 +82,29 @@ def folder_entries(folder: str | Path) -> list[Path]:
         return sorted(Path(folder).iterdir())
     except (OSError, ValueError):
         return []
+
+
+def existing_name(path: Path, endings: Sequence[str] = ("",)) -> Path:
+    """A path with the first ending that makes it exist, or under the name that the file has in its folder.
+
+    What one system calls a file another spells with composed or decomposed accents, or in other case: the
+    path comes from a list that was written elsewhere. Where several would do, it is left alone.
+    """
+    for ending in endings:
+        if os.path.exists(candidate := Path(f"{path}{ending}")):
+            return candidate
+    wanted = {_spelt(f"{path.name}{ending}") for ending in endings}
+    found = [f for f in folder_entries(path.parent) if _spelt(f.name) in wanted]
+    return found[0] if len(found) == 1 else path
+
+
+def _spelt(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name can stand in a line of text: no control characters, and none that are no text at all."""
+    return not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)
 
 
 def prepare_folder(folder: Path) -> None:
@@ -144,6 +173,8 @@ def read_bytes(path: str | Path, *, error: type[AgsrecError], what: str, limit: 
         with open(path, "rb") as file:
             return file.read(status.st_size)
     except FileNotFoundError as cause:
+        if os.path.islink(path):
+            raise error(f"{path} is a link to a file that is not there; expected {what}") from cause
         raise error(f"{path}: no such file; expected {what}") from cause
     except IsADirectoryError as cause:
         raise error(f"{path} is a folder; expected {what}") from cause

@@ -1,4 +1,4 @@
-"""Image files in and out: whatever a camera, a phone or a program wrote becomes 8-bit RGBA."""
+"""Image files in and out: whatever a camera, a phone or a program wrote becomes 8-bit RGBA in sRGB."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from agsrec.color_spaces import Recolor, srgb_converter
 from agsrec.errors import ImageError
 from agsrec.files import atomic_write, folder_entries, read_bytes
 
@@ -20,6 +21,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "encode_png",
+    "frame_count",
     "has_photos",
     "image_dimensions",
     "load_image",
@@ -29,6 +31,7 @@ __all__ = [
     "resized",
     "save_png",
     "straight",
+    "turned_like",
 ]
 
 IMAGE_SUFFIXES = (
@@ -44,6 +47,8 @@ _MAX_BYTES = 512 * 2**20
 _WHAT = "an image"
 # Pillow knows more, but some of those run other programs (EPS) or are not pictures (fonts, video).
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+_SOLID = 128  # alpha from which on a pixel is rather opaque
+_FRAMED = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")
 _BAND = 512  # rows that are worked on at once: large photos are in memory once, not several times
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
@@ -67,7 +72,9 @@ def has_photos(folder: Path) -> bool:
 
 
 def load_image(path: str | Path, *, upright: bool = True) -> tuple[np.ndarray, bool]:
-    """An image file as it is meant to be seen: EXIF orientation applied, first frame, sRGB assumed.
+    """An image file as it is meant to be seen: EXIF orientation applied, first frame, colours in sRGB.
+
+    A picture that is nowhere more transparent than opaque is taken for opaque.
 
     Args:
         path: Image file; what it holds counts, not the ending of its name.
@@ -75,17 +82,21 @@ def load_image(path: str | Path, *, upright: bool = True) -> tuple[np.ndarray, b
             rotation in the picture itself, which is always applied, once.
 
     Returns:
-        RGBA [H, W, 4] uint8 with straight alpha, and whether any pixel is not opaque.
+        RGBA [H, W, 4] uint8 with straight alpha, and whether it has transparency.
 
     Raises:
         ImageError: The file is missing, no image, damaged, empty, or larger than `MAX_PIXELS`.
     """
     with open_image(path) as image:
         image.load()
-        rgba = _to_rgba(_upright(path, image) if upright else image)
+        recolor = srgb_converter(path, image)
+        rgba = _to_rgba(_upright(path, image, image) if upright else image, recolor)
     if rgba.size == 0:
         raise ImageError(f"{path} has no pixels; use another image")
-    return rgba, bool((rgba[..., 3] < 255).any())
+    transparent = bool((rgba[..., 3] < _SOLID).any())
+    if not transparent:
+        rgba[..., 3] = 255
+    return rgba, transparent
 
 
 def image_dimensions(path: str | Path) -> tuple[int, int]:
@@ -96,6 +107,24 @@ def image_dimensions(path: str | Path) -> tuple[int, int]:
     """
     with open_image(path) as image:
         return image.size
+
+
+def turned_like(path: str | Path, pixels: np.ndarray) -> np.ndarray:
+    """Pixels [H, W, ...] uint8 turned as an image file says that its own are to be turned."""
+    with open_image(path) as image:
+        return np.asarray(_upright(path, Image.fromarray(pixels), image))
+
+
+def frame_count(path: str | Path) -> int:
+    """How many pictures follow each other in a file, as pages or an animation; 1 where nobody can tell.
+
+    A preview or a gain map beside a photo (JPEG with an MPF block, HEIF) is not counted.
+    """
+    try:
+        with open_image(path) as image:
+            return getattr(image, "n_frames", 1) if image.format in _FRAMED else 1
+    except ImageError:  # whoever decodes the file says so
+        return 1
 
 
 @contextmanager
@@ -118,7 +147,7 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not an image that can be read; use PNG or JPEG") from error
+        raise ImageError(f"{path} {_no_image(data)}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(_too_large(path, "it")) from error
     except Exception as error:  # decoders meet damaged data with almost any type of exception
@@ -126,6 +155,15 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         raise ImageError(
             f"{path} is damaged or incomplete ({reason}); copy it again or save it as PNG"
         ) from error
+
+
+def _no_image(data: bytes) -> str:
+    """What to say of a file that is none."""
+    if not data:
+        return "is empty; copy it again"
+    if data.startswith(b"version https://git-lfs"):
+        return "is a note of Git LFS in place of the photo; fetch it with: git lfs pull"
+    return "is not an image that can be read; use PNG or JPEG"
 
 
 def _formats(path: str | Path, data: bytes) -> list[str]:
@@ -153,12 +191,12 @@ def _is_heif(data: bytes) -> bool:
     return bool(brands & _HEVC_BRANDS or any_codec)
 
 
-def _upright(path: str | Path, image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says."""
-    if image.format == "HEIF":  # its own rotation counts and has been applied; EXIF may repeat it
+def _upright(path: str | Path, image: Image.Image, noted: Image.Image) -> Image.Image:
+    """An image turned as the EXIF orientation that is noted in one says."""
+    if noted.format == "HEIF":  # its own rotation counts and has been applied; EXIF may repeat it
         return image
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        turn = _TURNS.get(noted.getexif().get(_ORIENTATION, 1))
         return image if turn is None else image.transpose(turn)
     except Exception as error:  # a damaged EXIF block does not make the picture unusable
         _log.warning("%s: EXIF data is damaged, its orientation is ignored (%s)", path, error)
@@ -169,8 +207,8 @@ def _too_large(path: str | Path, size: str) -> str:
     return f"{path}: {size} is more than {MAX_PIXELS / 1e6:.0f} megapixels; scale the image down first"
 
 
-def _to_rgba(image: Image.Image) -> np.ndarray:
-    """RGBA [H, W, 4] uint8 of an image in any Pillow mode."""
+def _to_rgba(image: Image.Image, recolor: Recolor | None = None) -> np.ndarray:
+    """RGBA [H, W, 4] uint8 of an image in any Pillow mode, its colours converted where that is asked for."""
     if image.mode == "F" or image.mode.startswith("I"):
         grey = _grey_to_uint8(np.asarray(image), is_float=image.mode == "F")
         return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
@@ -179,6 +217,8 @@ def _to_rgba(image: Image.Image) -> np.ndarray:
     for top in range(0, image.height, _BAND):
         band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
         out[top : top + _BAND] = np.asarray((band if has_alpha else band.convert("RGB")).convert("RGBA"))
+        if recolor is not None:
+            out[top : top + _BAND, :, :3] = recolor(band)
     return out
 
 

@@ -58,7 +58,7 @@ class Owner:
         """What `written` wrote; None if it is something else."""
         try:
             return None if data is None else Owner(**json.loads(data))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return None
 
     def written(self) -> bytes:

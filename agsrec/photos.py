@@ -14,8 +14,9 @@ from agsrec.camera_files import CameraFile, find_photo_cameras, read_photo_camer
 from agsrec.camera_files.parsing import find_photo
 from agsrec.errors import ImageError
 from agsrec.files import folder_entries
-from agsrec.images import IMAGE_SUFFIXES, load_image
+from agsrec.images import IMAGE_SUFFIXES, load_image, turned_like
 from agsrec.lenses import MAX_SIDE, Lens, undistorted
+from agsrec.views import view_name
 
 __all__ = ["Known", "Photo", "known_photos", "notes_of", "read_photo"]
 
@@ -79,11 +80,10 @@ def known_photos(folder: str | Path, cameras: str | Path | None = None) -> dict[
 
 def notes_of(file: Path, listed: CameraFile) -> dict[str, Known]:
     """What a camera file says of its photos, by view name."""
-    size = (listed.cameras.width, listed.cameras.height)
     masks = {name: listed.extras.get(name, {}).get("mask_path") for name in listed.names}
     return {
         name: Known(file, size, lens, find_photo(file.parent, masks[name]))
-        for name, lens in zip(listed.names, listed.lenses, strict=True)
+        for name, size, lens in zip(listed.names, listed.sizes, listed.lenses, strict=True)
     }
 
 
@@ -92,8 +92,8 @@ def _masks(folder: Path) -> Mapping[str, Path]:
     out = {}
     for file in folder_entries(folder):
         if file.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(file):
-            inner = Path(file.stem)
-            out[inner.stem if inner.suffix.lower() in IMAGE_SUFFIXES else file.stem] = file
+            inner = file.stem
+            out[view_name(inner if Path(inner).suffix.lower() in IMAGE_SUFFIXES else file.name)] = file
     return out
 
 
@@ -116,7 +116,7 @@ def read_photo(path: Path, known: Known | None = None) -> Photo:
                 f"{known.size[0]} x {known.size[1]}; use the photos that the cameras were made from"
             )
     height, width = rgba.shape[:2]
-    mask = None if known.mask is None or cut_out else _object_mask(known.mask, width, height)
+    mask = None if known.mask is None or cut_out else _object_mask(known.mask, path, width, height)
     lens = None if known.lens is None else known.lens.resized(width, height)
     if lens is not None:
         if max(height, width) > MAX_SIDE:
@@ -135,20 +135,23 @@ def _as_alpha(mask: np.ndarray) -> np.ndarray:
     return np.dstack([*[np.zeros_like(mask)] * 3, mask])
 
 
-def _same_shape(rgba: np.ndarray, size: tuple[int, int]) -> bool:
-    """Whether an image [H, W, 4] is one of that width and height, perhaps scaled, to whole pixels."""
-    height, width = rgba.shape[:2]
+def _same_shape(image: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether an image [H, W, ...] is one of that width and height, perhaps scaled, to whole pixels."""
+    height, width = image.shape[:2]
     return abs(width * size[1] / size[0] - height) < 1 or abs(height * size[0] / size[1] - width) < 1
 
 
-def _object_mask(path: Path, width: int, height: int) -> np.ndarray | None:
+def _object_mask(path: Path, photo: Path, width: int, height: int) -> np.ndarray | None:
     """The mask as alpha [H, W] uint8; None where it is not one of an object.
 
-    Masks also exist to hide something from a matcher, and are white all around then.
+    It may lie as the photo is stored, which is how programs see it that know nothing of EXIF data. Masks also
+    exist to hide something from a matcher, and are white all around then.
     """
     rgba, has_alpha = load_image(path, upright=False)
-    mask = rgba[..., 3] if has_alpha else rgba[..., 0]
-    if not _same_shape(rgba, (width, height)):
+    mask = np.ascontiguousarray(rgba[..., 3] if has_alpha else rgba[..., 0])
+    if not _same_shape(mask, (width, height)):
+        mask = turned_like(photo, mask)
+    if not _same_shape(mask, (width, height)):
         _log.warning("%s has another shape than its photo; it is not used", path)
         return None
     if mask.shape != (height, width):

@@ -22,7 +22,7 @@ from agsrec.errors import ImageError, OptionError
 from agsrec.files import folder_entries
 from agsrec.images import IMAGE_SUFFIXES, load_image, resized
 from agsrec.view_files import FullSizeViews
-from agsrec.views import Views
+from agsrec.views import Views, view_name
 
 __all__ = [
     "PHOTO_ELEVATION_DEG",
@@ -57,7 +57,7 @@ def load_photo(path: str | Path, *, background_model: str = "auto", size: int = 
 
 def _as_views(cut: np.ndarray, path: str | Path) -> Views:
     """A picture [S, S, 4] uint8 as a batch of one, named after its file."""
-    name = Path(path).stem.removesuffix("_rgba")
+    name = view_name(Path(path).name)
     return Views(torch.from_numpy(cut).float()[None] / 255, (name,))
 
 
@@ -191,7 +191,7 @@ def find_single_photo(
     is_name = Path(category).name == category and category not in ("", "..")
     if not is_name or os.path.exists(folder / "cameras.json"):
         return None
-    photos = {photo.stem.removesuffix("_rgba"): photo for photo in _photos_in(folder)}
+    photos = {view_name(photo.name): photo for photo in _photos_in(folder)}
     if views is not None and len(views) == 1:
         return photos.get(views[0])
     alone = len(photos) == 1 and views is None and num_views is None

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agsrec.camera_files import FORMAT_SIZE, CameraFile, read_cameras_json, view_name
+from agsrec.camera_files import FORMAT_SIZE, CameraFile, read_cameras_json
 from agsrec.config import WORKING_SIZE
 from agsrec.errors import CameraError, ImageError, OptionError, ShapeError
-from agsrec.files import contents_digest, folder_entries
+from agsrec.files import contents_digest, existing_name, folder_entries
 from agsrec.images import encode_png, image_dimensions, resized
 from agsrec.photos import Known, read_photo
-from agsrec.views import Views
+from agsrec.views import Views, view_name
 
 __all__ = [
     "FullSizeViews",
@@ -245,7 +245,7 @@ def _check_names(
 def image_path(folder: Path, listed: CameraFile, index: int) -> Path:
     """The image of a view: the file name that is stored, or else the one made from the view's name."""
     stored = folder / listed.files[index]
-    return stored if os.path.exists(stored) else folder / f"{listed.names[index]}_rgba.png"
+    return stored if os.path.exists(stored) else existing_name(folder / f"{listed.names[index]}_rgba.png")
 
 
 # ---------------------------------------------------------------- at their own sizes

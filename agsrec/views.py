@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 import torch
 from torch import Tensor
@@ -13,7 +15,12 @@ from agsrec.errors import ShapeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Views"]
+__all__ = ["Views", "view_name"]
+
+
+def view_name(file: str) -> str:
+    """Name of a view from its image file: `processed/001_rgba.png` is view `001`; accents are composed."""
+    return normalize("NFC", PurePosixPath(file.replace("\\", "/")).stem.removesuffix("_rgba"))
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def _read_torch(path: Path) -> Weights:
             data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from error
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError, AttributeError, TypeError) as error:
+    except Exception as error:  # the reader meets damaged files with many types of exception
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: damaged or no checkpoint ({reason}); download it again") from error
     state = data.get("state_dict", data.get("model", data)) if isinstance(data, dict) else None

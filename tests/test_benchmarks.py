@@ -299,3 +299,18 @@ def test_many_photos(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     found = json.loads(done.stdout)
     assert found["photos"] == 4 and found["registered"] == 0.75 and found["foreign"] == [1, 2]
     assert 0 <= found["good"] <= 0.75 and found["memory_mib"] > 50
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it measures by /proc")
+def test_fuzz(run: Run, tmp_path: Path) -> None:
+    """Each reader has files that are read as they are, and a few changed ones."""
+    file = tmp_path / "figures.json"
+    targets = ["record", "cameras.json", "ply"]
+    done = run("fuzz.py", "--inputs", "60", "--targets", *targets, "--json", str(file))
+    assert done.returncode == 0, done.stdout
+    content = json.loads(file.read_text(encoding="utf-8"))
+    assert ABOUT <= content.keys()
+    assert [reader["target"] for reader in content["readers"]] == targets
+    for reader in content["readers"]:
+        assert reader["accepted"] + reader["refused"] == 20 and reader["failures"] == {}
+        assert reader["target"] == "record" or reader["refused"] > 5

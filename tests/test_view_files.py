@@ -117,7 +117,9 @@ def test_a_result_keeps_the_photos_for_later_meshes(tmp_path: Path) -> None:
 def test_other_shapes_must_be_equal(tmp_path: Path) -> None:
     shapes = {"a": (20, 40), "b": (40, 40), "c": (10, 20), "d": (20, 40)}
     for name, shape in shapes.items():
-        save_png(tmp_path / f"{name}.png", np.full((*shape, 4), (9, 9, 9, 254), np.uint8))
+        rgba = np.full((*shape, 4), 255, np.uint8)
+        rgba[0, 0, 3] = 0
+        save_png(tmp_path / f"{name}.png", rgba)
     for pair in ("ab", "ba", "ac"):
         with pytest.raises(ImageError, match="only square images may differ in size"):
             load_files([tmp_path / f"{n}.png" for n in pair], [*pair])

@@ -80,7 +80,11 @@ def _csv_rows(file: Path) -> list[Row]:
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"--list {file} cannot be read: {error}; save it as CSV in UTF-8") from error
     rows = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(text)), 1):
+    try:
+        cells = list(csv.DictReader(io.StringIO(text)))
+    except csv.Error as error:
+        raise OptionError(f"--list {file} cannot be read: {error}; save it as CSV in UTF-8") from error
+    for number, row in enumerate(cells, 1):
         if None in row:
             raise OptionError(
                 f"--list {file}: row {number} has more cells than there are columns; quote cells with commas"

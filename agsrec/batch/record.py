@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from agsrec.options import ObjectOptions
 
@@ -139,19 +139,33 @@ class Record:
         """A stored one; None where it is none, or is only half there."""
         try:
             content = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return Record.from_values(content) if isinstance(content, dict) else None
 
     @staticmethod
     def from_values(values: Mapping[str, Any]) -> Record | None:
-        """From plain values by name, others being ignored; None where some are missing."""
+        """From plain values by name, others being ignored; None where some are missing or of another kind."""
         known = {f.name: values[f.name] for f in fields(Record) if f.name in values}
         try:
             record = Record(**known)
-            return replace(record, warnings=tuple(record.warnings))
+            record = replace(record, warnings=tuple(record.warnings))
         except TypeError:
             return None
+        kinds = get_type_hints(Record)
+        return record if all(_is_of(getattr(record, name), kind) for name, kind in kinds.items()) else None
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value read from JSON is what a field of a record holds."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return all(isinstance(item, str) for item in value)
+    kinds = get_args(kind) or (kind,)
+    if float in kinds:
+        kinds = (*kinds, int)
+    return isinstance(value, kinds)
 
 
 def read_record(output: Place, name: str) -> Record | None:

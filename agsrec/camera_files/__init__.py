@@ -13,8 +13,9 @@ from agsrec.camera_files.finding import (
     read_photo_cameras,
 )
 from agsrec.camera_files.nerfstudio import read_transforms_json, write_transforms_json
-from agsrec.camera_files.parsing import CameraFile, view_name
+from agsrec.camera_files.parsing import CameraFile
 from agsrec.camera_files.sparseags import FORMAT_SIZE, read_cameras_json, write_cameras_json
+from agsrec.views import view_name
 
 __all__ = [
     "FORMAT_SIZE",

@@ -23,11 +23,12 @@ from agsrec.camera_files.parsing import (
     file_name,
     image_size,
     to_tensor,
-    view_name,
 )
 from agsrec.cameras import Cameras
 from agsrec.errors import CameraError, ShapeError
 from agsrec.files import atomic_write, read_bytes
+from agsrec.images import IMAGE_SUFFIXES
+from agsrec.views import view_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,11 +72,10 @@ def read_colmap(folder: str | Path) -> CameraFile:
     Ks, lenses, sizes = zip(*found, strict=True)
     names = tuple(view_name(f) for f in files)
     check_unique(path, names)
-    if len(set(sizes)) > 1:
-        raise CameraError(f"{path} mixes image sizes {sorted(set(sizes))}; all images must be of one size")
     points, colors = (None, None) if binary else _read_points(folder / "points3D.txt")
     cameras = Cameras(to_tensor(viewmats), to_tensor(Ks), *sizes[0])
-    return CameraFile(cameras, names, tuple(files), (1,) * len(names), {}, lenses, points, colors)
+    own_sizes = sizes if len(set(sizes)) > 1 else ()
+    return CameraFile(cameras, names, tuple(files), (1,) * len(names), {}, lenses, points, colors, own_sizes)
 
 
 def _lines(path: Path) -> list[str]:
@@ -118,18 +118,26 @@ def _text_cameras(path: Path) -> Iterator[tuple[str, str, str, list[float]]]:
 def _text_images(path: Path) -> Iterator[tuple[str, list[float], str, str]]:
     """What `binary_images` gives, from `images.txt`.
 
-    The second line of every image, its 2D points, may be empty and is skipped.
+    The second line of every image, its 2D points, may be empty or missing and is skipped.
     """
-    numbered = iter(enumerate(_lines(path), 1))
-    for number, line in numbered:
+    after_image = False
+    for number, line in enumerate(_lines(path), 1):
+        words = line.split()
+        if after_image and not _is_image(words):
+            after_image = False
+            continue
         if not line or line.startswith("#"):
             continue
-        words = line.split()
         where = f"{path}, line {number}"
         if len(words) < 10:
             Field(where, line).fail("IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME")
         yield where, _floats(where, words[1:8]), words[8], " ".join(words[9:])
-        next(numbered, None)
+        after_image = True
+
+
+def _is_image(words: Sequence[str]) -> bool:
+    """Whether a line where points may stand is of the next image: some programs write no line of points."""
+    return len(words) >= 10 and Path(words[-1]).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _viewmat(where: str, pose: Sequence[float]) -> np.ndarray:

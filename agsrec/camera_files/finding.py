@@ -8,13 +8,14 @@ from pathlib import Path
 from agsrec.camera_files.colmap import read_colmap
 from agsrec.camera_files.nerfstudio import read_transforms_json
 from agsrec.camera_files.parsing import CameraFile, load_json_object
-from agsrec.errors import OptionError
+from agsrec.errors import CameraError, OptionError
 from agsrec.files import contents_digest, folder_entries
 
 __all__ = ["camera_file_digest", "find_photo_cameras", "is_of_photos", "read_photo_cameras"]
 
 _MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", ".")
 _COLMAP = (".txt", ".bin")
+_NO_CAMERA_FILES = (".npz", ".npy", ".pt", ".pth", ".pkl", ".ply", ".glb")
 _KINDS = "a transforms.json or a folder with a COLMAP model"
 
 
@@ -42,6 +43,7 @@ def read_photo_cameras(file: str | Path) -> CameraFile:
         return read_colmap(found) if os.path.isdir(found) else read_transforms_json(found)
     if not os.path.isfile(file):
         raise OptionError(f"{file} does not exist; name {_KINDS}")
+    _refuse_arrays(file)
     if file.suffix.lower() in _COLMAP:
         return read_colmap(file.parent)
     return read_transforms_json(file)
@@ -59,7 +61,16 @@ def is_of_photos(file: str | Path) -> bool:
         raise OptionError(f"{file} does not exist; name a cameras.json, {_KINDS}")
     if os.path.isdir(file) or file.suffix.lower() in _COLMAP:
         return True
+    _refuse_arrays(file)
     return isinstance(load_json_object(file, f"a cameras.json or {_KINDS}").get("frames"), list)
+
+
+def _refuse_arrays(file: Path) -> None:
+    """Raise for what networks save beside cameras, or instead of them, in a layout of their own."""
+    if file.suffix.lower() in _NO_CAMERA_FILES:
+        raise CameraError(
+            f"{file} is not a camera file that can be read; have the program that made it write {_KINDS}"
+        )
 
 
 def camera_file_digest(file: str | Path) -> str:

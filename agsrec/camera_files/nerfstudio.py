@@ -23,13 +23,13 @@ from agsrec.camera_files.parsing import (
     load_json_object,
     rotation_matrix,
     to_tensor,
-    view_name,
 )
 from agsrec.cameras import Cameras
 from agsrec.errors import CameraError, ImageError, ShapeError
 from agsrec.files import atomic_write
 from agsrec.images import IMAGE_SUFFIXES, image_dimensions
 from agsrec.lenses import FISHEYE_TERMS, Lens, LensKind
+from agsrec.views import view_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +58,8 @@ def read_transforms_json(path: str | Path, width: int | None = None, height: int
     the file: their size is taken then. Matrices may be 3 x 4, and their rotation scaled evenly.
 
     Raises:
-        CameraError: The file cannot be read or used; the message names the frame and the field.
+        CameraError: The file cannot be read or used; the message names the frame and the field. A size is
+            asked for, and the images are of several.
     """
     path = Path(path)
     content = load_json_object(path, _WHAT)
@@ -85,13 +86,18 @@ def read_transforms_json(path: str | Path, width: int | None = None, height: int
         known = ("file_path", "transform_matrix", *_INTRINSICS, *_LENS)
         extras[view_name(files[-1])] = {k: v for k, v in frame.items() if k not in known}
     check_unique(path, (view_name(f) for f in files))
-    if len(set(sizes)) > 1:
+    mixed = len(set(sizes)) > 1
+    if mixed and (width or height):
         raise CameraError(f"{path} mixes image sizes {sorted(set(sizes))}; all images must be of one size")
     width, height = width or sizes[0][0], height or sizes[0][1]
     cameras = Cameras.from_opengl(to_tensor(c2w), to_tensor(K), *sizes[0]).resized(width, height)
-    lenses = tuple(None if lens is None else lens.resized(width, height) for lens in lenses)
+    if not mixed:
+        lenses = [None if lens is None else lens.resized(width, height) for lens in lenses]
     names = tuple(view_name(f) for f in files)
-    return CameraFile(cameras, names, tuple(files), (1,) * len(files), extras, lenses)
+    own_sizes = tuple(sizes) if mixed else ()
+    return CameraFile(
+        cameras, names, tuple(files), (1,) * len(files), extras, tuple(lenses), own_sizes=own_sizes
+    )
 
 
 def _file(where: str, value: Any) -> str:

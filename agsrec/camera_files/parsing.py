@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from agsrec.errors import CameraError
-from agsrec.files import read_bytes
+from agsrec.files import existing_name, is_plain_name, read_bytes
 from agsrec.images import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ __all__ = [
     "load_json_object",
     "rotation_matrix",
     "to_tensor",
-    "view_name",
 ]
 
 MAX_BYTES = 256 * 2**20
@@ -55,7 +54,8 @@ class CameraFile:
 
     Attributes:
         cameras: The cameras, in pixels of the image size asked for; those of the undistorted pictures where
-            the photos were taken through a lens that distorts.
+            the photos were taken through a lens that distorts. Where images are of several sizes, each is in
+            pixels of its own, and the size is that of the first.
         names: One unique name per view.
         files: Image file name of each view, without any folder.
         flags: Per view 1 = usable, 0 = left out.
@@ -64,6 +64,7 @@ class CameraFile:
             the photo has no distortion.
         points: Sparse scene points [N, 3] in world units, where the format has them.
         colors: Their colours [N, 3] in [0, 1].
+        own_sizes: Width and height of each view's image, where they are of several sizes.
     """
 
     cameras: Cameras
@@ -74,11 +75,12 @@ class CameraFile:
     lenses: tuple[Lens | None, ...]
     points: Tensor | None = None
     colors: Tensor | None = None
+    own_sizes: tuple[tuple[int, int], ...] = ()
 
-
-def view_name(file: str) -> str:
-    """Name of a view from its image file: `processed/001_rgba.png` is view `001`."""
-    return PurePosixPath(file.replace("\\", "/")).stem.removesuffix("_rgba")
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height in pixels of the image that each camera is for."""
+        return self.own_sizes or ((self.cameras.width, self.cameras.height),) * len(self.names)
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def file_name(where: str, path: Any) -> str:
     if not isinstance(path, str):
         Field(where, path).fail("the path of an image")
     name = PurePosixPath(path.replace("\\", "/")).name
-    if name in ("", "..") or not name.isprintable():
+    if name in ("", "..") or not is_plain_name(name):
         Field(where, path).fail("the path of an image")
     return name
 
@@ -168,9 +170,8 @@ def find_photo(folder: Path, stored: Any) -> Path | None:
     if not parts or ".." in parts:
         parts = parts[-1:]
     for place in (folder.joinpath(*parts), folder / "images" / (parts or ["."])[-1]):
-        for candidate in (place, *(Path(f"{place}{suffix}") for suffix in IMAGE_SUFFIXES)):
-            if os.path.isfile(candidate):
-                return candidate
+        if os.path.isfile(found := existing_name(place, ("", *IMAGE_SUFFIXES))):
+            return found
     return None
 
 
@@ -179,7 +180,7 @@ def check_unique(path: Path, names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise CameraError(f"{path}: view {name!r} appears twice; keep one of them")
+            raise CameraError(f"{path}: view {name!r} appears twice; rename one of them, or keep only one")
         seen.add(name)
 
 

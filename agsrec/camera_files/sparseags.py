@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 
 from agsrec.camera_files.parsing import (
     CameraFile,
     Field,
+    check_unique,
     file_name,
     load_json_object,
     rotation_matrix,
@@ -24,7 +26,7 @@ from agsrec.camera_files.parsing import (
 )
 from agsrec.cameras import Cameras
 from agsrec.errors import CameraError, ShapeError
-from agsrec.files import atomic_write
+from agsrec.files import atomic_write, is_plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,9 +52,12 @@ def read_cameras_json(path: str | Path, width: int, height: int) -> CameraFile:
     if not content:
         raise CameraError(f"{path} has no views; expected {_WHAT}")
     poses, flags, files, extras = [], [], [], {}
+    names = [normalize("NFC", name) for name in content]
+    check_unique(path, names)
+    content = dict(zip(names, content.values(), strict=True))
     for name, entry in content.items():
         where = f"{path}, view {name!r}"
-        if not name.strip() or not name.isprintable() or any(c in name for c in "/\\"):
+        if not name.strip() or not is_plain_name(name) or any(c in name for c in "/\\"):
             raise CameraError(f"{where}: the name of a view must be printable and without slashes; rename it")
         if not isinstance(entry, dict):
             Field(where, entry).fail("an object with R, T, focal_length and principal_point")

@@ -54,44 +54,76 @@ def initialize_from_file(views: Views, file: str | Path, *, folder: str | Path |
     chosen = [index[name] for name in names]
     cameras = listed.cameras[chosen]
     if foreign:
-        lenses = {name: listed.lenses[i] for name, i in zip(names, chosen, strict=True)}
-        cameras = _carried(cameras, lenses, views, file, folder)
+        photos = {name: (listed.lenses[i], listed.sizes[i]) for name, i in zip(names, chosen, strict=True)}
+        cameras = _carried(cameras, photos, views, file, folder)
     points = None
     if listed.points is not None and listed.colors is not None and len(listed.points):
         points = PointMap(listed.points, listed.colors, torch.ones(len(listed.points)))
     estimate = PoseEstimate(cameras, placed, placed.float(), points)
-    return normalize_estimate(estimate) if foreign else estimate
+    if not foreign:
+        return estimate
+    estimate = normalize_estimate(estimate)
+    _require_looking_inwards(estimate.cameras, file)
+    return estimate
+
+
+def _require_looking_inwards(cameras: Cameras, file: Path) -> None:
+    """Raise where most cameras have behind them what they should show, in the middle of the world."""
+    if len(cameras) > 1 and bool((cameras.viewmats[:, 2, 3] < 0).float().mean() > 0.5):
+        raise CameraError(
+            f"{file}: the cameras look away from the place where their axes meet; poses of transforms.json "
+            "are camera to world with axes right, up, backward, those of COLMAP world to camera: export them "
+            "again"
+        )
 
 
 def _carried(
-    cameras: Cameras, lenses: Mapping[str, Lens | None], views: Views, file: Path, folder: str | Path | None
+    cameras: Cameras,
+    photos: Mapping[str, tuple[Lens | None, tuple[int, int]]],
+    views: Views,
+    file: Path,
+    folder: str | Path | None,
 ) -> Cameras:
-    """Cameras of other images in pixels of the views: of the whole photos, or of the same pictures scaled."""
-    size = (cameras.width, cameras.height)
+    """Cameras of other images in pixels of the views: of the whole photos, or of the same pictures scaled.
+
+    Args:
+        cameras: One for each photo, in pixels of its own size.
+        photos: By name of the view, the lens of a photo and its width and height.
+        views: The views.
+        file: Where the cameras are from.
+        folder: Folder that preprocessing wrote.
+    """
     path = None if folder is None else Path(folder) / "processed" / "crops.json"
     crops = read_crops(path) if path is not None and path.is_file() else {}
     remedy = f"agsrec process {'FOLDER' if folder is None else folder} --cameras {file}"
-    if path is not None and all(name in crops and _fits(crops[name], size, views) for name in lenses):
+    fits = all(name in crops and _fits(crops[name], size, views) for name, (_, size) in photos.items())
+    if path is not None and fits:
         undistorted = read_lenses(path)
-        for name, lens in lenses.items():
+        for name, (lens, _) in photos.items():
             _require_same_lens(name, lens, undistorted.get(name), crops[name], file, remedy)
-        return _cropped(cameras, [crops[name] for name in lenses], views.width)
-    bent = next((name for name, lens in lenses.items() if lens is not None), None)
+        sizes = [size for _, size in photos.values()]
+        return _cropped(cameras, sizes, [crops[name] for name in photos], views.width)
+    bent = next((name for name, (lens, _) in photos.items() if lens is not None), None)
     if bent is not None:
         raise CameraError(
             f"{file}: the lens of view {bent} distorts; undistort the photos and cut them out with: {remedy}"
         )
-    if cameras.width * views.height != cameras.height * views.width:
+    (width, height), *others = dict.fromkeys(size for _, size in photos.values())
+    if others or width * views.height != height * views.width:
+        several = " and other sizes" if others else ""
         raise CameraError(
-            f"{file} is for images of {size[0]} x {size[1]} pixels but the views are "
+            f"{file} is for images of {width} x {height} pixels{several} but the views are "
             f"{views.width} x {views.height}: cut the photos out, which records the crops, with: {remedy}"
         )
-    return cameras.resized(views.width, views.height)
+    return replace(cameras, width=width, height=height).resized(views.width, views.height)
 
 
-def _cropped(cameras: Cameras, crops: Sequence[Crop], side: int) -> Cameras:
-    """Cameras of whole photos, perhaps scaled, as cameras of their crops at the size of the views."""
-    photos = [cameras[[i]].resized(crop.width, crop.height).Ks[0] for i, crop in enumerate(crops)]
+def _cropped(cameras: Cameras, sizes: Sequence[tuple[int, int]], crops: Sequence[Crop], side: int) -> Cameras:
+    """Cameras of whole photos, each of its size or scaled, as cameras of their crops at that of the views."""
+    photos = [
+        replace(cameras[[i]], width=width, height=height).resized(crop.width, crop.height).Ks[0]
+        for i, ((width, height), crop) in enumerate(zip(sizes, crops, strict=True))
+    ]
     shown = [replace(crop, size=side) for crop in crops]
     Ks = torch.stack([carry_intrinsics(K, crop) for K, crop in zip(photos, shown, strict=True)])
     return replace(cameras, Ks=Ks, width=side, height=side)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["doubtful_cuts", "unusable_cut"]
 
+_FRAMED = 0.95  # share of a photo's border that an object's own alpha covers only where it is inverted
+_HOLLOW = 0.02  # share of a photo that is transparent then
+
 _SOLID = 128  # alpha from which on a pixel belongs to the object
 _EVERYTHING = 0.98  # share of a photo from which on a cut is no cut
 _LEFT_OUT = 0.05  # share of what the network saw
@@ -30,7 +33,15 @@ def unusable_cut(alpha: np.ndarray, *, by_hand: bool = False) -> str | None:
         return "no object found in it"
     if share >= _EVERYTHING and not by_hand:
         return "the whole photo was taken for the object"
+    if by_hand and share <= 1 - _HOLLOW and _is_inverted(alpha < _SOLID):
+        return "its transparency is where the object should be, not around it, invert it"
     return None
+
+
+def _is_inverted(clear: np.ndarray) -> bool:
+    """Whether what is transparent [H, W] lies inside, and all around it the photo is opaque."""
+    border = np.concatenate([clear[0], clear[-1], clear[1:-1, 0], clear[1:-1, -1]])
+    return bool(border.mean() <= 1 - _FRAMED)
 
 
 def doubtful_cuts(looks: Mapping[str, Look], masks: Mapping[str, Mask]) -> dict[str, str]:
@@ -57,6 +68,8 @@ def doubtful_cuts(looks: Mapping[str, Look], masks: Mapping[str, Mask]) -> dict[
             reasons.append("something that the other photos do not show was left out")
         elif mask is not None and mask.agreement < _AGREEMENT:
             reasons.append("a second look changed the cut much")
+        elif mask is None and solid[name].mean() >= _EVERYTHING:
+            reasons.append("hardly anything of the photo is transparent")
         if len(looks) >= ENOUGH:
             if name in touching and 2 * len(touching) < len(solid):
                 reasons.append("it reaches the photo's border, which it does not in the others")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from agsrec.errors import ImageError, OptionError, OutputError
-from agsrec.files import atomic_write, folder_entries, remove_leftovers
-from agsrec.images import IMAGE_SUFFIXES, encode_png
+from agsrec.files import atomic_write, folder_entries, is_plain_name, remove_leftovers
+from agsrec.images import IMAGE_SUFFIXES, encode_png, frame_count
 from agsrec.lenses import Lens
 from agsrec.photos import Known, Photo, known_photos, read_photo
 from agsrec.preprocess.crops import write_crops
@@ -22,12 +22,14 @@ from agsrec.preprocess.looks import Look
 from agsrec.preprocess.matting import foreground_colors
 from agsrec.preprocess.recenter import Crop, crop_rgba, object_box, square_crop
 from agsrec.preprocess.remover import AUTO, require_model
+from agsrec.views import view_name
 
 __all__ = ["FULL_SIZE", "Processed", "find_photos", "is_unfinished", "process"]
 
 FULL_SIZE = 2048
 """Side in pixels that results have at most, unless told otherwise."""
 
+_LONGEST_NAME = 255  # bytes, on all common file systems
 _EFFORT = 3  # of packing; more takes as long as all the rest
 _UNFINISHED = ".unfinished"  # in `processed/` while files are being written there
 
@@ -43,6 +45,7 @@ class Processed:
         lenses: By view name, the lens whose distortion was taken out of the photo.
         doubtful: By view name, why the cut should be looked at; only where there is a reason.
         skipped: By view name, why a photo could not be used; there are no files of it.
+        frames: By view name, how many pictures follow each other in a file; only where the first is not all.
     """
 
     files: tuple[Path, ...]
@@ -51,13 +54,21 @@ class Processed:
     lenses: Mapping[str, Lens] = field(default_factory=dict)
     doubtful: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    frames: Mapping[str, int] = field(default_factory=dict)
 
     def remarks(self) -> list[str]:
         """Sentences that a user should read: which photos were skipped, which cuts to look at, and why."""
-        return [f"Photo {name} is skipped: {reason}" for name, reason in self.skipped.items()] + [
+        skipped = [f"Photo {name} is skipped: {reason}" for name, reason in self.skipped.items()]
+        several = [
+            f"The file of {name} holds {count} pictures, of which the first is used; save others as files of "
+            "their own"
+            for name, count in self.frames.items()
+        ]
+        doubtful = [
             f"The cut-out of {name} is doubtful: {reason}; look at it"
             for name, reason in self.doubtful.items()
         ]
+        return [*skipped, *several, *doubtful]
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -138,7 +149,8 @@ def process(
     write_crops(place / "crops.json", crops, focals, lenses, without=skipped)
     (place / _UNFINISHED).unlink(missing_ok=True)
     files = tuple(place / f"{name}_rgba.png" for name in crops)
-    return Processed(files, crops, focals, lenses, doubtful_cuts(looks, cuts.masks), skipped)
+    frames = {name: count for name in crops if (count := frame_count(photos[name])) > 1}
+    return Processed(files, crops, focals, lenses, doubtful_cuts(looks, cuts.masks), skipped, frames)
 
 
 def _begin(place: Path) -> None:
@@ -247,11 +259,21 @@ def find_photos(path: Path) -> tuple[Path, dict[str, Path], bool]:
     if os.path.isfile(path):
         return path.parent, _by_name([path]), True
     if not os.path.isdir(path):
-        raise OptionError(f"{path} does not exist; give a photo or a folder of photos")
+        remedy = "give a photo or a folder of photos"
+        if os.path.lexists(path):
+            raise OptionError(f"{path} is a pipe, a device or a link to nothing; {remedy}")
+        raise OptionError(f"{path} does not exist; {remedy}")
     for folder, write_source in ((path, True), (path / "images", True), (path / "source", False)):
         photos = _photos_in(folder)
         if photos:
             return path, _by_name(photos), write_source
+    entries = [f for place in (path, path / "images") for f in folder_entries(place) if f.name != "masks"]
+    below = [f.name for f in entries if _photos_in(f)]
+    if below:
+        raise OptionError(
+            f"{path} has photos only in its folders {', '.join(below[:4])}; give one of them, or put the "
+            "photos of one object together, under different names"
+        )
     raise OptionError(
         f"{path} has no photos ({', '.join(s[1:] for s in IMAGE_SUFFIXES)}); give another folder"
     )
@@ -265,14 +287,27 @@ def _photos_in(folder: Path) -> list[Path]:
         if f.suffix.lower() in IMAGE_SUFFIXES
         and not f.name.startswith(".")
         and not f.name.endswith("_rgba.png")
-        and os.path.isfile(f)
+        and not os.path.isdir(f)  # what is no file either is not passed over in silence
     ]
+
+
+def _require_usable_name(photo: Path, name: str) -> None:
+    """Raise unless files can be named after a photo, and lines of text can hold its name.
+
+    Raises:
+        ImageError: They cannot.
+    """
+    if not name.strip() or not is_plain_name(name):
+        raise ImageError(f"{photo}: its name has characters that cannot be printed; rename the file")
+    if len(os.fsencode(f"{name}_rgba.png")) > _LONGEST_NAME:
+        raise ImageError(f"{photo}: its name is too long to be a part of others; rename the file")
 
 
 def _by_name(photos: Sequence[Path]) -> dict[str, Path]:
     out: dict[str, Path] = {}
     for photo in photos:
-        name = photo.stem.removesuffix("_rgba")
+        name = view_name(photo.name)
+        _require_usable_name(photo, name)
         if name in out:
             raise ImageError(
                 f"{out[name]} and {photo.name} would both become {name}_rgba.png; rename one of them"

@@ -9,10 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from agsrec.images import resampled
+from agsrec.preprocess.matting import fit_within
 
 __all__ = ["Crop", "carry_intrinsics", "crop_rgba", "object_box", "square_crop"]
 
 _SOLID = 128  # alpha from which a pixel counts as part of the object
+_SPECK = 0.002  # of the area of the largest part, below which others are dust
+_SPECK_SIZE = 512  # longest side in pixels on which parts are told apart
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,29 @@ class Crop:
 
 
 def object_box(alpha: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Box (x0, y0, x1, y1), ends excluded, of the object in alpha [H, W] uint8; None if there is none."""
-    solid = alpha >= _SOLID
+    """Box (x0, y0, x1, y1), ends excluded, of the object in alpha [H, W] uint8; None if there is none.
+
+    Specks that hang on nothing, as cutting tools leave them, do not count.
+    """
+    solid = _without_specks(alpha >= _SOLID)
     columns, rows = np.flatnonzero(solid.any(0)), np.flatnonzero(solid.any(1))
     if not len(columns):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _without_specks(solid: np.ndarray) -> np.ndarray:
+    """A mask [H, W] bool without parts that are far smaller than its largest."""
+    height, width = solid.shape
+    small = fit_within(solid.view(np.uint8) * np.uint8(255), _SPECK_SIZE)
+    count, parts = cv2.connectedComponents((small > 0).view(np.uint8))
+    if count <= 2:
+        return solid
+    areas = np.bincount(parts.ravel(), weights=small.ravel())  # that of what is around them is 0
+    specks = (areas < _SPECK * areas.max())[parts] & (parts > 0)
+    if not specks.any():
+        return solid
+    return solid & (cv2.resize(specks.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) == 0)
 
 
 def square_crop(

@@ -218,6 +218,8 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 def _read_json(path: Path) -> dict[str, str] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
+        return None
+    return content

@@ -87,7 +87,6 @@ def test_points_are_optional(tmp_path: Path) -> None:
         (CAMERAS, "1 1 0 0 0 nan 0 2 1 a.png", None, "finite"),
         (CAMERAS, "1 1 0 0 0 0 0 2 1 a.png\n\n2 1 0 0 0 0 0 2 1 b/a.jpg\n", None, "twice"),
         (CAMERAS, IMAGES, "1 2 3", "POINT3D_ID"),
-        (CAMERAS + "3 PINHOLE 9 9 5 5 4 4", IMAGES.replace("3 2 my", "3 3 my"), None, "mixes image sizes"),
     ],
 )
 def test_bad_models(tmp_path: Path, cameras: str, images: str, points: str | None, message: str) -> None:

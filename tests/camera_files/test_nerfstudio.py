@@ -188,10 +188,10 @@ def test_duplicates_and_mixed_sizes(tmp_path: Path) -> None:
     frame = document()["frames"][0]
     with pytest.raises(CameraError, match="twice"):
         read_transforms_json(store(tmp_path, document(frames=[frame, frame | {"file_path": "b/a_rgba.png"}])))
+    mixed = store(tmp_path, document(frames=[frame, frame | {"file_path": "b.png", "w": 63}]))
+    assert read_transforms_json(mixed).sizes == ((64, 32), (63, 32))
     with pytest.raises(CameraError, match="mixes image sizes"):
-        read_transforms_json(
-            store(tmp_path, document(frames=[frame, frame | {"file_path": "b.png", "w": 63}]))
-        )
+        read_transforms_json(mixed, 64, 32)
 
 
 def test_writing_checks_its_arguments(tmp_path: Path, cameras: Cameras) -> None:
