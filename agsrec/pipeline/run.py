@@ -89,7 +89,7 @@ def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
         prepare_folder(folder)  # before the long part
         remove_leftovers(folder)
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
-    mesh = make_textured_mesh(desk, result, scene.full_size)
+    mesh = make_textured_mesh(desk, result, scene.full_size, None if posed is None else posed.others)
     exported = export_result(desk, result, folder, scene, posed, mesh)
     return Finished(result, exported.metrics, None if exported.mesh is None else folder / exported.mesh)
 

@@ -13,7 +13,7 @@ from agsrec.camera_files import read_cameras_json
 from agsrec.cameras import Cameras
 from agsrec.cli import main
 from agsrec.config import PRESETS
-from agsrec.errors import ImageError
+from agsrec.errors import ImageError, SceneError
 from agsrec.images import save_png
 from agsrec.pipeline import Listener, PhotoFolder, Posing, Settings
 from agsrec.pipeline.desk import Desk
@@ -116,8 +116,14 @@ def test_the_result_is_checked_by_the_photos_that_were_not_fitted(
 ) -> None:
     monkeypatch.setitem(PRESETS, "fast", tiny_config(30, size=24))
     monkeypatch.setattr("agsrec.export.results.save_turntable", lambda path, *_: path.write_bytes(b"video"))
-    options = ["--output", str(tmp_path), "--prior", "none", "--mesh_format", "none"]
-    main(["run", str(original), *options])
+    further: list[Any] = []
+
+    def no_mesh(*_: Any, others: Any = None, **__: Any) -> None:
+        further.append(others)
+        raise SceneError("none is wanted")
+
+    monkeypatch.setattr("agsrec.mesh.make_mesh", no_mesh)
+    main(["run", str(original), "--output", str(tmp_path), "--prior", "none"])
     out = tmp_path / "blob"
     metrics = json.loads((out / "metrics.json").read_text())
     others = metrics["others"]["by_view"]
@@ -126,6 +132,11 @@ def test_the_result_is_checked_by_the_photos_that_were_not_fitted(
     assert "photos that the fit was not given" in capsys.readouterr().out
     written = read_cameras_json(out / "cameras_others.json", 48, 48)
     assert set(written.names) == set(others)
+    ((pictures, cameras),) = further  # the texture is given them too
+    assert set(pictures.names) == set(others) and len(cameras) == len(pictures)
+    for name, camera in zip(pictures.names, cameras.viewmats, strict=True):
+        same = written.cameras.viewmats[written.names.index(name)].float()
+        torch.testing.assert_close(camera, same, atol=1e-4, rtol=0)
 
 
 def test_poses_writes_the_cameras_of_all(
