@@ -355,6 +355,12 @@ class SizedViews(Sequence[Tensor]):
         scale = min(1.0, size / max(width, height))
         return SizedViews(full, max(1, round(scale * width)), max(1, round(scale * height)))
 
+    @staticmethod
+    def of_pictures(pictures: np.ndarray, names: Sequence[str]) -> SizedViews:
+        """Photos in memory [V, H, W, 4] uint8, straight alpha, at their own size."""
+        height, width = pictures.shape[1:3]
+        return SizedViews(FullSizeViews(tuple(pictures), tuple(names)), width, height)
+
     def __len__(self) -> int:
         return len(self.full)
 

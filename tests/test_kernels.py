@@ -151,7 +151,7 @@ def test_a_run_tells_its_listener(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     monkeypatch.setattr("agsrec.pipeline.photos.initialize", initialize)
     monkeypatch.setattr("agsrec.pipeline.photos.load_unposed_views", lambda *_, **__: ())
-    monkeypatch.setattr("agsrec.pipeline.photos.are_many", lambda *_: False)
+    monkeypatch.setattr("agsrec.pipeline.photos.find_view_files", lambda *_, **__: {})
     heard = Heard()
     with pytest.raises(InterruptedError):
         module.pose_photos(Desk.at(None, Settings(device="cpu"), heard), PhotoFolder(tmp_path))

@@ -92,7 +92,7 @@ def test_sections_in_order() -> None:
 def test_the_commands_options_exist() -> None:
     ours = [arguments for c in commands() if (arguments := agsrec_arguments(c)) is not None]
     shown = {"run", "process", "poses", "mesh", "view", "localize", "eval", "novel-view", "train", "convert"}
-    shown |= {"batch", "doctor", "nerf"}
+    shown |= {"batch", "doctor", "nerf", "video"}
     assert {arguments[0] for arguments in ours} == shown
     texts = {name: help_text(name) for name in shown - {"train"}} | {"train": help_text("train", "zero123")}
     for name, *rest in ours:

@@ -142,9 +142,11 @@ def _fault(job: Job, output: Place) -> str | None:
 
 
 def _shows_photos(entries: Iterable[str]) -> bool:
+    from agsrec.frames import VIDEO_SUFFIXES
     from agsrec.images import IMAGE_SUFFIXES
 
-    return any(name in _INSIDE or Path(name).suffix.lower() in IMAGE_SUFFIXES for name in entries)
+    endings = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+    return any(name in _INSIDE or Path(name).suffix.lower() in endings for name in entries)
 
 
 def option_words(values: Iterable[tuple[str, str]]) -> list[str]:

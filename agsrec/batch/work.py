@@ -17,6 +17,7 @@ from agsrec.batch.machine import reset_peak_memory
 from agsrec.batch.places import Place
 from agsrec.batch.record import RECORD, Job, Record, write_record
 from agsrec.errors import AgsrecError
+from agsrec.frames import photos_of
 from agsrec.options import object_place, refuse_to_overwrite
 from agsrec.pipeline import Listener
 from agsrec.processes import peak_memory_mb
@@ -47,6 +48,9 @@ def reconstruct_object(job: Job, photos: Path, folder: Path, listener: Listener)
     from agsrec.device import resolve_device
     from agsrec.pipeline.run import run
 
+    photos, taken = photos_of(photos)
+    for sentence in () if taken is None else (*taken.said, *taken.remarks):
+        listener.say(sentence)
     place = object_place(photos, photos.parent)
     settings = job.options.settings(*place)
     resolve_device(settings.device)

@@ -31,6 +31,7 @@ from agsrec.cli.poses import Poses
 from agsrec.cli.process import Process
 from agsrec.cli.run import Run
 from agsrec.cli.train import Train
+from agsrec.cli.video import Video
 from agsrec.cli.view import View
 from agsrec.config import PRESETS, PresetName
 from agsrec.errors import AgsrecError
@@ -40,6 +41,7 @@ from agsrec.limits import LACK_OF_MEMORY, is_lack_of_memory, use_no_more_threads
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
+    "video": Video,
     "process": Process,
     "poses": Poses,
     "run": Run,

@@ -11,6 +11,7 @@ import tyro
 from agsrec.cli.listening import ConsoleListener
 from agsrec.cli.printing import print_finished, say
 from agsrec.errors import OptionError
+from agsrec.frames import is_video, photos_of
 from agsrec.limits import memory
 from agsrec.options import ObjectOptions, object_place, refuse_to_overwrite
 from agsrec.pipeline import PhotoFolder, Settings, StageName
@@ -31,9 +32,9 @@ class Run(ObjectOptions):
 
     photos: tyro.conf.Positional[Path | None] = None
     """Folder of photos of one object, or of a scene, or of nerfstudio or COLMAP; photos are cut out first if
-    need be. Or one photo."""
+    need be. Or a video, whose sharp frames become photos in a folder of its name beside it. Or one photo."""
     category: str | None = None
-    """Instead: name of the object, a folder in --data. Or one photo, as a file."""
+    """Instead: name of the object, a folder in --data. Or one photo, or a video, as a file."""
     data: Path = Path("data/demo")
     """Folder of the objects."""
     output: Path = Path("output/demo")
@@ -49,7 +50,7 @@ class Run(ObjectOptions):
         from agsrec.device import resolve_device
         from agsrec.pipeline.run import run
 
-        place = self._place()
+        place = self._place(console)
         settings = self.settings(*place)
         resolve_device(self.device)
         _warn_of_little_memory(console)
@@ -72,15 +73,28 @@ class Run(ObjectOptions):
         for kept in explain(what, folder, settings, again=self.again):
             say(console, f"{kept.stage:9} {words[kept.state]:15} {kept.why}")
 
-    def _place(self) -> tuple[Path, str]:
+    def _place(self, console: Console) -> tuple[Path, str]:
         """Folder of the objects, and the object's name in it; or any folder, and a photo's file."""
-        if self.photos is None:
-            if self.category is None:
-                raise OptionError("nothing to reconstruct; give a folder of photos, or --category NAME")
-            return self.data, self.category
-        if self.category is not None:
+        if self.photos is not None and self.category is not None:
             raise OptionError(f"give {self.photos} or --category {self.category}, not both")
-        return object_place(self.photos, self.data)
+        if self.photos is not None:
+            return object_place(self._filmed(console, self.photos), self.data)
+        if self.category is None:
+            raise OptionError("nothing to reconstruct; give a folder of photos, or --category NAME")
+        given = Path(self.category)
+        if is_video(given):
+            return object_place(self._filmed(console, given), self.data)
+        self._filmed(console, self.data / self.category)
+        return self.data, self.category
+
+    def _filmed(self, console: Console, path: Path) -> Path:
+        """The folder with the frames of a video; any other path as it is."""
+        with console.status(f"choosing frames of {path.name}") as status:
+            folder, taken = photos_of(path, status.update, look=self.explain)
+        if taken is not None:
+            for sentence in (*taken.said, *taken.remarks):
+                say(console, sentence)
+        return folder
 
 
 def _warn_of_little_memory(console: Console) -> None:

@@ -37,6 +37,21 @@ class Pictures(Protocol):
 
 
 @dataclass(frozen=True)
+class _Joined:
+    """Pictures of two sources, one after the other, each still loaded when it is asked for."""
+
+    first: Pictures
+    second: Pictures
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        here = len(self.first)
+        return self.first[index] if index < here else self.second[index - here]
+
+
+@dataclass(frozen=True)
 class Sight:
     """A small copy of one picture, and what of the surface it shows.
 
@@ -104,6 +119,16 @@ class Album:
 
     def __len__(self) -> int:
         return len(self.sights)
+
+    def with_more(self, other: Album) -> Album:
+        """These photos, and those of another album of the surface after them."""
+        return Album(
+            _Joined(self.pictures, other.pictures),
+            (*self.widths, *other.widths),
+            (*self.sights, *other.sights),
+            torch.cat([self.gains, other.gains]),
+            torch.cat([self.warps, other.warps]),
+        )
 
     def warped(self, view: int, place: Tensor) -> Tensor:
         """Where a photo shows what its camera would have at places [M, 2]."""

@@ -79,6 +79,7 @@ def make_mesh(
     device: str = "auto",
     seed: int = 0,
     photos: Pictures | None = None,
+    others: tuple[Pictures, Cameras] | None = None,
 ) -> MeshResult:
     """A closed, textured mesh of a reconstructed object.
 
@@ -95,6 +96,7 @@ def make_mesh(
         photos: The V photos at their own sizes, for the texture: RGBA [H, W, 4] float32 in [0, 1], straight
             alpha, each with the field of view of the view of the same index. They are asked for one at a
             time, so that they need not all be in memory. The views themselves by default.
+        others: Further photos for the texture, and their cameras, in the world of the scene; likewise.
 
     Raises:
         ShapeError: The photos are not such, or not one per view.
@@ -117,7 +119,7 @@ def make_mesh(
     surface = _fitted(surface, views, cameras)
     clock.lap("fitted")
     shape = Shape.of(surface.vertices, surface.faces)
-    album = registered(balanced(shape, opened(shape, views.images if photos is None else photos, cameras)))
+    album = _album(shape, views.images if photos is None else photos, cameras, others)
     clock.lap("photos")
     size = _texture_size(shape, album) if config.texture_size is None else config.texture_size
     blank = np.zeros((size, size, 3), dtype=np.float32)
@@ -132,7 +134,7 @@ def make_mesh(
         judge = Judge(guidance, settings, novel, generator)
     refined = refine_texture(baked, _exposed_alike(views, album), cameras, steps=steps, judge=judge)
     clock.lap("refine")
-    before = _psnr(baked, views, cameras, album.gains)
+    before = _psnr(baked, views, cameras, album.gains[: len(views)])
     metrics = {
         "faces": len(mesh.faces),
         "vertices": len(mesh.vertices),
@@ -141,12 +143,22 @@ def make_mesh(
         "watertight": is_closed(surface.faces),
         "silhouette_iou": surface.iou,
         "psnr_baked": before,
-        "psnr": before if refined is baked else _psnr(refined, views, cameras, album.gains),
-        "exposures": (1 / album.gains).tolist(),
+        "psnr": before if refined is baked else _psnr(refined, views, cameras, album.gains[: len(views)]),
+        "exposures": (1 / album.gains[: len(views)]).tolist(),
         "seconds": clock.laps,
         "processor_seconds": clock.busy,
     }
     return MeshResult(refined, metrics)
+
+
+def _album(
+    shape: Shape, photos: Pictures, cameras: Cameras, others: tuple[Pictures, Cameras] | None
+) -> Album:
+    """The photos of the views, and others after them, balanced and registered."""
+    album = opened(shape, photos, cameras)
+    if others is not None:
+        album = album.with_more(opened(shape, *others))
+    return registered(balanced(shape, album))
 
 
 def _fitted(surface: Surface, views: Views, cameras: Cameras) -> Surface:
@@ -212,7 +224,7 @@ def _scene_pictures(gaussians: Gaussians, shape: Shape) -> Album:
 def _exposed_alike(views: Views, album: Album) -> Views:
     """The views with the gains of an album."""
     images = views.images.clone()
-    images[..., :3] = (images[..., :3] * album.gains[:, None, None]).clamp(0, 1)
+    images[..., :3] = (images[..., :3] * album.gains[: len(views), None, None]).clamp(0, 1)
     return replace(views, images=images)
 
 

@@ -12,14 +12,18 @@ from agsrec.camera_files import write_cameras_json
 from agsrec.metrics.evaluation import rendered_on_white
 from agsrec.metrics.images import psnr
 from agsrec.metrics.poses import align_cameras
+from agsrec.pose_init.farthest import farthest_cameras
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.pipeline.many_photos import Others
     from agsrec.reconstruction import Reconstruction
+    from agsrec.view_files import FullSizeViews
 
-__all__ = ["check_others", "checked_sentence", "others_moved"]
+__all__ = ["check_others", "checked_sentence", "farthest_others", "others_moved"]
 
+MOST_TEXTURED = 12
+"""Photos that the fit was not given and the texture is, at most: each is compared with every other."""
 OTHERS_FILE = "cameras_others.json"
 """File of a result with the cameras of photos that the fit was not given."""
 
@@ -27,6 +31,13 @@ OTHERS_FILE = "cameras_others.json"
 def others_moved(result: Reconstruction, others: Others) -> Cameras:
     """Their cameras in the world of the result: carried along as the fit moved those that it was given."""
     return align_cameras(result.initial_cameras, result.cameras).cameras(others.cameras)
+
+
+def farthest_others(result: Reconstruction, others: Others) -> tuple[FullSizeViews, Cameras]:
+    """At most `MOST_TEXTURED` of them, those farthest apart, at their own sizes, and their cameras."""
+    cameras = others_moved(result, others).to(dtype=torch.float32)
+    chosen = sorted(farthest_cameras(cameras, min(MOST_TEXTURED, len(cameras))))
+    return others.photos.full.select([others.names[k] for k in chosen]), cameras[chosen]
 
 
 @torch.no_grad()

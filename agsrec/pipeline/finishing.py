@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from agsrec.camera_files import write_cameras_json
 from agsrec.errors import SceneError
 from agsrec.files import contents_digest
-from agsrec.pipeline.checking import check_others, checked_sentence
+from agsrec.pipeline.checking import check_others, checked_sentence, farthest_others
 from agsrec.pipeline.desk import STORE_FOLDER, Desk
 
 if TYPE_CHECKING:
     from agsrec.dataset import Scene
     from agsrec.mesh import MeshResult
+    from agsrec.pipeline.many_photos import Others
     from agsrec.pipeline.photos import Posed
     from agsrec.reconstruction import Reconstruction
     from agsrec.view_files import FullSizeViews
@@ -27,7 +28,10 @@ _CLOCKS = 10**9  # nanoseconds by which the clocks of files and of programs may 
 
 
 def make_textured_mesh(
-    desk: Desk, result: Reconstruction, full_size: FullSizeViews | None = None
+    desk: Desk,
+    result: Reconstruction,
+    full_size: FullSizeViews | None = None,
+    others: Others | None = None,
 ) -> MeshResult | None:
     """The mesh, where one is wanted and the scene has a surface.
 
@@ -35,6 +39,7 @@ def make_textured_mesh(
         desk: Settings, listener and store.
         result: What it is made of.
         full_size: Its photos, and perhaps others, at their own sizes, where these are larger.
+        others: Photos that the fit was not given: some of them give the texture what they show.
     """
     from agsrec.mesh import make_mesh
 
@@ -46,11 +51,16 @@ def make_textured_mesh(
     inputs = {"scene": gaussians, "photos": views, "cameras": cameras}
     if photos is not None:
         inputs["photos at full size"] = photos.contents()
+    more = None if others is None else farthest_others(result, others)
+    if more is not None:
+        inputs["further photos"] = {"photos": more[0].contents(), "cameras": more[1]}
     request = desk.request("mesh", inputs, mesh=config)
+
+    def made(_: object) -> MeshResult:
+        return make_mesh(gaussians, views, cameras, config, photos=photos, others=more)
+
     try:
-        return desk.once(
-            request, "making the mesh", lambda _: make_mesh(gaussians, views, cameras, config, photos=photos)
-        )
+        return desk.once(request, "making the mesh", made)
     except SceneError as error:
         desk.listener.warn(f"No mesh: {error}")
         return None

@@ -16,14 +16,15 @@ from agsrec.pose_init import METHODS
 from agsrec.pose_init.ace0.seeds import SEEDS
 from agsrec.pose_init.farthest import farthest_cameras
 from agsrec.pose_init.originals import originals_digests
-from agsrec.view_files import SizedViews, find_view_files
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agsrec.cameras import Cameras
     from agsrec.pipeline.desk import Desk
-    from agsrec.pipeline.settings import PhotoFolder
     from agsrec.pose_init import PoseEstimate
     from agsrec.store import Checkpointing, Request
+    from agsrec.view_files import SizedViews
     from agsrec.views import Views
 
 __all__ = ["MOST_TOGETHER", "ManyPosed", "Others", "are_many", "fitted_of", "pose_one_by_one"]
@@ -115,30 +116,26 @@ class ManyPosed:
         return said
 
 
-def are_many(desk: Desk, photos: PhotoFolder) -> bool:
-    """Whether photos are registered one by one: they are too many for `auto`, or it is asked for."""
+def are_many(desk: Desk, count: int) -> bool:
+    """Whether so many photos are registered one by one: too many for `auto`, or it is asked for."""
     method = desk.settings.posing.method
-    if method != "auto":
-        return method == "ace0"
-    files = find_view_files(photos.folder, num_views=photos.num_views, views=photos.views)
-    return len(files) > MOST_TOGETHER
+    return method == "ace0" or (method == "auto" and count > MOST_TOGETHER)
 
 
-def pose_one_by_one(desk: Desk, photos: PhotoFolder) -> tuple[ManyPosed, SizedViews]:
-    """Estimate the cameras of a folder's cut-out photos, of which one at a time is in memory.
+def pose_one_by_one(desk: Desk, sized: SizedViews, folder: Path | None = None) -> ManyPosed:
+    """Estimate the cameras of cut-out photos, of which one at a time is in memory.
 
-    Returns:
-        Their poses, and the photos, read when asked for.
+    Args:
+        desk: Settings, listener and store.
+        sized: The photos, read when asked for.
+        folder: Folder that processing wrote them into, if it did.
     """
-    files = find_view_files(photos.folder, num_views=photos.num_views, views=photos.views)
-    sized = SizedViews.of(files, size=desk.settings.working_size)
-    request = _request(desk, photos, sized)
-    posed = desk.once(
+    request = _request(desk, folder, sized)
+    return desk.once(
         request,
         f"estimating the cameras of {len(sized)} views",
-        partial(_posed, desk, photos, sized, request),
+        partial(_posed, desk, folder, sized, request),
     )
-    return posed, sized
 
 
 def _model(desk: Desk, method: str) -> str:
@@ -149,17 +146,16 @@ def _model(desk: Desk, method: str) -> str:
     return posing.model if posing.model is not None and posing.method == method else usual
 
 
-def _request(desk: Desk, photos: PhotoFolder, sized: SizedViews) -> Request:
-    folder, settings = photos.folder, desk.settings
-    posing = settings.posing
+def _request(desk: Desk, folder: Path | None, sized: SizedViews) -> Request:
+    settings, posing = desk.settings, desk.settings.posing
     inputs: dict[str, Any] = {
         "photos": sized.full.contents(),
-        "crops.json": contents_digest(folder / "processed" / "crops.json"),
+        "crops.json": "none" if folder is None else contents_digest(folder / "processed" / "crops.json"),
         "camera file": "none" if posing.file is None else camera_file_digest(posing.file),
         "weights": fingerprint(_model(desk, "auto")),
         "matcher": fingerprint(_model(desk, "ace0")),
     }
-    if posing.background != "moving":
+    if posing.background != "moving" and folder is not None:
         inputs["photos with their background"] = originals_digests(folder)
     size = f"{sized.width} x {sized.height}"
     options = {"init": "ace0", "init_focal": posing.focal, "background": posing.background, "size": size}
@@ -168,7 +164,7 @@ def _request(desk: Desk, photos: PhotoFolder, sized: SizedViews) -> Request:
 
 def _posed(
     desk: Desk,
-    photos: PhotoFolder,
+    folder: Path | None,
     sized: SizedViews,
     request: Request,
     begun: Checkpointing | None,
@@ -186,7 +182,7 @@ def _posed(
         first_model=_model(desk, "auto"),
         device=settings.device,
         focals=None if posing.focal is None else [posing.focal] * len(names),
-        folder=photos.folder,
+        folder=folder,
         background=posing.background,
         memory=memory,
         seed=settings.seed,

@@ -23,12 +23,13 @@ from agsrec.pipeline.settings import PhotoFolder
 from agsrec.pose_init import METHODS, initialize
 from agsrec.pose_init.originals import originals_digests
 from agsrec.store import Request
+from agsrec.view_files import SizedViews, find_view_files
 
 if TYPE_CHECKING:
     from agsrec.pose_init import PoseEstimate
     from agsrec.views import Views
 
-__all__ = ["Posed", "cut_out_photos", "pose_photos", "pose_views"]
+__all__ = ["Posed", "cut_out_photos", "pose_in_memory", "pose_photos", "pose_views"]
 
 _MOST_UNSUPPORTED = 0.2  # of a mask: double what good masks reach with poses that are 8 degrees off
 
@@ -171,7 +172,12 @@ def _cut_out(desk: Desk, folder: Path) -> CutOutRecord:
 
 def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
     """Estimate the cameras of a folder's cut-out photos; says what was placed and what was not."""
-    posed = _posed_one_by_one(desk, photos) if are_many(desk, photos) else _posed_together(desk, photos)
+    files = find_view_files(photos.folder, num_views=photos.num_views, views=photos.views)
+    if are_many(desk, len(files)):
+        sized = SizedViews.of(files, size=desk.settings.working_size)
+        posed = _posed_one_by_one(desk, sized, photos.folder)
+    else:
+        posed = _posed_together(desk, photos)
     estimate = posed.estimate
     for sentence in estimate.remarks:
         desk.listener.warn(sentence)
@@ -184,9 +190,9 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
     return posed
 
 
-def _posed_one_by_one(desk: Desk, photos: PhotoFolder) -> Posed:
+def _posed_one_by_one(desk: Desk, sized: SizedViews, folder: Path | None = None) -> Posed:
     """The same of photos that are too many to be posed together; says what became of each."""
-    many, sized = pose_one_by_one(desk, photos)
+    many = pose_one_by_one(desk, sized, folder)
     for sentence in many.sentences():
         desk.listener.say(sentence)
     if many.lost:
@@ -218,6 +224,14 @@ def _posed_together(desk: Desk, photos: PhotoFolder) -> Posed:
     if lost:
         desk.listener.warn(f"Left out, because their poses could not be found: {', '.join(lost)}")
     return posed
+
+
+def pose_in_memory(desk: Desk, views: Views) -> Posed:
+    """Estimate the cameras of cut-out photos that are in memory: as those of a folder, of few or many."""
+    if not are_many(desk, len(views)):
+        return pose_views(desk, views)
+    pixels = (views.images.detach().cpu() * 255).round().byte().numpy()
+    return _posed_one_by_one(desk, SizedViews.of_pictures(pixels, views.names))
 
 
 def pose_views(desk: Desk, views: Views, folder: Path | None = None) -> Posed:

@@ -21,7 +21,7 @@ from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.finishing import export_result, make_textured_mesh
 from agsrec.pipeline.fitting import Judge, correct_poses, fit_scene, resolved_options
 from agsrec.pipeline.listener import STAGES, Listener
-from agsrec.pipeline.photos import Posed, cut_out_photos, pose_photos, pose_views
+from agsrec.pipeline.photos import Posed, cut_out_photos, pose_in_memory, pose_photos
 from agsrec.pipeline.settings import PhotoFolder, Settings
 from agsrec.reconstruction import Reconstruction
 from agsrec.store import Kept, Unfinished
@@ -90,7 +90,7 @@ def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
     scene, posed = (what, None) if isinstance(what, Scene) else _posed_scene(desk, what)
     _require_enough(scene.views, guided=desk.settings.prior is not None)
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
-    mesh = make_textured_mesh(desk, result, scene.full_size)
+    mesh = make_textured_mesh(desk, result, scene.full_size, None if posed is None else posed.others)
     exported = export_result(desk, result, folder, scene, posed, mesh)
     return Finished(result, exported.metrics, None if exported.mesh is None else folder / exported.mesh)
 
@@ -192,7 +192,8 @@ def reconstruct(
         views: V cut-out photos. One is enough where something judges novel views (`Settings.prior`); the
             schedule is then made into that of `agsrec.single_photo.single_photo_schedule`.
         cameras: Their rough cameras; without them they are estimated (`Settings.posing`), and views that
-            cannot be placed are left out.
+            cannot be placed are left out. Of more than 12 views a few are posed then, the others registered
+            to them, and the 12 farthest apart fitted, as of a folder; given cameras are all fitted.
         settings: How; its mesh is not made.
         focal_known: Whether the focal lengths of the cameras are to be relied on; they are refined otherwise,
             unless the schedule says what to do with them.
@@ -215,7 +216,7 @@ def reconstruct(
         return _reconstruction(desk, views, cameras, focal_known, None, matches, points)
     if points is not None:
         raise OptionError("points go with cameras: give the cameras in whose world they are, or no points")
-    posed = pose_views(desk, views)
+    posed = pose_in_memory(desk, views)
     return _reconstruction(desk, posed.views, posed.estimate.cameras, focal_known, posed)
 
 

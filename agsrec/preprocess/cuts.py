@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from agsrec.preprocess.remover import WORK_SIZE, EmbeddedRemover, Remover, make_
 from agsrec.preprocess.together import Mask, cut_out_together, soft_alpha
 
 __all__ = ["Cuts", "look_at", "prepare_cuts"]
+
+_KEPT = 24  # small photos in memory, 5 MB each at most
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,11 @@ def prepare_cuts(
         AgsrecError: See `read_photo` and `make_remover`.
     """
     finished: list[Look] = []
-    small: dict[str, np.ndarray] = {}
+    small = _SmallPhotos()
     for name, file in photos.items():
         photo = read_photo(file, known.get(name))
         if not photo.cut_out:
-            small[name] = np.ascontiguousarray(fit_within(photo.rgba, WORK_SIZE)[..., :3])
+            small.add(name, file, known.get(name), photo)
         elif photo.rgba[..., 3].any():
             finished.append(look_at(photo.rgba, photo.rgba[..., 3]))
     remover = make_remover(model) if small else None
@@ -76,8 +79,45 @@ def prepare_cuts(
         if progress:
             progress(len(photos) - len(small) + done, len(photos))
 
-    masks = cut_out_together(list(small.values()), remover.network, known=finished, progress=report)
-    return Cuts(None, dict(zip(small, masks, strict=True)))  # the network has done its work, and can go
+    masks = cut_out_together(small, remover.network, known=finished, progress=report)
+    return Cuts(None, dict(zip(small.names, masks, strict=True)))  # the network has done its work, and can go
+
+
+class _SmallPhotos(Sequence[np.ndarray]):
+    """Photos [h, w, 3] uint8 at the size that the network is shown, in the order in which they were added.
+
+    Some are kept in memory; of many photos, the others are read again whenever they are asked for.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._files: list[tuple[Path, Known | None]] = []
+        self._kept: list[np.ndarray] = []
+
+    def add(self, name: str, file: Path, known: Known | None, photo: Photo) -> None:
+        """Another photo, which has just been read."""
+        self.names.append(name)
+        self._files.append((file, known))
+        if len(self._kept) < _KEPT:
+            self._kept.append(_small(photo))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        return self._kept[index] if index < len(self._kept) else _small(read_photo(*self._files[index]))
+
+
+def _small(photo: Photo) -> np.ndarray:
+    return np.ascontiguousarray(fit_within(photo.rgba, WORK_SIZE)[..., :3])
 
 
 def look_at(rgba: np.ndarray, alpha: np.ndarray) -> Look:

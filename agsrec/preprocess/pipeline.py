@@ -11,6 +11,7 @@ import numpy as np
 
 from agsrec.errors import ImageError, OptionError, OutputError
 from agsrec.files import atomic_write, folder_entries, is_plain_name, remove_leftovers
+from agsrec.frames import RECORD
 from agsrec.images import IMAGE_SUFFIXES, encode_png, frame_count
 from agsrec.lenses import Lens
 from agsrec.photos import Known, Photo, known_photos, read_photo
@@ -143,7 +144,7 @@ def process(
         if progress and not cuts.masks:
             progress(done, len(photos))
     if not crops:
-        raise ImageError(_nothing_found(photos, skipped))
+        raise ImageError(_nothing_found(photos, skipped, filmed=os.path.exists(folder / RECORD)))
     for name in skipped:
         _forget(folder, name, source=write_source)
     write_crops(place / "crops.json", crops, focals, lenses, without=skipped)
@@ -159,11 +160,16 @@ def _begin(place: Path) -> None:
     remove_leftovers(place)
 
 
-def _nothing_found(photos: Mapping[str, Path], skipped: Mapping[str, str]) -> str:
+def _nothing_found(photos: Mapping[str, Path], skipped: Mapping[str, str], *, filmed: bool) -> str:
     remedy = "cut it out by hand (PNG with alpha) or remove it"
     found = [f"{photo}: {skipped[name]}" for name, photo in photos.items()]
     if len(found) == 1:
         return f"{found[0]}; {remedy}"
+    if filmed:
+        return (
+            f"no frame of the video can be used ({'; '.join(found[:3])}); film one object, whole in the "
+            "picture and clear of what is around it, or cut it out of the frames by hand (PNG with alpha)"
+        )
     return f"no photo can be used ({'; '.join(found[:3])}); cut the object out by hand (PNG with alpha)"
 
 

@@ -12,6 +12,7 @@ from agsrec.cli import main
 from tests.cli.helpers import refused
 
 HELP = {
+    "video": "--frames",
     "process": "--border-ratio",
     "poses": "--overwrite",
     "run": "--num-views",
@@ -42,6 +43,9 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (["run"], ["--category"]),
         (["process"], ["PATH"]),
         (["process", "nowhere.png"], ["nowhere.png"]),
+        (["video", "nowhere.mp4"], ["nowhere.mp4: no such file", "give a video"]),
+        (["run", "nowhere.mp4"], ["nowhere.mp4: no such file", "give a video"]),
+        (["run", "--category", "nowhere.mp4"], ["nowhere.mp4: no such file", "give a video"]),
         (["eval"], ["folder"]),
         (["eval", "nowhere", "--prior", "none"], ["nowhere", "transforms.json"]),
         (["novel-view"], ["PATH"]),

@@ -22,8 +22,9 @@ from agsrec.gaussians import Gaussians
 from agsrec.mesh import MeshConfig, make_mesh
 from agsrec.mesh.files import write_mesh
 from agsrec.mesh.repair import is_closed, taken_apart
+from agsrec.mesh.stage import MeshResult
 from agsrec.mesh.surface import _simplified, around, extract_surface
-from agsrec.mesh.textured import mesh_fragments
+from agsrec.mesh.textured import mesh_fragments, render_mesh
 from agsrec.render import render_scene
 from agsrec.views import Views
 from tests.mesh.painting import BALL_RADIUS, ball, painted
@@ -163,6 +164,26 @@ def test_scenes_without_a_surface(case: str) -> None:
 
 
 # ---------------------------------------------------------------- the whole, and files
+
+
+def test_further_photos_are_for_the_texture_alone() -> None:
+    scene = sphere()
+    views, cameras = photographed(scene)
+    config = MeshConfig(faces=1000, grid=32, texture_size=64)
+    few = [0, 1]
+    rest = [k for k in range(len(views)) if k not in few]
+    alone = make_mesh(scene, views[few], cameras[few], config)
+    made = make_mesh(scene, views[few], cameras[few], config, others=(views.images[rest], cameras[rest]))
+    np.testing.assert_array_equal(made.mesh.vertices, alone.mesh.vertices)
+    assert len(made.metrics["exposures"]) == len(few)
+
+    def error(result: MeshResult) -> float:
+        rgba = render_mesh(result.mesh, cameras[rest])
+        return float(
+            (rgba[..., :3] + 1 - rgba[..., 3:] - views[rest].composited(torch.ones(3))).square().mean()
+        )
+
+    assert error(made) < error(alone)
 
 
 def test_the_whole_way() -> None:

@@ -13,12 +13,13 @@ from agsrec.camera_files import read_cameras_json
 from agsrec.cameras import Cameras
 from agsrec.cli import main
 from agsrec.config import PRESETS
-from agsrec.errors import ImageError
+from agsrec.errors import ImageError, SceneError
 from agsrec.images import save_png
 from agsrec.pipeline import Listener, PhotoFolder, Posing, Settings
 from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.many_photos import MOST_TOGETHER, fitted_of
-from agsrec.pipeline.run import pose
+from agsrec.pipeline.photos import pose_in_memory
+from agsrec.pipeline.run import pose, reconstruct
 from agsrec.pose_init import PoseEstimate
 from agsrec.view_files import SizedViews, load_files
 from tests.tiny import tiny_config, tiny_scene
@@ -115,8 +116,14 @@ def test_the_result_is_checked_by_the_photos_that_were_not_fitted(
 ) -> None:
     monkeypatch.setitem(PRESETS, "fast", tiny_config(30, size=24))
     monkeypatch.setattr("agsrec.export.results.save_turntable", lambda path, *_: path.write_bytes(b"video"))
-    options = ["--output", str(tmp_path), "--prior", "none", "--mesh_format", "none"]
-    main(["run", str(original), *options])
+    further: list[Any] = []
+
+    def no_mesh(*_: Any, others: Any = None, **__: Any) -> None:
+        further.append(others)
+        raise SceneError("none is wanted")
+
+    monkeypatch.setattr("agsrec.mesh.make_mesh", no_mesh)
+    main(["run", str(original), "--output", str(tmp_path), "--prior", "none"])
     out = tmp_path / "blob"
     metrics = json.loads((out / "metrics.json").read_text())
     others = metrics["others"]["by_view"]
@@ -125,6 +132,11 @@ def test_the_result_is_checked_by_the_photos_that_were_not_fitted(
     assert "photos that the fit was not given" in capsys.readouterr().out
     written = read_cameras_json(out / "cameras_others.json", 48, 48)
     assert set(written.names) == set(others)
+    ((pictures, cameras),) = further  # the texture is given them too
+    assert set(pictures.names) == set(others) and len(cameras) == len(pictures)
+    for name, camera in zip(pictures.names, cameras.viewmats, strict=True):
+        same = written.cameras.viewmats[written.names.index(name)].float()
+        torch.testing.assert_close(camera, same, atol=1e-4, rtol=0)
 
 
 def test_poses_writes_the_cameras_of_all(
@@ -136,6 +148,30 @@ def test_poses_writes_the_cameras_of_all(
     true = tiny_scene(COUNT)[1]
     index = [NAMES.index(name) for name in written.names]
     torch.testing.assert_close(written.cameras.viewmats.float(), true.viewmats[index], atol=1e-4, rtol=0)
+
+
+def test_views_in_memory_go_the_same_way(registered: list[dict[str, Any]], tmp_path: Path) -> None:
+    views, told = tiny_scene(COUNT)[0], Told()
+    settings = Settings(fit=tiny_config(20, size=24))
+    result = reconstruct(views, settings=settings, listener=told, keep=tmp_path)
+    assert registered == [{"names": NAMES, "shapes": {(48, 48, 4)}}]
+    assert len(result.views) == MOST_TOGETHER and LOST not in result.views.names
+    assert "The fit is given the 12 that are farthest apart" in " ".join(told.said)
+    again = reconstruct(views, settings=settings, keep=tmp_path)
+    assert len(registered) == 1 and torch.equal(again.gaussians.means, result.gaussians.means)
+
+
+def test_few_views_in_memory_are_posed_together(
+    registered: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def together(views: Any, *_: Any, **__: Any) -> PoseEstimate:
+        count = len(views)
+        return PoseEstimate(tiny_scene(COUNT)[1][:count], torch.ones(count).bool(), torch.ones(count))
+
+    monkeypatch.setattr("agsrec.pipeline.photos.initialize", together)
+    few = tiny_scene(COUNT)[0][range(MOST_TOGETHER)]
+    assert len(pose_in_memory(Desk.at(None, Settings(), Told()), few).views) == MOST_TOGETHER
+    assert not registered
 
 
 def test_photos_are_read_one_at_a_time_and_as_usual(original: Path, tmp_path: Path) -> None:

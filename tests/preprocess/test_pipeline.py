@@ -17,7 +17,7 @@ from PIL import Image
 from agsrec.dataset import load_views
 from agsrec.errors import ImageError, OptionError, OutputError
 from agsrec.images import encode_png, load_image, save_png
-from agsrec.photos import Photo
+from agsrec.photos import Photo, read_photo
 from agsrec.preprocess import Crop, cuts, is_unfinished, pipeline, process, read_crops, read_focals
 
 
@@ -298,6 +298,28 @@ def test_embedded_model_cuts_a_folder_offline(tmp_path: Path, monkeypatch: pytes
     for file in result.files:
         cut = load_image(file)[0][..., 3] > 127
         assert (cut & truth).sum() / (cut | truth).sum() > 0.92
+
+
+def test_of_many_photos_few_are_in_memory(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(photos / "processed", ignore_errors=True)
+    for k in range(2):
+        save_png(photos / f"many{k}.png", np.roll(photo(), 2 * k, 1))
+    usual = tmp_path / "usual"
+    shutil.copytree(photos, usual)
+    process(usual, model="u2netp")
+    read: list[str] = []
+
+    def noted(file: Path, *rest: Any) -> Any:
+        read.append(file.name)
+        return read_photo(file, *rest)
+
+    monkeypatch.setattr("agsrec.preprocess.cuts.read_photo", noted)
+    monkeypatch.setattr("agsrec.preprocess.cuts._KEPT", 1)
+    process(photos, model="u2netp")
+    assert tree(photos / "processed") == tree(usual / "processed")
+    assert read.count("many1.png") == 3  # as it comes, and for both looks
 
 
 def test_broken_photo_writes_nothing(photos: Path) -> None:
