@@ -92,10 +92,10 @@ def test_files_of_uploads_that_came_to_nothing_go() -> None:
     for file in (old, new, kept / "photo.jpg"):
         file.touch()
     for entry in (old, kept):
-        os.utime(entry, (time.time() - 900,) * 2)
+        os.utime(entry, (time.time() - 900, time.time() - 900))
     sessions.sweep()
     assert sorted(sessions.uploads.iterdir()) == [kept, new]
-    os.utime(kept, (time.time() - 3700,) * 2)
+    os.utime(kept, (time.time() - 3700, time.time() - 3700))
     sessions.sweep()
     assert list(sessions.uploads.iterdir()) == [new]
     sessions.close()
