@@ -128,8 +128,10 @@ def photometric(seconds: float) -> Benchmark:
     rows = []
     for size in SIZES:
         generator = torch.Generator().manual_seed(size)
-        images = torch.rand(VIEWS, size, size, 3, generator=generator).requires_grad_(True)
-        target = torch.rand(VIEWS, size, size, 3, generator=generator)
+        # Planar memory, as renders have it.
+        planes = torch.rand(2, VIEWS, 3, size, size, generator=generator)
+        images, target = planes.movedim(2, -1)
+        images.requires_grad_(True)
         fused = timed(_loss_and_gradient(photometric_loss, images, target), seconds=seconds)
         plain = timed(_loss_and_gradient(photometric_loss_torch, images, target), seconds=seconds)
         ratio = plain.median / fused.median

@@ -14,20 +14,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from agsrec.config import ExposureConfig
 
-__all__ = ["Exposures", "exposed"]
-
-
-def exposed(rgb: Tensor, alpha: Tensor, background: Tensor, factors: Tensor) -> Tensor:
-    """Renders [V, H, W, 3] with the object as bright as photos have it; the background stays.
-
-    Args:
-        rgb: Colours over the background [V, H, W, 3].
-        alpha: Opacities [V, H, W].
-        background: Its colours [V, 3].
-        factors: Exposure of each photo by channel [V, 3].
-    """
-    behind = background[:, None, None] * (1 - alpha)[..., None]
-    return (rgb - behind) * factors[:, None, None] + behind
+__all__ = ["Exposures"]
 
 
 class Exposures:

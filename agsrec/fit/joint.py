@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from agsrec.fit.between import novel_roughness, thinned
 from agsrec.fit.densify import densify_and_prune
-from agsrec.fit.exposure import exposed
 from agsrec.fit.gaussian_optimizer import GaussianOptimizer
 from agsrec.fit.guided import Guidance, StatefulGuidance, guidance_loss
 from agsrec.fit.hull import gaussians_from_hull, object_sphere, visual_hull
@@ -230,15 +229,15 @@ def _step(
     background = _background(config.loss, len(cameras), state.generator).to(target.rgb)
     share = _dropped(config.loss, progress) if plan.regularized else 0.0
     drawn = thinned(gaussians, share, state.generator) if share else gaussians
-    rendered = render_scene(drawn, cameras, background, render_mode="RGB")
-    if state.exposures.optimized:
-        factors = state.exposures.factors()
-        rendered = replace(rendered, rgb=exposed(rendered.rgb, rendered.alpha, background, factors))
+    exposures = state.exposures.factors() if state.exposures.optimized else None
+    # As bright as photos have it is the object alone, not what is behind it.
+    behind = background if exposures is None else background / exposures
+    rendered = render_scene(drawn, cameras, behind, render_mode="RGB")
     wanted = target.over(background)
-    loss = data_loss(rendered, wanted, target.alpha, config.loss)
+    loss = data_loss(rendered, wanted, target.alpha, config.loss, exposures)
     if config.loss.ramp:
         loss = loss * progress
-    if state.exposures.optimized:
+    if exposures is not None:
         loss = loss + state.exposures.penalty()
     guided = plan.guided and progress < config.guidance.stop
     if guidance is not None and guided and state.iteration % config.guidance.interval == 0:
@@ -267,7 +266,8 @@ def _step(
     _maybe_densify(state, config, plan)
     if state.done % config.log_interval and state.iteration < plan.iterations:
         return None
-    return _record(state, max(width, height), float(loss.detach()), rendered.rgb.detach(), wanted)
+    shown = rendered.rgb if exposures is None else rendered.rgb * exposures[:, None, None]
+    return _record(state, max(width, height), float(loss.detach()), shown.detach(), wanted)
 
 
 def _dropped(config: LossConfig, progress: float) -> float:

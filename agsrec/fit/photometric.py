@@ -27,17 +27,19 @@ def photometric_loss(
     *,
     ssim_weight: float = 0.2,
     weight: Tensor | None = None,  # [V]
+    gains: Tensor | None = None,  # [V, C]
 ) -> Tensor:
     """Mean over views of weight_v * ((1 - ssim_weight) * L1_v + ssim_weight * (1 - SSIM_v)); a scalar.
 
-    SSIM uses an 11x11 Gaussian window (sigma 1.5), zero padding and a data range of one. Only `rendered`
-    receives a gradient. Views of weight zero still count in the mean.
+    SSIM uses an 11x11 Gaussian window (sigma 1.5), zero padding and a data range of one. `rendered` is
+    multiplied by `gains` first; only these two receive gradients. Views of weight zero still count in the
+    mean. Fastest for views of planar memory, as renders are.
     """
-    _check_shapes(rendered, target, weight)
+    _check_shapes(rendered, target, weight, gains)
     fused = rendered.device.type == "cpu" and rendered.dtype == target.dtype == torch.float32
     if fused and ssim_weight > 0 and rendered.numel() > 0:
-        return cast(Tensor, _FusedPhotometric.apply(rendered, target, ssim_weight, weight))
-    return photometric_loss_torch(rendered, target, ssim_weight=ssim_weight, weight=weight)
+        return cast(Tensor, _FusedPhotometric.apply(rendered, target, ssim_weight, weight, gains))
+    return photometric_loss_torch(rendered, target, ssim_weight=ssim_weight, weight=weight, gains=gains)
 
 
 def photometric_loss_torch(
@@ -46,16 +48,18 @@ def photometric_loss_torch(
     *,
     ssim_weight: float = 0.2,
     weight: Tensor | None = None,  # [V]
+    gains: Tensor | None = None,  # [V, C]
 ) -> Tensor:
     """`photometric_loss` in plain torch operations: any device, any floating dtype."""
     target = target.detach()
+    rendered = rendered if gains is None else rendered * gains[:, None, None]
     per_view = (1 - ssim_weight) * (rendered - target).abs().mean(dim=(1, 2, 3))  # [V]
     if ssim_weight > 0:
         per_view = per_view + ssim_weight * (1 - _ssim_per_view(rendered, target))
     return (per_view if weight is None else per_view * weight.detach().to(per_view)).mean()
 
 
-def _check_shapes(rendered: Tensor, target: Tensor, weight: Tensor | None) -> None:
+def _check_shapes(rendered: Tensor, target: Tensor, weight: Tensor | None, gains: Tensor | None) -> None:
     if rendered.ndim != 4 or rendered.shape != target.shape:
         raise ShapeError(
             f"rendered and target must share one shape [V, H, W, C], got {tuple(rendered.shape)} and "
@@ -63,6 +67,9 @@ def _check_shapes(rendered: Tensor, target: Tensor, weight: Tensor | None) -> No
         )
     if weight is not None and weight.shape != rendered.shape[:1]:
         raise ShapeError(f"weight must have shape ({rendered.shape[0]},), got {tuple(weight.shape)}")
+    of_channels = (rendered.shape[0], rendered.shape[3])
+    if gains is not None and gains.shape != of_channels:
+        raise ShapeError(f"gains must have shape {of_channels}, got {tuple(gains.shape)}")
 
 
 def _ssim_per_view(rendered: Tensor, target: Tensor) -> Tensor:
@@ -88,42 +95,70 @@ class _FusedPhotometric(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, rendered: Tensor, target: Tensor, ssim_weight: float, weight: Tensor | None
+        ctx: Any,
+        rendered: Tensor,
+        target: Tensor,
+        ssim_weight: float,
+        weight: Tensor | None,
+        gains: Tensor | None,
     ) -> Tensor:
-        wants_gradient = ctx.needs_input_grad[0]
-        view_weights = np.ones(len(rendered)) if weight is None else weight.detach().cpu().double().numpy()
-        loss, gradient = _fused_loss(rendered, target, ssim_weight, view_weights, wants_gradient)
+        shape = rendered.shape[0], rendered.shape[3]
+        view_weights = np.ones(shape[0]) if weight is None else weight.detach().cpu().double().numpy()
+        factors = torch.ones(shape) if gains is None else gains.detach().float().contiguous()
+        wants_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[4]
+        loss, *gradients = _fused_loss(rendered, target, factors, ssim_weight, view_weights, wants_gradient)
         if wants_gradient:
-            ctx.save_for_backward(gradient)
+            ctx.save_for_backward(*gradients)
         return rendered.new_tensor(loss)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (gradient,) = ctx.saved_tensors
-        return gradient * cotangent, None, None, None
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, cotangent: Tensor
+    ) -> tuple[Tensor, None, None, None, Tensor | None]:
+        gradient, of_gains = ctx.saved_tensors
+        return (
+            gradient * cotangent,
+            None,
+            None,
+            None,
+            of_gains * cotangent if ctx.needs_input_grad[4] else None,
+        )
+
+
+def _planar(images: Tensor) -> np.ndarray:
+    """Images [V, H, W, C] as planes [V, C, H, W]."""
+    return images.detach().movedim(-1, 1).contiguous().numpy()
 
 
 def _fused_loss(
-    rendered: Tensor, target: Tensor, ssim_weight: float, view_weights: np.ndarray, wants_gradient: bool
-) -> tuple[float, Tensor]:
-    """Loss and its gradient [V, H, W, C] (left uninitialised if not wanted); view_weights [V]."""
-    views, _, _, channels = rendered.shape
-    pixels = rendered[0].numel()
-    sums = np.empty((views * channels, 2))
-    gradient = torch.empty(rendered.shape if wants_gradient else (views, 0, 0, channels))
+    rendered: Tensor,
+    target: Tensor,
+    gains: Tensor,
+    ssim_weight: float,
+    view_weights: np.ndarray,
+    wants_gradient: bool,
+) -> tuple[float, Tensor, Tensor]:
+    """Loss, and its gradients to images [V, H, W, C] and gains [V, C] (of no meaning if not wanted)."""
+    x, y = _planar(rendered), _planar(target)
+    views, channels = x.shape[:2]
+    pixels = x[0].size
+    sums = np.empty((views, channels, 3))
+    gradient = torch.empty(x.shape if wants_gradient else (views, channels, 0, 0))
     scales = view_weights / (views * pixels)  # [V]
     parallel_for(
         l1_ssim_planes,
         views * channels,
-        rendered.detach().contiguous().numpy(),
-        target.detach().contiguous().numpy(),
+        x,
+        y,
+        gains.numpy(),
         gradient.numpy(),
         wants_gradient,
         ((1 - ssim_weight) * scales).astype(np.float32),
         (-ssim_weight * scales).astype(np.float32),
         sums,
     )
-    l1, ssim = sums.reshape(views, channels, 2).sum(1).T / pixels  # [V] each
+    l1, ssim = sums[..., :2].sum(1).T / pixels  # [V] each
     per_view = (1 - ssim_weight) * l1 + ssim_weight * (1 - ssim)
-    return float((view_weights * per_view).mean()), gradient
+    loss = float((view_weights * per_view).mean())
+    return loss, gradient.movedim(1, -1), torch.from_numpy(sums[..., 2]).float()

@@ -75,11 +75,11 @@ def _blur_across_rows(ring: Any, newest: int, blurred: Any) -> None:
 
 
 @_jit
-def _load_row(x_row: Any, y_row: Any, padded: Any) -> Any:
+def _load_row(x_row: Any, y_row: Any, gain: float, padded: Any) -> Any:
     """Fill padded [4, W + 10] with x, y, x^2 + y^2, xy of one row [W]; return the sum of |x - y|."""
     total = _ZERO
     for i in range(x_row.shape[0]):
-        x, y = x_row[i], y_row[i]
+        x, y = gain * x_row[i], y_row[i]
         padded[0, RADIUS + i] = x
         padded[1, RADIUS + i] = y
         padded[2, RADIUS + i] = x * x + y * y
@@ -112,18 +112,30 @@ def _ssim_row(moments: Any, padded: Any) -> Any:
 
 @_jit
 def _store_gradient_row(
-    x_row: Any, y_row: Any, terms: Any, l1_scale: float, ssim_scale: float, gradient_row: Any
-) -> None:
-    """gradient_row [W] = l1_scale * sign(x - y) + ssim_scale * d sum(S)/dx from blurred terms [3, W]."""
+    x_row: Any, y_row: Any, gain: float, terms: Any, l1_scale: float, ssim_scale: float, gradient_row: Any
+) -> Any:
+    """gradient_row [W] of x before its gain, from blurred terms [3, W]; return the sum that the gain gets.
+
+    To x itself it is l1_scale * sign(x - y) + ssim_scale * d sum(S)/dx.
+    """
+    total = _ZERO
     for i in range(x_row.shape[0]):
-        x, y = x_row[i], y_row[i]
+        x, y = gain * x_row[i], y_row[i]
         sign = (_ONE if x > y else _ZERO) - (_ONE if x < y else _ZERO)
-        gradient_row[i] = l1_scale * sign + ssim_scale * (terms[0, i] + y * terms[1, i] + x * terms[2, i])
+        g = l1_scale * sign + ssim_scale * (terms[0, i] + y * terms[1, i] + x * terms[2, i])
+        gradient_row[i] = gain * g
+        total += g * x_row[i]
+    return total
 
 
 @_jit
-def _plane(x: Any, y: Any, gradient: Any, with_gradient: bool, l1_scale: float, ssim_scale: float) -> Any:
-    """Sums of |x - y| and SSIM over one plane x, y [H, W]; writes gradient [H, W] if wanted."""
+def _plane(
+    x: Any, y: Any, gain: float, gradient: Any, with_gradient: bool, l1_scale: float, ssim_scale: float
+) -> Any:
+    """Sums of |gain x - y| and SSIM over one plane x, y [H, W], and the gradient to the gain.
+
+    Writes gradient [H, W] to x if wanted; without, that to the gain is zero.
+    """
     height, width = x.shape
     inputs = np.zeros((4, width + 2 * RADIUS), np.float32)
     derivatives = np.zeros((3, width + 2 * RADIUS), np.float32)
@@ -131,10 +143,10 @@ def _plane(x: Any, y: Any, gradient: Any, with_gradient: bool, l1_scale: float, 
     derivative_ring = np.zeros((_SIZE, 3, width), np.float32)
     moments = np.empty((4, width), np.float32)
     terms = np.empty((3, width), np.float32)
-    l1_sum, ssim_sum = 0.0, 0.0
+    l1_sum, ssim_sum, gain_gradient = 0.0, 0.0, 0.0
     for newest in range(height + (2 * RADIUS if with_gradient else RADIUS)):
         if newest < height:
-            l1_sum += _load_row(x[newest], y[newest], inputs)
+            l1_sum += _load_row(x[newest], y[newest], gain, inputs)
             _blur_along_row(inputs, input_ring[newest % _SIZE])
         else:
             input_ring[newest % _SIZE] = _ZERO
@@ -149,30 +161,34 @@ def _plane(x: Any, y: Any, gradient: Any, with_gradient: bool, l1_scale: float, 
         done = middle - RADIUS
         if with_gradient and done >= 0:
             _blur_across_rows(derivative_ring, middle, terms)
-            _store_gradient_row(x[done], y[done], terms, l1_scale, ssim_scale, gradient[done])
-    return l1_sum, ssim_sum
+            gain_gradient += _store_gradient_row(
+                x[done], y[done], gain, terms, l1_scale, ssim_scale, gradient[done]
+            )
+    return l1_sum, ssim_sum, gain_gradient
 
 
 @_jit
 def l1_ssim_planes(
     start: int,
     stop: int,
-    rendered: Any,  # [V, H, W, C] float32
-    target: Any,  # [V, H, W, C] float32
-    gradient: Any,  # [V, H, W, C] float32, untouched unless with_gradient
+    rendered: Any,  # [V, C, H, W] float32
+    target: Any,  # [V, C, H, W] float32
+    gains: Any,  # [V, C] float32: what rendered is multiplied by
+    gradient: Any,  # [V, C, H, W] float32, untouched unless with_gradient
     with_gradient: bool,
     l1_scales: Any,  # [V] float32
     ssim_scales: Any,  # [V] float32
-    sums: Any,  # [V * C, 2] float64: sum of |x - y|, sum of SSIM
+    sums: Any,  # [V, C, 3] float64: sum of |x - y|, sum of SSIM, gradient to the gain
 ) -> None:
     """Sums of planes start..stop, and the gradient of l1_scales * L1 sum + ssim_scales * SSIM sum."""
-    channels = rendered.shape[3]
+    channels = rendered.shape[1]
     for plane in range(start, stop):
         view, channel = plane // channels, plane % channels
-        sums[plane, 0], sums[plane, 1] = _plane(
-            rendered[view, :, :, channel],
-            target[view, :, :, channel],
-            gradient[view, :, :, channel],
+        sums[view, channel, 0], sums[view, channel, 1], sums[view, channel, 2] = _plane(
+            rendered[view, channel],
+            target[view, channel],
+            gains[view, channel],
+            gradient[view, channel],
             with_gradient,
             l1_scales[view],
             ssim_scales[view],

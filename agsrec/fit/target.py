@@ -40,19 +40,28 @@ class Target:
         if scale < 1:
             shape = (max(1, round(views.height * scale)), max(1, round(views.width * scale)))
             images = F.interpolate(images, size=shape, mode="area")
-        images = images.movedim(1, -1)
-        return Target(images[..., :3].contiguous(), images[..., 3].contiguous())
+        # Planar memory, as renders have it.
+        return Target(images[:, :3].contiguous().movedim(1, -1), images[:, 3].contiguous())
 
     def over(self, background: Tensor) -> Tensor:
         """The photos [V, H, W, 3] over background colours [V, 3]."""
-        return self.rgb + background[:, None, None] * (1 - self.alpha)[..., None]
+        planes, bare = self.rgb.movedim(-1, 1), (1 - self.alpha)[:, None]
+        return torch.addcmul(planes, background[..., None, None], bare).movedim(1, -1)
 
 
-def data_loss(rendered: Render, wanted: Tensor, mask: Tensor, config: LossConfig) -> Tensor:
-    """Photometric and mask loss of renders against photos [V, H, W, 3] and masks [V, H, W]."""
+def data_loss(
+    rendered: Render, wanted: Tensor, mask: Tensor, config: LossConfig, exposures: Tensor | None = None
+) -> Tensor:
+    """Photometric and mask loss of renders against photos [V, H, W, 3] and masks [V, H, W].
+
+    With exposures [V, 3] renders are multiplied by them first.
+    """
     loss = config.mask * F.mse_loss(rendered.alpha, mask)
     if config.l1_ssim:
-        loss = loss + config.l1_ssim * photometric_loss(rendered.rgb, wanted, ssim_weight=config.ssim)
+        loss = loss + config.l1_ssim * photometric_loss(
+            rendered.rgb, wanted, ssim_weight=config.ssim, gains=exposures
+        )
     if config.mse:
-        loss = loss + config.mse * F.mse_loss(rendered.rgb, wanted)
+        rgb = rendered.rgb if exposures is None else rendered.rgb * exposures[:, None, None]
+        loss = loss + config.mse * F.mse_loss(rgb, wanted)
     return loss

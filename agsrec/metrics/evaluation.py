@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from agsrec.fit.exposure import exposed
 from agsrec.metrics.alignment import align_scene, scene_starts
 from agsrec.metrics.geometry import SurfaceAccuracy, surface_accuracy
 from agsrec.metrics.images import ImageQuality, image_quality
@@ -43,13 +42,12 @@ def rendered_on_white(
         fitted_size: As in `render_scene`.
         exposures: How bright each picture is beside the scene, by channel [V, 3].
     """
-    white = torch.ones(3).to(gaussians.means)
+    factors = torch.ones(len(cameras), 3) if exposures is None else exposures
+    factors = factors.to(gaussians.means)
+    # White stays so: only the object is brighter or darker.
     with torch.no_grad():
-        rendered = render_scene(gaussians, cameras, white, fitted_size=fitted_size, render_mode="RGB")
-    rgb = rendered.rgb
-    if exposures is not None:
-        rgb = exposed(rgb, rendered.alpha, white.expand(len(cameras), 3), exposures.to(rgb))
-    return rgb.clamp(0, 1)
+        rendered = render_scene(gaussians, cameras, 1 / factors, fitted_size=fitted_size, render_mode="RGB")
+    return (rendered.rgb * factors[:, None, None]).clamp(0, 1)
 
 
 def input_quality(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from agsrec.config import ExposureConfig
 from agsrec.fit import FitResult, fit
-from agsrec.fit.exposure import exposed
-from agsrec.metrics.evaluation import input_quality
+from agsrec.fit.photometric import photometric_loss, photometric_loss_torch
+from agsrec.metrics.evaluation import input_quality, rendered_on_white
 from agsrec.views import Views
 from tests.tiny import tiny_config, tiny_scene
 
@@ -54,11 +55,21 @@ def test_equal_photos_keep_their_brightness() -> None:
 
 
 def test_the_background_is_not_exposed() -> None:
+    result = fitted(photographed(FACTORS), optimize=True)
+    shown = rendered_on_white(result.gaussians, result.cameras, exposures=0.5 * torch.ones(6, 3))
+    plain = rendered_on_white(result.gaussians, result.cameras)
+    torch.testing.assert_close(shown[:, 0, 0], torch.ones(6, 3), rtol=0, atol=1e-5)
+    inside = photographed(FACTORS).images[..., 3] > 0.99
+    assert float((shown[inside] / plain[inside]).median()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_exposures_get_the_gradient_of_what_they_brighten() -> None:
     generator = torch.Generator().manual_seed(0)
-    alpha, object_, background = (
-        torch.rand(*s, generator=generator) for s in ((1, 4, 4), (1, 4, 4, 3), (1, 3))
-    )
-    behind = background[:, None, None] * (1 - alpha)[..., None]
-    factors = torch.tensor([[0.5, 1.0, 2.0]])
-    shown = exposed(object_ * alpha[..., None] + behind, alpha, background, factors)
-    torch.testing.assert_close(shown, object_ * alpha[..., None] * factors + behind)
+    rendered, wanted = torch.rand(2, 2, 9, 8, 3, generator=generator)
+    gains = torch.tensor([[0.8, 1.0, 1.3], [1.1, 0.9, 1.0]], requires_grad=True)
+    fused = photometric_loss(rendered, wanted, ssim_weight=0.4, gains=gains)
+    (got,) = torch.autograd.grad(fused, gains)
+    exact = photometric_loss_torch(rendered.double(), wanted.double(), ssim_weight=0.4, gains=gains.double())
+    (want,) = torch.autograd.grad(exact, gains)
+    torch.testing.assert_close(fused, exact.float(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-6)

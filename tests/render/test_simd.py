@@ -13,13 +13,16 @@ from agsrec.render.cpu.simd import (
     ceil,
     floor,
     hsum,
+    hsums,
     load,
     lowest_bit,
     padded,
     popcount,
+    prefetch,
     splat,
     sqrt,
     store,
+    store_first,
     store_int,
     vmax,
     vmin,
@@ -48,6 +51,25 @@ def every_operation(a, b, out, integers, sums):
     store_int(integers, 2, x)
     sums[0] = hsum(x)
     return any_le(x, y), any_le(splat(2.0), splat(1.0))
+
+
+@njit
+def sums_of_rows(rows, out):
+    """Of eleven rows of 16, the first ten of whose sums are written from the third place on."""
+    prefetch(rows, 10_000_000)
+    sums = hsums((
+        load(rows, 0), load(rows, 16), load(rows, 32), load(rows, 48), load(rows, 64), load(rows, 80),
+        load(rows, 96), load(rows, 112), load(rows, 128), load(rows, 144), load(rows, 160),
+    ))  # fmt: skip
+    store_first(out, 2, sums, 10)
+
+
+def test_sums_of_several_vectors_at_once() -> None:
+    rows = np.random.default_rng(0).standard_normal((11, LANES)).astype(np.float32)
+    out = np.full(14, 9, np.float32)
+    sums_of_rows(rows.ravel(), out)
+    np.testing.assert_allclose(out[2:12], rows.sum(1)[:10], rtol=1e-5, atol=1e-5)
+    assert (out[[0, 1, 12, 13]] == 9).all()
 
 
 @njit

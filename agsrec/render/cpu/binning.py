@@ -16,7 +16,7 @@ BLOCK = 4
 """Block edge in pixels; a block's 16 pixels are one vector."""
 
 RECORD = 10
-"""Floats per depth-sorted record: mx, my, A, B, C, k, red, green, blue, depth."""
+"""Floats per record: mx, my, A, B, C, k, red, green, blue, depth."""
 
 _RADIX_BITS = 12
 _BUCKETS = 1 << _RADIX_BITS
@@ -134,7 +134,7 @@ def _block_span(center, extent, limit):
 
 
 @njit(cache=True, nogil=True)
-def _append_box(rank, left, right, top, bottom, tiles_x, out, count):
+def _append_box(i, left, right, top, bottom, tiles_x, out, count):
     """Append the entries of all blocks in columns left..right and rows top..bottom."""
     for ty in range(top >> 2, (bottom >> 2) + 1):
         rows = _row_bits(top, bottom, ty << 2)
@@ -142,14 +142,14 @@ def _append_box(rank, left, right, top, bottom, tiles_x, out, count):
         rows = (rows & 1) * 0xF | (rows & 2) * 0x78 | (rows & 4) * 0x3C0 | (rows & 8) * 0x1E00
         for tx in range(left >> 2, (right >> 2) + 1):
             out[count, 0] = ty * tiles_x + tx
-            out[count, 1] = rank
+            out[count, 1] = i
             out[count, 2] = _row_bits(left, right, tx << 2) * 0x1111 & rows
             count += 1
     return count
 
 
 @njit(cache=True, nogil=True)
-def _append_ellipse(rank, mx, my, hx, hy, slope, waist, top, bottom, tiles_x, first, last, out, count):
+def _append_ellipse(i, mx, my, hx, hy, slope, waist, top, bottom, tiles_x, first, last, out, count):
     """Append the entries of the blocks the ellipse touches, found row by row."""
     ty_first = top >> 2
     for ty in range(ty_first, (bottom >> 2) + 1):
@@ -166,32 +166,33 @@ def _append_ellipse(rank, mx, my, hx, hy, slope, waist, top, bottom, tiles_x, fi
             mask |= _row_bits(first[row + 3], last[row + 3], column) << 12
             if mask:
                 out[count, 0] = ty * tiles_x + tx
-                out[count, 1] = rank
+                out[count, 1] = i
                 out[count, 2] = mask
                 count += 1
     return count
 
 
 @njit(cache=True, nogil=True)
-def _append_entries(rank, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, first, last, out, count):
-    """Append one Gaussian's (tile, rank, block mask) triples to `out` [*, 3]; returns the new count."""
+def _append_entries(i, mx, my, hx, hy, slope, waist, tiles_x, tiles_y, first, last, out, count):
+    """Append one Gaussian's (tile, index, block mask) triples to `out` [*, 3]; returns the new count."""
     left, right = _block_span(mx, hx, tiles_x << 2)
     top, bottom = _block_span(my, hy, tiles_y << 2)
     if left > right or top > bottom:
         return count
     # An ellipse at most two blocks wide or high touches nearly its whole box.
     if right - left < 2 or bottom - top < 2:
-        return _append_box(rank, left, right, top, bottom, tiles_x, out, count)
-    return _append_ellipse(rank, mx, my, hx, hy, slope, waist, top, bottom, tiles_x, first, last, out, count)
+        return _append_box(i, left, right, top, bottom, tiles_x, out, count)
+    return _append_ellipse(i, mx, my, hx, hy, slope, waist, top, bottom, tiles_x, first, last, out, count)
 
 
 @njit(cache=True, nogil=True)
-def _fill_record(p, n, i, record):
-    record[0], record[1] = p[MX * n + i], p[MY * n + i]
-    record[2], record[3], record[4] = p[A * n + i], p[B * n + i], p[C * n + i]
-    record[5] = p[KV * n + i]
-    record[6], record[7], record[8] = p[RED * n + i], p[GREEN * n + i], p[BLUE * n + i]
-    record[9] = p[DEPTH * n + i]
+def _fill_record(p, n, i, records):
+    at = i * RECORD
+    records[at], records[at + 1] = p[MX * n + i], p[MY * n + i]
+    records[at + 2], records[at + 3], records[at + 4] = p[A * n + i], p[B * n + i], p[C * n + i]
+    records[at + 5] = p[KV * n + i]
+    records[at + 6], records[at + 7], records[at + 8] = p[RED * n + i], p[GREEN * n + i], p[BLUE * n + i]
+    records[at + 9] = p[DEPTH * n + i]
 
 
 @njit(cache=True, nogil=True)
@@ -199,27 +200,28 @@ def bin_tiles(
     start, stop, n, tiles_x, tiles_y, projected, order, n_visible,
     offsets, records, slots, tile_start, entries,
 ):  # fmt: skip
-    """Per camera: records in depth order, and per tile the entries (rank, block mask, slot) in depth order.
+    """Per camera: records of the Gaussians, and per tile the entries (Gaussian, block mask, slot) by depth.
 
-    `slots[cam, r]` to `slots[cam, r + 1]` are the gradient slots of rank r, counted from `offsets[cam]`, so
-    that one Gaussian's slots are adjacent. `entries` [*, 3]; `tile_start` [V, tiles + 1].
+    `slots[cam, i]` to `slots[cam, i + 1]` are the gradient slots of Gaussian i, counted from `offsets[cam]`,
+    so that one Gaussian's slots are adjacent. `entries` [*, 3]; `tile_start` [V, tiles + 1].
     """
     n_tiles = tiles_x * tiles_y
     first, last = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
     for cam in range(start, stop):
-        p = projected[cam]
+        p, slot = projected[cam], slots[cam]
         base = offsets[cam]
         raw = np.empty((offsets[cam + 1] - base, 3), np.int32)
         count = 0
-        for rank in range(n_visible[cam]):
-            i = order[cam, rank]
-            _fill_record(p, n, i, records[cam, rank])
-            slots[cam, rank] = count
-            count = _append_entries(
-                rank, p[MX * n + i], p[MY * n + i], p[HX * n + i], p[HY * n + i], p[SLOPE * n + i],
-                p[WAIST * n + i], tiles_x, tiles_y, first, last, raw, count,
-            )  # fmt: skip
-        slots[cam, n_visible[cam]] = count
+        # In the order of memory first, which depths are not.
+        for i in range(n):
+            slot[i] = count
+            if p[HX * n + i] > 0:
+                _fill_record(p, n, i, records[cam])
+                count = _append_entries(
+                    i, p[MX * n + i], p[MY * n + i], p[HX * n + i], p[HY * n + i], p[SLOPE * n + i],
+                    p[WAIST * n + i], tiles_x, tiles_y, first, last, raw, count,
+                )  # fmt: skip
+        slot[n] = count
         begin = tile_start[cam]
         begin[:] = 0
         for e in range(count):
@@ -227,7 +229,9 @@ def bin_tiles(
         for t in range(n_tiles):
             begin[t + 1] += begin[t]
         cursor = begin[:-1].copy()
-        for e in range(count):
-            to = base + cursor[raw[e, 0]]
-            cursor[raw[e, 0]] += 1
-            entries[to, 0], entries[to, 1], entries[to, 2] = raw[e, 1], raw[e, 2], e
+        for rank in range(n_visible[cam]):
+            i = order[cam, rank]
+            for e in range(slot[i], slot[i + 1]):
+                to = base + cursor[raw[e, 0]]
+                cursor[raw[e, 0]] += 1
+                entries[to, 0], entries[to, 1], entries[to, 2] = i, raw[e, 2], e

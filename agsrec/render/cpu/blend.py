@@ -11,16 +11,18 @@ import math
 import numpy as np
 from numba import njit
 
-from agsrec.render.cpu.binning import BLOCK, TILE
+from agsrec.render.cpu.binning import BLOCK, RECORD, TILE
 from agsrec.render.cpu.simd import (
     LANES,
     any_le,
-    hsum,
+    hsums,
     load,
     lowest_bit,
     popcount,
+    prefetch,
     splat,
     store,
+    store_first,
     vmin,
     where_le,
 )
@@ -30,7 +32,9 @@ __all__ = ["GRADIENTS", "blend_backward", "blend_forward"]
 GRADIENTS = 10
 """Gradient floats per slot: sums of g dx, g dy, g dx^2, g dx dy, g dy^2, g, and red, green, blue, depth."""
 
+_BLOCKS = (TILE // BLOCK) ** 2
 _PLANE = TILE * TILE
+_AHEAD = 4  # entries whose memory is asked for before it is their turn
 _MAX_ALPHA = np.float32(0.999)
 _MIN_TRANSMITTANCE = np.float32(1e-4)
 _CUTOFF = np.float32(math.log(255.0) / 8.0)
@@ -39,12 +43,21 @@ _NODES = (np.cos((np.arange(64) + 0.5) * np.pi / 64) + 1) / 2 * float(_CUTOFF)
 _E5, _E4, _E3, _E2, _E1, _E0 = (
     np.float32(c) for c in np.polyfit(_NODES, np.exp(-_NODES), 5, w=np.exp(_NODES))
 )  # fmt: skip
+# d alpha / d x = -8 alpha, in the sums that go through alpha.
+_OUTER = np.repeat(np.array([-8.0, 1.0], np.float32), [6, LANES - 6])
 _LANE_X = np.tile(np.arange(BLOCK, dtype=np.float32), BLOCK)
 _LANE_Y = np.repeat(np.arange(BLOCK, dtype=np.float32), BLOCK)
 
 
 @njit(cache=True, nogil=True)
-def _exponent(dx, dy, a, b, c, k):
+def _exponent16(dx, dy, records, at):
+    """Of the Gaussian whose record begins at `at`, at 16 offsets from its centre."""
+    a, b, c, k = (
+        splat(records[at + 2]),
+        splat(records[at + 3]),
+        splat(records[at + 4]),
+        splat(records[at + 5]),
+    )
     return (a * dx + b * dy) * dx + (c * dy * dy + k)
 
 
@@ -89,6 +102,24 @@ def _write_tile(x0, y0, width, height, planes, background, state, rgb, alpha, de
 
 
 @njit(cache=True, nogil=True)
+def _list_blocks(first, last, records, entries, lists, lengths):
+    """Per block of a tile the entries that touch it, counted from `first`; flat [16 * (last - first)].
+
+    One block after the other keeps its pixels in registers, and its loop long enough to be predicted.
+    """
+    count = last - first
+    lengths[:] = 0
+    for e in range(count):
+        prefetch(records, entries[first + min(e + _AHEAD, count - 1), 0] * RECORD)
+        mask = entries[first + e, 1]
+        while mask:
+            block = lowest_bit(mask)
+            mask &= mask - 1
+            lists[block * count + lengths[block]] = e
+            lengths[block] += 1
+
+
+@njit(cache=True, nogil=True)
 def blend_forward(
     start, stop, tiles_x, tiles_y, width, height, planes, records, tile_start, offsets, entries, backgrounds,
     rgb, alpha, depth,
@@ -99,37 +130,38 @@ def blend_forward(
     """
     n_tiles = tiles_x * tiles_y
     state = np.empty(planes * _PLANE, np.float32)
+    lengths, lists = np.empty(_BLOCKS, np.int64), np.empty(0, np.int32)
     for item in range(start, stop):
         cam, tile = item // n_tiles, item % n_tiles
         x0, y0 = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
-        state[:_PLANE] = 1.0
-        state[_PLANE:] = 0.0
-        live = 0xFFFF
-        base = offsets[cam]
-        for e in range(base + tile_start[cam, tile], base + tile_start[cam, tile + 1]):
-            rec = records[cam, entries[e, 0]]
-            mask = entries[e, 1] & live
-            a, b, c, k = splat(rec[2]), splat(rec[3]), splat(rec[4]), splat(rec[5])
-            dx0 = splat(np.float32(x0) + np.float32(0.5) - rec[0]) + load(_LANE_X, 0)
-            dy0 = splat(np.float32(y0) + np.float32(0.5) - rec[1]) + load(_LANE_Y, 0)
-            red, green, blue, z = splat(rec[6]), splat(rec[7]), splat(rec[8]), splat(rec[9])
-            while mask:
-                block = lowest_bit(mask)
-                mask &= mask - 1
-                dx = dx0 + splat((block & 3) * BLOCK)
-                dy = dy0 + splat((block >> 2) * BLOCK)
-                at = block * LANES
-                t, weight = _advance(load(state, at), _alpha(_exponent(dx, dy, a, b, c, k)))
-                store(state, at, t)
-                store(state, at + _PLANE, load(state, at + _PLANE) + weight * red)
-                store(state, at + 2 * _PLANE, load(state, at + 2 * _PLANE) + weight * green)
-                store(state, at + 3 * _PLANE, load(state, at + 3 * _PLANE) + weight * blue)
+        first, last = offsets[cam] + tile_start[cam, tile], offsets[cam] + tile_start[cam, tile + 1]
+        count = last - first
+        if count * _BLOCKS > lists.size:
+            lists = np.empty(count * _BLOCKS * 3 // 2, np.int32)
+        rec = records[cam]
+        _list_blocks(first, last, rec, entries, lists, lengths)
+        for block in range(_BLOCKS):
+            x = np.float32(x0 + (block & 3) * BLOCK) + np.float32(0.5)
+            y = np.float32(y0 + (block >> 2) * BLOCK) + np.float32(0.5)
+            t, red, green, blue, z = splat(1.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+            for j in range(block * count, block * count + lengths[block]):
+                at = entries[first + lists[j], 0] * RECORD
+                dx, dy = splat(x - rec[at]) + load(_LANE_X, 0), splat(y - rec[at + 1]) + load(_LANE_Y, 0)
+                t, weight = _advance(t, _alpha(_exponent16(dx, dy, rec, at)))
+                red = red + weight * splat(rec[at + 6])
+                green = green + weight * splat(rec[at + 7])
+                blue = blue + weight * splat(rec[at + 8])
                 if planes == 5:
-                    store(state, at + 4 * _PLANE, load(state, at + 4 * _PLANE) + weight * z)
+                    z = z + weight * splat(rec[at + 9])
                 if not any_le(splat(0.0), t):
-                    live &= ~(1 << block)
-            if live == 0:
-                break
+                    break
+            at = block * LANES
+            store(state, at, t)
+            store(state, at + _PLANE, red)
+            store(state, at + 2 * _PLANE, green)
+            store(state, at + 3 * _PLANE, blue)
+            if planes == 5:
+                store(state, at + 4 * _PLANE, z)
         _write_tile(x0, y0, width, height, planes, backgrounds[cam], state, rgb[cam], alpha[cam], depth[cam])
 
 
@@ -153,63 +185,71 @@ def _read_tile(x0, y0, width, height, planes, background, v_rgb, v_alpha, v_dept
 
 
 @njit(cache=True, nogil=True)
-def _replay(x0, y0, first, last, records, entries, state, masks, scratch):
+def _replay(x0, y0, first, last, records, entries, lists, lengths, visits, drawn, scratch):
     """Repeat a tile's forward pass, keeping each layer's alpha and transmittance.
 
-    Returns the end of the entries that were drawn and the number of vectors written to `scratch`; `masks`
-    receives the blocks each entry really touched.
+    `visits` receives the place in `scratch` of each entry's first block, `drawn` the blocks in which it was
+    drawn.
     """
-    state[:_PLANE] = 1.0
-    live = 0xFFFF
-    visits = 0
-    for e in range(first, last):
-        rec = records[entries[e, 0]]
-        mask = entries[e, 1] & live
-        a, b, c, k = splat(rec[2]), splat(rec[3]), splat(rec[4]), splat(rec[5])
-        dx0 = splat(np.float32(x0) + np.float32(0.5) - rec[0]) + load(_LANE_X, 0)
-        dy0 = splat(np.float32(y0) + np.float32(0.5) - rec[1]) + load(_LANE_Y, 0)
-        masks[e - first] = mask
-        while mask:
-            block = lowest_bit(mask)
-            mask &= mask - 1
-            dx = dx0 + splat((block & 3) * BLOCK)
-            dy = dy0 + splat((block >> 2) * BLOCK)
-            before = load(state, block * LANES)
-            alpha = _alpha(_exponent(dx, dy, a, b, c, k))
-            t, weight = _advance(before, alpha)
-            store(state, block * LANES, t)
+    count = last - first
+    _list_blocks(first, last, records, entries, lists, lengths)
+    total = 0
+    for e in range(count):
+        mask = entries[first + e, 1]
+        visits[e], drawn[e] = total, mask
+        total += popcount(mask)
+    for block in range(_BLOCKS):
+        x = np.float32(x0 + (block & 3) * BLOCK) + np.float32(0.5)
+        y = np.float32(y0 + (block >> 2) * BLOCK) + np.float32(0.5)
+        before = (1 << block) - 1
+        t = splat(1.0)
+        end = block * count + lengths[block]
+        j = block * count
+        while j < end:
+            e = lists[j]
+            j += 1
+            at = entries[first + e, 0] * RECORD
+            dx, dy = splat(x - records[at]) + load(_LANE_X, 0), splat(y - records[at + 1]) + load(_LANE_Y, 0)
+            alpha = _alpha(_exponent16(dx, dy, records, at))
+            kept = (visits[e] + popcount(entries[first + e, 1] & before)) * 2 * LANES
+            store(scratch, kept + LANES, t)
+            t, weight = _advance(t, alpha)
             # Zero weight marks lanes that were not drawn; their alpha must not act in the reverse sweep.
-            store(scratch, visits * 2 * LANES, where_le(weight, splat(0.0), splat(0.0), alpha))
-            store(scratch, visits * 2 * LANES + LANES, before)
-            visits += 1
+            store(scratch, kept, where_le(weight, splat(0.0), splat(0.0), alpha))
             if not any_le(splat(0.0), t):
-                live &= ~(1 << block)
-        if live == 0:
-            return e + 1, visits
-    return last, visits
+                break
+        while j < end:
+            drawn[lists[j]] &= ~(1 << block)
+            j += 1
 
 
 @njit(cache=True, nogil=True)
-def _sweep_back(x0, y0, first, end, visits, planes, records, entries, masks, scratch, grad, slots):
+def _sweep_back(x0, y0, first, last, planes, records, entries, visits, drawn, scratch, grad, slots):
     """Back-to-front sweep of one tile: gradients of each entry into its slot."""
     zero = splat(0.0)
     behind = planes * _PLANE
-    for e in range(end - 1, first - 1, -1):
-        rec = records[entries[e, 0]]
-        mask = masks[e - first]
-        visits -= popcount(mask)
-        dx0 = splat(np.float32(x0) + np.float32(0.5) - rec[0]) + load(_LANE_X, 0)
-        dy0 = splat(np.float32(y0) + np.float32(0.5) - rec[1]) + load(_LANE_Y, 0)
-        red, green, blue, z = splat(rec[6]), splat(rec[7]), splat(rec[8]), splat(rec[9])
+    for e in range(last - first - 1, -1, -1):
+        ahead = first + max(e - _AHEAD, 0)
+        prefetch(records, entries[ahead, 0] * RECORD)
+        prefetch(slots, entries[ahead, 2] * GRADIENTS)
+        mask, all_blocks = drawn[e], entries[first + e, 1]
+        at_slot = entries[first + e, 2] * GRADIENTS
+        if mask == 0:
+            slots[at_slot : at_slot + GRADIENTS] = 0.0
+            continue
+        at = entries[first + e, 0] * RECORD
+        dx0 = splat(np.float32(x0) + np.float32(0.5) - records[at]) + load(_LANE_X, 0)
+        dy0 = splat(np.float32(y0) + np.float32(0.5) - records[at + 1]) + load(_LANE_Y, 0)
+        red, green, blue = splat(records[at + 6]), splat(records[at + 7]), splat(records[at + 8])
+        z = splat(records[at + 9])
         gx, gy, gxx, gxy, gyy, g0 = zero, zero, zero, zero, zero, zero
         g_red, g_green, g_blue, g_z = zero, zero, zero, zero
-        at_scratch = visits * 2 * LANES
         while mask:
             block = lowest_bit(mask)
             mask &= mask - 1
             at = block * LANES
-            alpha, t = load(scratch, at_scratch), load(scratch, at_scratch + LANES)
-            at_scratch += 2 * LANES
+            kept = (visits[e] + popcount(all_blocks & ((1 << block) - 1))) * 2 * LANES
+            alpha, t = load(scratch, kept), load(scratch, kept + LANES)
             v_red, v_green, v_blue = load(grad, at), load(grad, at + _PLANE), load(grad, at + 2 * _PLANE)
             own = red * v_red + green * v_green + blue * v_blue + load(grad, at + 3 * _PLANE)
             weight = alpha * t
@@ -225,20 +265,15 @@ def _sweep_back(x0, y0, first, end, visits, planes, records, entries, masks, scr
             back = load(grad, behind + at)
             difference = own - back
             store(grad, behind + at, back + alpha * difference)
-            # d alpha / d x = -8 alpha, except where alpha is capped.
+            # Nothing reaches x where alpha is capped.
             g = where_le(splat(_MAX_ALPHA), alpha, zero, weight * difference)
             dx = dx0 + splat((block & 3) * BLOCK)
             dy = dy0 + splat((block >> 2) * BLOCK)
             hx, hy = g * dx, g * dy
             gx, gy, g0 = gx + hx, gy + hy, g0 + g
             gxx, gxy, gyy = gxx + hx * dx, gxy + hx * dy, gyy + hy * dy
-        at = entries[e, 2] * GRADIENTS
-        eight = np.float32(-8.0)
-        slots[at + 0], slots[at + 1] = eight * hsum(gx), eight * hsum(gy)
-        slots[at + 2], slots[at + 3], slots[at + 4] = eight * hsum(gxx), eight * hsum(gxy), eight * hsum(gyy)
-        slots[at + 5] = eight * hsum(g0)
-        slots[at + 6], slots[at + 7], slots[at + 8] = hsum(g_red), hsum(g_green), hsum(g_blue)
-        slots[at + 9] = hsum(g_z)
+        sums = hsums((gx, gy, gxx, gxy, gyy, g0, g_red, g_green, g_blue, g_z))
+        store_first(slots, at_slot, load(_OUTER, 0) * sums, 10)
 
 
 @njit(cache=True, nogil=True)
@@ -252,9 +287,9 @@ def blend_backward(
     `dL/d alpha_i = T_i (own_i - behind_i)`, which needs no division.
     """
     n_tiles = tiles_x * tiles_y
-    state = np.empty(_PLANE, np.float32)
     grad = np.empty((planes + 1) * _PLANE, np.float32)
-    masks = np.empty(0, np.int32)
+    lengths, lists = np.empty(_BLOCKS, np.int64), np.empty(0, np.int32)
+    visits, drawn = np.empty(0, np.int32), np.empty(0, np.int32)
     scratch = np.empty(0, np.float32)
     for item in range(start, stop):
         cam, tile = item // n_tiles, item % n_tiles
@@ -262,22 +297,21 @@ def blend_backward(
         first, last = base + tile_start[cam, tile], base + tile_start[cam, tile + 1]
         if first == last:
             continue
-        visits = 0
+        total = 0
         for e in range(first, last):
-            visits += popcount(entries[e, 1])
-        if visits * 2 * LANES > scratch.size:
-            scratch = np.empty(visits * 3 * LANES, np.float32)
-        if last - first > masks.size:
-            masks = np.empty((last - first) * 3 // 2, np.int32)
+            total += popcount(entries[e, 1])
+        if total * 2 * LANES > scratch.size:
+            scratch = np.empty(total * 3 * LANES, np.float32)
+        if last - first > visits.size:
+            size = (last - first) * 3 // 2
+            visits, drawn = np.empty(size, np.int32), np.empty(size, np.int32)
+            lists = np.empty(size * _BLOCKS, np.int32)
         x0, y0 = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
         _read_tile(
             x0, y0, width, height, planes, backgrounds[cam], v_rgb[cam], v_alpha[cam], v_depth[cam], grad
         )  # fmt: skip
-        end, visits = _replay(x0, y0, first, last, records[cam], entries, state, masks, scratch)
+        _replay(x0, y0, first, last, records[cam], entries, lists, lengths, visits, drawn, scratch)
         cam_slots = slots[base * GRADIENTS :]
         _sweep_back(
-            x0, y0, first, end, visits, planes, records[cam], entries, masks, scratch, grad, cam_slots
+            x0, y0, first, last, planes, records[cam], entries, visits, drawn, scratch, grad, cam_slots
         )
-        for e in range(end, last):
-            at = entries[e, 2] * GRADIENTS
-            cam_slots[at : at + GRADIENTS] = 0.0

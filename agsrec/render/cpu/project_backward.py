@@ -37,22 +37,21 @@ GX, GY, GXX, GXY, GYY, GK, GRED, GGREEN, GBLUE, GDEPTH = range(GRADIENTS)
 
 
 @njit(cache=True, nogil=True)
-def sum_slots(start, stop, n, order, n_visible, slot_offsets, offsets, slots, projected, out):
+def sum_slots(start, stop, n, slot_offsets, offsets, slots, projected, out):
     """Sum each Gaussian's slots for cameras [start, stop) into flat `out` [V, GRADIENTS * n].
 
-    The position sums become gradients of the centre (mx, my) on the way.
+    The position sums become gradients of the centre (mx, my) on the way. `slots` is read 16 floats at a
+    time: some must follow the last one.
     """
-    total = np.empty(GRADIENTS, np.float32)
+    total = np.empty(LANES, np.float32)
     for cam in range(start, stop):
         p, o = projected[cam], out[cam]
-        o[:] = 0.0
         base = offsets[cam]
-        for rank in range(n_visible[cam]):
-            i = order[cam, rank]
-            total[:] = 0.0
-            for slot in range(base + slot_offsets[cam, rank], base + slot_offsets[cam, rank + 1]):
-                for j in range(GRADIENTS):
-                    total[j] += slots[slot * GRADIENTS + j]
+        for i in range(n):
+            sums = splat(0.0)
+            for slot in range(base + slot_offsets[cam, i], base + slot_offsets[cam, i + 1]):
+                sums = sums + load(slots, slot * GRADIENTS)
+            store(total, 0, sums)
             sum_x, sum_y = total[GX], total[GY]
             total[GX] = -(np.float32(2.0) * p[A * n + i] * sum_x + p[B * n + i] * sum_y)
             total[GY] = -(p[B * n + i] * sum_x + np.float32(2.0) * p[C * n + i] * sum_y)

@@ -29,7 +29,7 @@ from agsrec.render.cpu.project_backward import (
     scene_backward,
     sum_slots,
 )
-from agsrec.render.cpu.simd import padded
+from agsrec.render.cpu.simd import LANES, padded
 from agsrec.render.cpu.threads import parallel_for
 
 __all__ = ["rasterize_cpu"]
@@ -60,7 +60,7 @@ class _Pass:
     order: np.ndarray  # [V, Np]
     n_visible: np.ndarray  # [V]
     offsets: np.ndarray  # [V + 1]
-    records: np.ndarray  # [V, Np, RECORD]
+    records: np.ndarray  # [V, Np * RECORD]
     slots: np.ndarray  # [V, Np + 1]
     tile_start: np.ndarray  # [V, tiles + 1]
     entries: np.ndarray  # [E, 3]
@@ -127,7 +127,7 @@ def _forward(
     )
     parallel_for(sort_visible, views, n, n_real, tiles_x, tiles_y, projected, order, n_visible, n_entries)
     offsets = np.concatenate([[0], np.cumsum(n_entries)])
-    records = np.empty((views, n, RECORD), np.float32)
+    records = np.empty((views, n * RECORD), np.float32)
     slots, entries = np.empty((views, n + 1), np.int32), np.empty((offsets[-1], 3), np.int32)
     tile_start = np.empty((views, tiles_x * tiles_y + 1), np.int32)
     parallel_for(
@@ -161,25 +161,14 @@ def _backward(
     """Gradients of the scene buffer, the colour planes and the cameras."""
     views, n = kept.order.shape
     tiles_x, tiles_y = kept.tiles
-    slots = np.empty(kept.offsets[-1] * GRADIENTS, np.float32)
+    slots = np.empty(kept.offsets[-1] * GRADIENTS + LANES, np.float32)
     parallel_for(
         blend_backward, views * tiles_x * tiles_y,
         tiles_x, tiles_y, s.width, s.height, 5 if s.with_depth else 4, kept.records, kept.tile_start,
         kept.offsets, kept.entries, kept.backgrounds, v_rgb, v_alpha, v_depth, slots, chunks_per_thread=16,
     )  # fmt: skip
     gradients = np.empty((views, GRADIENTS * n), np.float32)
-    parallel_for(
-        sum_slots,
-        views,
-        n,
-        kept.order,
-        kept.n_visible,
-        kept.slots,
-        kept.offsets,
-        slots,
-        kept.projected,
-        gradients,
-    )
+    parallel_for(sum_slots, views, n, kept.slots, kept.offsets, slots, kept.projected, gradients)
     v_scene = np.zeros(SCENE_GRADIENTS * n, np.float32)
     v_colors = np.zeros(kept.colors.size, np.float32)
     blocks = backward_blocks(n)
@@ -248,7 +237,8 @@ class _Rasterize(torch.autograd.Function):
         out = [v_means, v_quats, v_scales, v_opacities, v_colors, _viewmat_gradient(kept.cameras, v_cameras)]
         out += [_intrinsics_gradient(v_cameras), None]
         if ctx.needs_input_grad[7]:
-            out[7] = ((1 - ctx.alpha)[:, None] * v_rgb).sum((2, 3))
+            bare = (1 - ctx.alpha).reshape(views, -1, 1)
+            out[7] = (v_rgb.reshape(views, 3, -1) @ bare)[..., 0]
         gradients = [
             None if g is None else torch.from_numpy(np.ascontiguousarray(g)).to(dtype).reshape(shape)
             for g, (dtype, shape) in zip(out, ctx.meta, strict=True)

@@ -23,13 +23,16 @@ __all__ = [
     "f32x16",
     "floor",
     "hsum",
+    "hsums",
     "load",
     "lowest_bit",
     "padded",
     "popcount",
+    "prefetch",
     "splat",
     "sqrt",
     "store",
+    "store_first",
     "store_int",
     "vmax",
     "vmin",
@@ -224,6 +227,78 @@ def hsum(typingctx: Any, value: Any) -> Any:
         return builder.extract_element(v, ir.Constant(ir.IntType(32), 0))
 
     return types.float32(f32x16), codegen
+
+
+def _shuffled(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
+    indices = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+    return builder.shuffle_vector(a, b, indices)
+
+
+def _folded(builder: Any, a: Any, b: Any, width: int) -> Any:
+    """Runs of `width` lanes, in turn of `a` and `b`: each the sum of two neighbouring runs."""
+    starts = range(0, LANES, 2 * width)
+    low = [lanes + k for start in starts for lanes in (start, LANES + start) for k in range(width)]
+    high = [lane + width for lane in low]
+    return builder.fadd(_shuffled(builder, a, b, low), _shuffled(builder, a, b, high))
+
+
+@intrinsic
+def hsums(typingctx: Any, values: Any) -> Any:
+    """Lane k is the sum of the lanes of `values[k]`; up to 16 of them, in a tuple.
+
+    Halves of the vectors are added and packed together until one is left: half the work of as many `hsum`.
+    """
+    count = len(values)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vectors: list[Any] = [*cgutils.unpack_tuple(builder, args[0], count), *[None] * (LANES - count)]
+        width = LANES
+        while width > 1:
+            width //= 2
+            pairs = zip(vectors[:width], vectors[width:], strict=True)
+            vectors = [
+                None if a is None else _folded(builder, a, a if b is None else b, width) for a, b in pairs
+            ]
+        return vectors[0]
+
+    return f32x16(values), codegen
+
+
+@intrinsic(prefer_literal=True)
+def store_first(typingctx: Any, array: Any, index: Any, value: Any, count: Any) -> Any:
+    """Write the first `count` lanes, a number written out, to `array[index : index + count]`."""
+    _check_array(array)
+    lanes = count.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        done, width = 0, LANES
+        while done < lanes:
+            while width > lanes - done:
+                width //= 2
+            part = _shuffled(builder, args[2], args[2], list(range(done, done + width)))
+            at = builder.add(args[1], ir.Constant(args[1].type, done))
+            builder.store(part, builder.bitcast(builder.gep(data, [at]), part.type.as_pointer())).align = 4
+            done += width
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value, count), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of `array[index]` of a flat array, which need not exist."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), cgutils.voidptr_t)
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, *(ir.Constant(number, k) for k in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
 
 
 def _bit_intrinsic(emit: Any, doc: str) -> Any:
