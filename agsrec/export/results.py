@@ -111,6 +111,7 @@ def save_results(
             scene,
             fitted_size=result.fitted_size,
             exposures=result.exposures,
+            realign=False,
         )
         metrics |= evaluation.as_dict()
     timings = result.timings | {"export": time.perf_counter() - clock}

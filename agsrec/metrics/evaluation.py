@@ -133,6 +133,7 @@ def evaluate(
     fitted_size: float | None = None,
     exposures: Tensor | None = None,
     lpips: PerceptualModel | None = None,
+    realign: bool = True,
 ) -> Evaluation:
     """Measure a reconstruction of a scene; see `Evaluation`.
 
@@ -147,6 +148,7 @@ def evaluate(
         fitted_size: Longer side of the pictures that the scene was fitted to, pixels; the views' by default.
         exposures: How bright each input photo is beside the scene, by channel [V, 3].
         lpips: Perceptual model, if there is one.
+        realign: Whether to find `Evaluation.novel_realigned`, which takes as long as all the rest.
     """
     quality = input_quality(gaussians, cameras, scene.views, fitted_size, exposures)
     if scene.truth is None:
@@ -159,7 +161,7 @@ def evaluate(
         poses_before=pose_accuracy(initial, scene.truth) if several else None,
         poses_after=pose_accuracy(cameras, scene.truth) if several else None,
         novel=novel_quality(gaussians, to_truth, scene, fitted_size=fitted_size, lpips=lpips),
-        novel_realigned=_realigned(gaussians, to_truth, scene, fitted_size),
+        novel_realigned=_realigned(gaussians, to_truth, scene, fitted_size) if realign else None,
         surface=_surface(gaussians, to_truth, scene),
     )
 

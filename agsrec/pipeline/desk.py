@@ -26,8 +26,8 @@ STORE_FOLDER = "stages"
 VERSIONS: dict[StageName, int] = {
     **dict.fromkeys(STAGES, 1),
     "cutout": 2,
-    "poses": 6,
-    "fit": 3,
+    "poses": 7,
+    "fit": 4,
     "mesh": 3,
     "export": 2,
 }
