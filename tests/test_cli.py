@@ -52,7 +52,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+    files = (f for f in folder.rglob("*") if f.is_file() and f.name != ".agsrec.lock")
+    return {str(f.relative_to(folder)): f.read_bytes() for f in files}
 
 
 # -------------------------------------------------------------------- the main job
@@ -226,7 +227,7 @@ BAD_SCENES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
         image(lambda b: b[: len(b) // 2]),
         ["002_rgba.png", "damaged or incomplete", "copy it again"],
     ),
-    "empty file": (image(lambda _: b""), ["002_rgba.png", "not an image"]),
+    "empty file": (image(lambda _: b""), ["002_rgba.png", "is empty", "copy it again"]),
     "bomb": (image(bomb), ["002_rgba.png", "megapixels", "scale the image down"]),
     "empty mask": (pixels((48, 48), 0), ["002_rgba.png", "mask is empty", "cut it out again"]),
     "other size": (pixels((40, 48), 255), ["002_rgba.png", "48 x 40", "48 x 48", "only square images"]),

@@ -189,7 +189,7 @@ def test_the_mesh_is_given_the_files_and_made_again_when_they_change(
     result = replace(result, views=result.views[[3, 1]], cameras=result.cameras[[3, 1]])
     given = []
 
-    def made(*_: object, photos: FullSizeViews | None) -> str:
+    def made(*_: object, photos: FullSizeViews | None, **_more: object) -> str:
         given.append(photos)
         return "a mesh"
 

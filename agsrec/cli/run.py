@@ -11,7 +11,6 @@ import tyro
 from agsrec.cli.listening import ConsoleListener
 from agsrec.cli.printing import print_finished, say
 from agsrec.errors import OptionError
-from agsrec.frames import is_video, photos_of
 from agsrec.limits import memory
 from agsrec.options import ObjectOptions, object_place, refuse_to_overwrite
 from agsrec.pipeline import PhotoFolder, Settings, StageName
@@ -81,6 +80,8 @@ class Run(ObjectOptions):
             return object_place(self._filmed(console, self.photos), self.data)
         if self.category is None:
             raise OptionError("nothing to reconstruct; give a folder of photos, or --category NAME")
+        from agsrec.frames import is_video
+
         given = Path(self.category)
         if is_video(given):
             return object_place(self._filmed(console, given), self.data)
@@ -89,6 +90,8 @@ class Run(ObjectOptions):
 
     def _filmed(self, console: Console, path: Path) -> Path:
         """The folder with the frames of a video; any other path as it is."""
+        from agsrec.frames import photos_of
+
         with console.status(f"choosing frames of {path.name}") as status:
             folder, taken = photos_of(path, status.update, look=self.explain)
         if taken is not None:

@@ -110,7 +110,7 @@ def test_refusals(
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, ["no such file"]), (b"hello", ["not an image"]), (b"", ["not an image"])]
+    ("content", "words"), [(None, ["no such file"]), (b"hello", ["not an image"]), (b"", ["is empty"])]
 )
 def test_photos_that_are_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, words: list[str]

@@ -226,7 +226,7 @@ def test_no_such_model(tmp_path: Path) -> None:
 def test_too_large_for_the_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import psutil
 
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: argparse.Namespace(available=100))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: argparse.Namespace(available=100, total=1000))
     with pytest.raises(CheckpointError, match="GiB are free on cpu"):
         DUSt3R.from_pretrained(folder)
 

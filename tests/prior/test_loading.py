@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -291,7 +292,7 @@ def test_memory(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needed = 4 * sum(p.numel() for p in Zero123.from_pretrained(saved).parameters())
 
     def with_free(free: int) -> None:
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": free}))
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: Namespace(available=free, total=2**40))
 
     with_free(needed)
     assert Zero123.from_pretrained(saved)
