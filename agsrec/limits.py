@@ -24,6 +24,7 @@ __all__ = [
     "tell_libraries",
     "use_no_more_threads",
     "usual_threads",
+    "wait_asleep",
 ]
 
 THREAD_VARIABLES = (
@@ -84,6 +85,14 @@ def use_no_more_threads() -> None:
             os.environ.setdefault(name, str(usual_threads()))
         if os.environ["OMP_NUM_THREADS"].isdecimal():
             tell_libraries(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def wait_asleep() -> None:
+    """Let threads of OpenMP sleep while they have nothing to do; spinning, they take the time of all others.
+
+    For the start of a program, before PyTorch is imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def tell_libraries(threads: int) -> None:

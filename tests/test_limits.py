@@ -125,3 +125,12 @@ def test_lack_of_memory_is_a_sentence(
 
     monkeypatch.setattr("agsrec.cli.entry.Doctor.main", take)
     assert limits.LACK_OF_MEMORY in refused(capsys, "doctor")
+
+
+def test_threads_that_wait_sleep_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    limits.wait_asleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    limits.wait_asleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"

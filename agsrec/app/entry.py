@@ -18,7 +18,7 @@ from agsrec.device import resolve_device
 from agsrec.embedded import EMBEDDED_PRIOR
 from agsrec.errors import AgsrecError, OptionError
 from agsrec.kernels import kept_for_this_run
-from agsrec.limits import use_no_more_threads
+from agsrec.limits import use_no_more_threads, wait_asleep
 from agsrec.names import DeviceName
 from agsrec.options import prior_or_none
 
@@ -240,6 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     use_no_more_threads()
+    wait_asleep()
     try:
         app: App = parse(App, argv, prog="gradio_app.py", description=App.__doc__)
         with kept_for_this_run():

@@ -36,7 +36,7 @@ from agsrec.cli.view import View
 from agsrec.config import PRESETS, PresetName
 from agsrec.errors import AgsrecError
 from agsrec.kernels import kept_for_this_run
-from agsrec.limits import LACK_OF_MEMORY, is_lack_of_memory, use_no_more_threads
+from agsrec.limits import LACK_OF_MEMORY, is_lack_of_memory, use_no_more_threads, wait_asleep
 
 __all__ = ["COMMANDS", "main"]
 
@@ -111,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # rather a question mark than no degrees
     use_no_more_threads()
+    wait_asleep()
     console = Console(highlight=False)
     try:
         command = _parsed(argv)
