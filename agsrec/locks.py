@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import os
@@ -14,12 +15,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agsrec.errors import AgsrecError, OptionError
+from agsrec.errors import AgsrecError, OptionError, OutputError
 from agsrec.files import atomic_write, prepare_folder
 
 __all__ = ["Board", "Owner", "held", "locked"]
 
 _LOCK, _OWNER = ".agsrec.lock", ".agsrec.json"
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 _BEAT = 60.0  # seconds after which an owner says again that it lives
 _SILENT = 600.0  # seconds after which it no longer does
 _CLOCKS = 2.0  # seconds by which the system and its processes may differ about when one began
@@ -159,7 +161,12 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise board.taken(board.owner()) from None
-    except (NotImplementedError, OSError):
+    except (NotImplementedError, OSError) as error:
+        if not _means_no_locks(error):
+            raise OutputError(
+                f"cannot write {folder / _LOCK}: {error}; make it writable, or name another --output"
+            ) from error
+    if not lock.is_locked:
         with held(board):
             yield
         return
@@ -170,6 +177,11 @@ def locked(folder: Path) -> Iterator[None]:
         board.wipe()
         _remove_empty(folder, new)
         lock.release()
+
+
+def _means_no_locks(error: NotImplementedError | OSError) -> bool:
+    """Whether the file system cannot lock, and not something that a user can mend."""
+    return isinstance(error, NotImplementedError) or error.errno in _NO_LOCKS
 
 
 def _remove_empty(folder: Path, new: list[Path]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from agsrec.errors import OptionError
+from agsrec.errors import OptionError, OutputError
 from agsrec.locks import Board, Owner, held, locked
 from tests.cli.helpers import refused
 from tests.tiny import quick_options, write_scene
@@ -48,6 +48,17 @@ def test_the_second_is_refused_by_name(folder: Path) -> None:
     ):
         pass
     with locked(folder):
+        pass
+
+
+def test_a_lock_that_cannot_be_written_is_no_lack_of_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", denied)
+    with pytest.raises(OutputError, match=r"\.agsrec\.lock: .*make it writable"), locked(tmp_path):
         pass
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,11 @@ import pytest
 
 from agsrec.export.report import Picture, Report, Section, Table, Video, write_report
 from agsrec.figures.video import write_video
+from tests.browsers import running_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PHONE, PAPER = 390, 718  # pixels: of a phone, and of A4 between its margins
 OVERHANG = "[...document.querySelectorAll('table')].map(t => t.getBoundingClientRect().right - innerWidth)"
 SHOWN = """() => [...document.querySelectorAll('td:first-child')].map(cell => {
@@ -35,14 +34,8 @@ PLAYED = """() => new Promise((resolve, reject) => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser found (looked for {', '.join(BROWSERS)})")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with running_browser() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
