@@ -18,9 +18,11 @@ from pathlib import Path
 from agsrec.errors import AgsrecError, OptionError, OutputError
 from agsrec.files import atomic_write, prepare_folder
 
-__all__ = ["Board", "Owner", "held", "locked"]
+__all__ = ["LOCK_FILES", "Board", "Owner", "held", "locked"]
 
 _LOCK, _OWNER = ".agsrec.lock", ".agsrec.json"
+LOCK_FILES = _LOCK, _OWNER
+"""Names of the files in a folder that say whose it is; no part of what it holds."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 _BEAT = 60.0  # seconds after which an owner says again that it lives
 _SILENT = 600.0  # seconds after which it no longer does

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +28,39 @@ from agsrec.ply import write_ply
 from agsrec.result_files import FITTED_SPLAT, SHOWN_SPLAT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from torch import Tensor
 
     from agsrec.dataset import Scene
     from agsrec.mesh import MeshResult
+    from agsrec.metrics.evaluation import Evaluation
     from agsrec.names import MeshFormat, SplatFormat
     from agsrec.outliers import Correction
     from agsrec.reconstruction import Reconstruction
     from agsrec.view_files import FullSizeViews
     from agsrec.views import Views
 
-__all__ = ["save_results"]
+__all__ = ["WrittenScene", "save_results", "save_scene"]
+
+
+@dataclass(frozen=True)
+class WrittenScene:
+    """What a result folder holds when everything but mesh, video, figures and report is there.
+
+    Attributes:
+        metrics: The figures so far.
+        inputs: The photos over white [V, H, W, 3].
+        renders: The scene from their cameras, likewise.
+        evaluation: The scene against what is known of the object, if anything is.
+        seconds: Time it took.
+    """
+
+    metrics: dict[str, Any]
+    inputs: Tensor
+    renders: Tensor
+    evaluation: Evaluation | None
+    seconds: float
 
 
 def save_results(
@@ -48,8 +70,7 @@ def save_results(
     mesh: MeshResult | None = None,
     *,
     mesh_format: MeshFormat = "glb",
-    splat_format: SplatFormat = "ply",
-    others: Mapping[str, Any] | None = None,
+    written: WrittenScene | None = None,
 ) -> dict[str, Any]:
     """Write cameras (for other programs too), splat, video, pictures, metrics, options and the report.
 
@@ -59,85 +80,47 @@ def save_results(
         scene: What it was made from: with ground truth, pose errors and novel-view quality are measured too.
         mesh: Its mesh, if there is one; see `agsrec.export.mesh_results.save_mesh` for its files.
         mesh_format: Format of the mesh's file.
-        splat_format: Format of a second file with the splat for viewers, where it is not the PLY.
-        others: What is known of photos that the fit was not given, for the metrics.
+        written: What `save_scene` has written there already of the same result.
 
     Returns:
         The metrics, as stored.
 
     Raises:
-        MissingExtraError: What writes the format of the splat is not installed.
         OutputError: A file cannot be written.
     """
     folder = Path(folder)
-    prepare_folder(folder)
     clock = time.perf_counter()
-    names = result.views.names
+    before = 0.0 if written is None else written.seconds
+    written = save_scene(result, folder, scene) if written is None else written
     all_truth = None if scene is None else scene.truth
-    course = _course(result, scene)
-    scene = None if scene is None else _used_part(scene, result)
-    write_cameras_json(folder / "cameras.json", result.cameras, names, extras=_extras(result, scene))
-    write_camera_course(folder / "cameras_rounds.json", course)
-    write_ply(folder / FITTED_SPLAT, result.gaussians)
-    shown = thickened_for_viewers(result.gaussians, result.cameras, result.fitted_size)
-    write_ply(folder / SHOWN_SPLAT, shown)
-    if splat_format == "spz":
-        write_spz(folder / "splat.spz", shown)
-    files = _write_views(result.views, folder / "views")
-    _write_full_size(result.views.names, None if scene is None else scene.full_size, folder / "photos")
-    save_camera_exports(folder / "export", ExportInput(result.cameras, files, result.gaussians))
-    inputs = result.views.composited(torch.ones(3))
-    renders = rendered_on_white(result.gaussians, result.cameras, exposures=result.exposures)
-    truth = None if scene is None else scene.truth
-    save_png(folder / "comparison.png", comparison_figure(names, inputs, renders))
-    save_png(
-        folder / "cameras.png",
-        cameras_figure(result.initial_cameras, result.cameras, truth, names=names, thumbnails=inputs),
-    )
-    shown = None if mesh is None else mesh.mesh
-    save_turntable(folder / "turntable.mp4", result.gaussians, result.cameras, shown)
-    metrics: dict[str, Any] = {"views": list(names), "gaussians": len(result.gaussians)}
-    metrics["fitted_size"] = result.fitted_size
-    if result.exposures is not None:
-        metrics["exposures"] = dict(zip(names, result.exposures.tolist(), strict=True))
-    if others is not None:
-        metrics["others"] = dict(others)
-    evaluation = None
-    if scene is not None:
-        evaluation = evaluate(
-            result.gaussians,
-            result.cameras,
-            result.initial_cameras,
-            scene,
-            fitted_size=result.fitted_size,
-            exposures=result.exposures,
-            realign=False,
-        )
-        metrics |= evaluation.as_dict()
-    timings = result.timings | {"export": time.perf_counter() - clock}
+    used = None if scene is None else _used_part(scene, result)
+    video = folder / "turntable.mp4"
+    save_turntable(video, result.gaussians, result.cameras, None if mesh is None else mesh.mesh)
+    timings = result.timings | {"export": before + time.perf_counter() - clock}
+    metrics = dict(written.metrics)
     if result.correction is not None:
         metrics["outliers"] = decision_record(result.correction, all_truth)
-        _write_rounds(result.correction, folder / "rounds")
     history = [{k: v for k, v in record.items() if k != "viewmats"} for record in result.history]
     metrics |= {"timings": timings, "seconds": sum(timings.values()), "history": history}
     _write_json(folder / "config.json", result.options)
     _write_json(folder / "metrics.json", metrics)
+    evaluation = written.evaluation
     outcome = Outcome(
-        name="object" if scene is None else scene.name,
+        name="object" if used is None else used.name,
         preset=result.options["preset"],
         seconds=metrics["seconds"],
         num_gaussians=len(result.gaussians),
-        view_names=names,
-        inputs=inputs,
-        renders=renders,
+        view_names=result.views.names,
+        inputs=written.inputs,
+        renders=written.renders,
         initial=result.initial_cameras,
         final=result.cameras,
-        truth=truth,
+        truth=None if used is None else used.truth,
         history=result.history,
         timings=timings,
         config=result.options,
         novel=None if evaluation is None else evaluation.novel,
-        video=folder / "turntable.mp4",
+        video=video,
         glimpses=result.glimpses,
         correction=result.correction,
         all_truth=all_truth,
@@ -146,6 +129,78 @@ def save_results(
     if mesh is not None:
         _, metrics["mesh"] = add_mesh(folder, mesh, result.views, result.cameras, kind=mesh_format)
     return metrics
+
+
+def save_scene(
+    result: Reconstruction,
+    folder: str | Path,
+    scene: Scene | None = None,
+    *,
+    splat_format: SplatFormat = "ply",
+) -> WrittenScene:
+    """Write what needs no mesh: cameras, splat, photos and pictures; and measure the scene.
+
+    Args:
+        result: The reconstruction.
+        folder: Folder to write into; it is made if need be.
+        scene: What it was made from.
+        splat_format: Format of a second file with the splat for viewers, where it is not the PLY.
+
+    Raises:
+        MissingExtraError: What writes the format of the splat is not installed.
+        OutputError: A file cannot be written.
+    """
+    folder, clock = Path(folder), time.perf_counter()
+    prepare_folder(folder)
+    names = result.views.names
+    course = _course(result, scene)
+    scene = None if scene is None else _used_part(scene, result)
+    write_cameras_json(folder / "cameras.json", result.cameras, names, extras=_extras(result, scene))
+    write_camera_course(folder / "cameras_rounds.json", course)
+    _write_splats(result, folder, splat_format)
+    files = _write_views(result.views, folder / "views")
+    _write_full_size(names, None if scene is None else scene.full_size, folder / "photos")
+    save_camera_exports(folder / "export", ExportInput(result.cameras, files, result.gaussians))
+    if result.correction is not None:
+        _write_rounds(result.correction, folder / "rounds")
+    inputs = result.views.composited(torch.ones(3))
+    renders = rendered_on_white(result.gaussians, result.cameras, exposures=result.exposures)
+    truth = None if scene is None else scene.truth
+    save_png(folder / "comparison.png", comparison_figure(names, inputs, renders))
+    save_png(
+        folder / "cameras.png",
+        cameras_figure(result.initial_cameras, result.cameras, truth, names=names, thumbnails=inputs),
+    )
+    evaluation = None if scene is None else _evaluation(result, scene)
+    metrics: dict[str, Any] = {"views": list(names), "gaussians": len(result.gaussians)}
+    metrics["fitted_size"] = result.fitted_size
+    if result.exposures is not None:
+        metrics["exposures"] = dict(zip(names, result.exposures.tolist(), strict=True))
+    if evaluation is not None:
+        metrics |= evaluation.as_dict()
+    return WrittenScene(metrics, inputs, renders, evaluation, time.perf_counter() - clock)
+
+
+def _evaluation(result: Reconstruction, scene: Scene) -> Evaluation:
+    """The scene against what is known of the object."""
+    return evaluate(
+        result.gaussians,
+        result.cameras,
+        result.initial_cameras,
+        scene,
+        fitted_size=result.fitted_size,
+        exposures=result.exposures,
+        realign=False,
+    )
+
+
+def _write_splats(result: Reconstruction, folder: Path, kind: SplatFormat) -> None:
+    """The scene as it was fitted, and as viewers should show it."""
+    write_ply(folder / FITTED_SPLAT, result.gaussians)
+    shown = thickened_for_viewers(result.gaussians, result.cameras, result.fitted_size)
+    write_ply(folder / SHOWN_SPLAT, shown)
+    if kind == "spz":
+        write_spz(folder / "splat.spz", shown)
 
 
 def _used_part(scene: Scene, result: Reconstruction) -> Scene:

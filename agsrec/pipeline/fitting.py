@@ -5,87 +5,31 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from agsrec.checkpoints import fingerprint
 from agsrec.fit import FitResult, fit
 from agsrec.matching import EpipolarTerm
 from agsrec.metrics.images import load_lpips
 from agsrec.outliers import correct_outliers
 from agsrec.pipeline.desk import Desk
-from agsrec.prior import load_prior
-from agsrec.prior.sds import Glimpse, ScoreDistillation
+from agsrec.pipeline.judge import Judge
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.config import FitConfig
-    from agsrec.fit import Guidance
+    from agsrec.fit import FitProgress
     from agsrec.matching import Correspondences
     from agsrec.outliers import Correction
     from agsrec.point_map import PointMap
-    from agsrec.prior.zero123 import Zero123
+    from agsrec.prior.sds import Glimpse
     from agsrec.store import Checkpointing
     from agsrec.views import Views
 
-__all__ = ["Fitted", "Judge", "correct_poses", "fit_scene", "resolved_options"]
+__all__ = ["Fitted", "correct_poses", "fit_scene", "resolved_options"]
 
 _TOLERANCE = (0.008, 0.004)  # of matches in the fit, of the picture's longer side
-_CUSTOM = "custom"  # name of a judge that is neither a model nor one's name
-
-
-class Judge:
-    """What judges novel views, as the settings name it; a model is loaded when it is first asked for.
-
-    Args:
-        named: See `agsrec.pipeline.Settings.prior`.
-        device: Where it computes.
-
-    Attributes:
-        name: What tells it from others; None without one.
-        seconds: Time that loading took; None where nothing was loaded.
-    """
-
-    def __init__(self, named: Zero123 | Guidance | str | Path | None, device: torch.device) -> None:
-        self._named, self._device = named, device
-        self.seconds: float | None = None
-        if isinstance(named, str | Path):
-            self.name = fingerprint(named)
-        elif (model := _model(named)) is not None:
-            self.name, self.seconds = model.fingerprint(), 0.0
-        else:
-            self.name = None if named is None else _CUSTOM
-
-    def load(self) -> None:
-        """Have the model ready.
-
-        Raises:
-            CheckpointError: It cannot be used.
-        """
-        if isinstance(self._named, str | Path):
-            clock = time.perf_counter()
-            self._named = load_prior(self._named, self._device)
-            self.seconds = time.perf_counter() - clock
-
-    def shown(self, views: Views, config: FitConfig) -> Guidance | None:
-        """The judge, once it was shown the photos."""
-        self.load()
-        assert not isinstance(self._named, str | Path)
-        model = _model(self._named)
-        if model is None:
-            return self._named
-        return ScoreDistillation(model.to(self._device), views, config.guidance)
-
-
-def _model(named: Zero123 | Guidance | None) -> Zero123 | None:
-    """The prior, if it is one; its libraries are only loaded where something may be."""
-    if not isinstance(named, torch.nn.Module):
-        return None
-    from agsrec.prior.zero123 import Zero123
-
-    return named if isinstance(named, Zero123) else None
 
 
 # -------------------------------------------------------------------- outliers
@@ -135,7 +79,7 @@ class Fitted:
         result: Scene, cameras and course.
         glimpses: What the prior saw at a few moments.
         seconds: Time of the fit, of all its pieces where it was interrupted.
-        prior_seconds: Time that loading the prior took, where there is one.
+        prior_seconds: Time that the fit waited for the prior to be loaded, where there is one.
     """
 
     result: FitResult
@@ -179,7 +123,13 @@ def fit_scene(
 
     def fitted(begun: Checkpointing | None) -> Fitted:
         photos = views.to(device)
+        judge.begin()
         guidance = judge.shown(photos, config)
+
+        def told(progress: FitProgress) -> None:
+            judge.check()  # a model that cannot be used ends the fit before it is asked
+            desk.listener.step("fit", progress)
+
         clock = time.perf_counter()
         result = fit(
             photos,
@@ -189,7 +139,7 @@ def fit_scene(
             points=points,
             guidance=guidance,
             camera_loss=held,
-            progress=partial(desk.listener.step, "fit"),
+            progress=told,
             checkpointing=begun,
         )
         seconds = max(result.seconds, time.perf_counter() - clock)
@@ -199,8 +149,7 @@ def fit_scene(
             gaussians=result.gaussians.to("cpu"),
             exposures=None if result.exposures is None else result.exposures.cpu(),
         )
-        glimpses = tuple(guidance.glimpses) if isinstance(guidance, ScoreDistillation) else ()
-        return Fitted(here, glimpses, seconds, judge.seconds)
+        return Fitted(here, judge.glimpses, seconds, judge.seconds)
 
     return desk.once(request, "fitting", fitted)
 

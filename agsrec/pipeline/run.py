@@ -18,8 +18,9 @@ from agsrec.files import remove_leftovers
 from agsrec.fit.seeds import MIN_SEEDS
 from agsrec.locks import locked
 from agsrec.pipeline.desk import Desk
-from agsrec.pipeline.finishing import export_result, make_textured_mesh
-from agsrec.pipeline.fitting import Judge, correct_poses, fit_scene, resolved_options
+from agsrec.pipeline.finishing import Export, make_textured_mesh
+from agsrec.pipeline.fitting import correct_poses, fit_scene, resolved_options
+from agsrec.pipeline.judge import Judge
 from agsrec.pipeline.listener import STAGES, Listener
 from agsrec.pipeline.photos import Posed, cut_out_photos, pose_in_memory, pose_photos
 from agsrec.pipeline.settings import PhotoFolder, Settings
@@ -90,8 +91,11 @@ def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
     scene, posed = (what, None) if isinstance(what, Scene) else _posed_scene(desk, what)
     _require_enough(scene.views, guided=desk.settings.prior is not None)
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
-    mesh = make_textured_mesh(desk, result, scene.full_size, None if posed is None else posed.others)
-    exported = export_result(desk, result, folder, scene, posed, mesh)
+    export = Export(result, folder, scene, posed)
+    with export.begun(desk) as begun:
+        others = None if posed is None else posed.others
+        mesh = make_textured_mesh(desk, result, scene.full_size, others, meanwhile=begun)
+        exported = export.finished(desk, mesh, begun)
     return Finished(result, exported.metrics, None if exported.mesh is None else folder / exported.mesh)
 
 
