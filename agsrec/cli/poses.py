@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from agsrec.cli.filming import photos_of_video
 from agsrec.cli.listening import ConsoleListener
 from agsrec.cli.printing import say
 from agsrec.errors import OptionError
@@ -31,7 +32,7 @@ class Poses:
     """Estimate the cameras of photos of one object: cameras.json, and a picture of them."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder of photos; they are cut out first unless it has cut-out ones."""
+    """Folder of photos; they are cut out first unless it has cut-out ones. Or a video."""
     method: MethodName | None = None
     """auto (all evidence together), nview, dust3r, mast3r, leap, noposplat, ace0 (a few photos, and others
     registered to them; auto does so with more than 12), colmap, or file to convert other programs' cameras.
@@ -74,7 +75,7 @@ class Poses:
         from agsrec.pipeline.run import pose
 
         resolve_device(self.device)
-        folder = scene_folder(self.folder)
+        folder = scene_folder(photos_of_video(console, self.folder))
         output = folder / "cameras.json" if self.output is None else self.output
         self._check_output(output)
         prepare_folder(output.parent)

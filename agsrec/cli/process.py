@@ -19,7 +19,7 @@ class Process:
     """Cut out and centre the object in a photo, or in every photo of a folder."""
 
     path: tyro.conf.Positional[Path]
-    """Photo, or folder of photos."""
+    """Photo, or folder of photos, or a video."""
     size: int = 2048
     """Side of the square results in pixels, at most: they have the photo's own pixels."""
     model: str = "auto"
@@ -36,11 +36,12 @@ class Process:
 
     def main(self, console: Console) -> None:
         """Write `processed/` and `source/` beside the photos."""
+        from agsrec.cli.filming import photos_of_video
         from agsrec.cli.printing import say
         from agsrec.preprocess import process
 
         done = process(
-            self.path,
+            photos_of_video(console, self.path),
             size=self.size,
             model=self.model,
             border_ratio=self.border_ratio,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from agsrec.cli.filming import photos_of_video
 from agsrec.cli.listening import ConsoleListener
 from agsrec.cli.printing import print_finished, say
 from agsrec.errors import OptionError
@@ -77,27 +78,16 @@ class Run(ObjectOptions):
         if self.photos is not None and self.category is not None:
             raise OptionError(f"give {self.photos} or --category {self.category}, not both")
         if self.photos is not None:
-            return object_place(self._filmed(console, self.photos), self.data)
+            return object_place(photos_of_video(console, self.photos, look=self.explain), self.data)
         if self.category is None:
             raise OptionError("nothing to reconstruct; give a folder of photos, or --category NAME")
         from agsrec.frames import is_video
 
         given = Path(self.category)
         if is_video(given):
-            return object_place(self._filmed(console, given), self.data)
-        self._filmed(console, self.data / self.category)
+            return object_place(photos_of_video(console, given, look=self.explain), self.data)
+        photos_of_video(console, self.data / self.category, look=self.explain)
         return self.data, self.category
-
-    def _filmed(self, console: Console, path: Path) -> Path:
-        """The folder with the frames of a video; any other path as it is."""
-        from agsrec.frames import photos_of
-
-        with console.status(f"choosing frames of {path.name}") as status:
-            folder, taken = photos_of(path, status.update, look=self.explain)
-        if taken is not None:
-            for sentence in (*taken.said, *taken.remarks):
-                say(console, sentence)
-        return folder
 
 
 def _warn_of_little_memory(console: Console) -> None:

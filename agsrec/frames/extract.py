@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from agsrec.frames.survey import NEW, Survey, surveyed
 from agsrec.images import has_photos
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from agsrec.frames.film import Frame
 
@@ -36,6 +37,7 @@ _QUALITY = 95
 _OURS = re.compile(r"frame_\d{6}\.jpg")
 _FOUND = 0.9  # share of a frame found again in another from which they may be the same, and their likeness
 _INCOMPLETE = 0.9  # share of the frames that a file says it has
+_FILLED = 0.8  # share of the frames asked for with which no more are looked for
 
 Report = Callable[[str], object]
 
@@ -156,7 +158,13 @@ def extract_frames(
     _require_enough(film, survey, shots, shot, choice)
     prepare_folder(folder)
     atomic_write(folder / RECORD, json.dumps({"video": video.name, "unfinished": True}))
-    kept = _written(film, folder, [int(shot.index[row]) for row in choice.rows], report)
+    kept = _written(film, folder, shot, choice, report)
+    if choice.stretches == count and len(kept) < _FILLED * count:
+        # The way leads past the same sides more than once: what is between the frames was seen from fewer.
+        choice = choose_frames(shot, min(high, math.ceil(count * len(choice.rows) / len(kept))))
+        kept = _written(film, folder, shot, choice, report)
+    same = len(choice.rows) - len(kept)
+    kept = _thinned(folder, kept, count)
     if len(kept) < _FEWEST:
         _forget(folder)
         raise ImageError(
@@ -169,20 +177,20 @@ def extract_frames(
         count,
         tuple(_name(frame) for frame in kept),
         tuple(round(when, 3) for when in kept.values()),
-        _sentences(film, folder, survey, shot, choice, len(kept)),
+        _sentences(film, folder, survey, shot, choice, len(kept), same),
         _remarks(film, survey, shots, longest),
     )
     atomic_write(folder / RECORD, json.dumps(asdict(done), indent=2) + "\n")
     return done
 
 
-def _written(film: Film, folder: Path, chosen: Sequence[int], report: Report) -> dict[int, float]:
+def _written(film: Film, folder: Path, shot: Survey, choice: Choice, report: Report) -> dict[int, float]:
     """When each chosen frame is shown, by its number, without those that show what one before shows; the
-    others are written."""
-    wanted = frozenset(chosen)
+    others are written, and are the only ones in the folder."""
+    wanted = frozenset(int(shot.index[row]) for row in choice.rows)
     kept: dict[int, float] = {}
     seen: list[Small] = []
-    for frame in film.frames(wanted.__contains__, last=max(chosen)):
+    for frame in film.frames(wanted.__contains__, last=max(wanted)):
         small = Small.of(frame.picture)
         if any(_is_same(other, small) for other in seen):
             continue
@@ -190,7 +198,18 @@ def _written(film: Film, folder: Path, chosen: Sequence[int], report: Report) ->
         _save(folder / _name(frame.index), frame)
         seen.append(small)
         kept[frame.index] = frame.seconds
+    _remove(file for file in _ours(folder) if file.name not in map(_name, kept))
     return kept
+
+
+def _thinned(folder: Path, kept: dict[int, float], count: int) -> dict[int, float]:
+    """At most that many of the frames, spread evenly; the others are removed."""
+    if len(kept) <= count:
+        return kept
+    numbers = list(kept)
+    left = {numbers[round(k * (len(numbers) - 1) / (count - 1))]: None for k in range(count)}
+    _remove(folder / _name(number) for number in numbers if number not in left)
+    return {number: kept[number] for number in left}
 
 
 def _is_same(first: Small, second: Small) -> bool:
@@ -255,12 +274,20 @@ def _require_empty(folder: Path) -> None:
 
 def _forget(folder: Path) -> None:
     """Remove frames that were written."""
-    ours = [file for file in folder_entries(folder) if _OURS.fullmatch(file.name)]
-    try:
-        for file in (*ours, folder / RECORD):
+    _remove([*_ours(folder), folder / RECORD])
+
+
+def _ours(folder: Path) -> list[Path]:
+    """Frames in a folder."""
+    return [file for file in folder_entries(folder) if _OURS.fullmatch(file.name)]
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        try:
             file.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot remove frames in {folder} ({error.strerror}); do so by hand") from error
+        except OSError as error:
+            raise OutputError(f"cannot remove {file} ({error.strerror}); do so by hand") from error
 
 
 # -------------------------------------------------------------------- what is said
@@ -289,7 +316,7 @@ def _require_enough(film: Film, survey: Survey, shots: list[slice], shot: Survey
 
 
 def _sentences(
-    film: Film, folder: Path, survey: Survey, shot: Survey, choice: Choice, kept: int
+    film: Film, folder: Path, survey: Survey, shot: Survey, choice: Choice, kept: int, same: int
 ) -> tuple[str, ...]:
     looked = f"{len(survey)} frames" if survey.index[-1] < len(survey) else f"{len(survey)} frames looked at"
     said = [
@@ -301,7 +328,6 @@ def _sentences(
     jumped = choice.stretches - choice.blurred - len(choice.rows)
     if jumped:
         said.append(f"{_counted(jumped, 'stretch')} left out, because no frame is there: the view moved fast")
-    same = len(choice.rows) - kept
     if same:
         said.append(f"{_counted(same, 'frame')} left out that show what another shows")
     return tuple(said)

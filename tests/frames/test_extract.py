@@ -14,6 +14,8 @@ from agsrec.batch.places import Place
 from agsrec.cli import main
 from agsrec.errors import AgsrecError, ImageError, OptionError
 from agsrec.frames import RECORD, extract_frames, photos_of
+from agsrec.frames.choice import Choice, choose_frames
+from agsrec.frames.survey import Survey
 from agsrec.images import load_image, save_png
 from agsrec.options import ObjectOptions
 from agsrec.preprocess import process
@@ -79,8 +81,32 @@ def test_a_stretch_without_a_sharp_frame_is_left_out(tmp_path: Path) -> None:
 def test_the_way_back_shows_nothing_new(tmp_path: Path) -> None:
     there = walk(frames=20)
     done = extract_frames(write_film(tmp_path / "a.avi", there + there[::-1]), count=10)
-    assert 4 <= len(done.files) <= 7
     assert any("left out that show" in sentence for sentence in done.said)
+    assert 8 <= len(done.files) <= 10, "and the frames in between take the place of what it would have given"
+    assert sorted(file.name for file in (tmp_path / "a").glob("frame_*")) == list(done.files)
+    where = sorted(min(number, 39 - number) for number in numbers(done.files))
+    assert len(set(where)) == len(where) and np.diff(where).max() <= 4, where
+
+
+def test_more_frames_than_asked_for_are_thinned(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first choice has others' frames in it, and the second one none."""
+    asked: list[int] = []
+
+    def is_same(first: object, second: object) -> bool:
+        return len(asked) < 2
+
+    def chosen(shot: Survey, count: int) -> Choice:
+        asked.append(count)
+        return choose_frames(shot, count)
+
+    monkeypatch.setattr("agsrec.frames.extract._is_same", is_same)
+    monkeypatch.setattr("agsrec.frames.extract.choose_frames", chosen)
+    done = extract_frames(film, tmp_path / "out", count=4)
+    assert len(asked) == 2 and asked[1] > 4 == len(done.files)
+    assert np.diff(numbers(done.files)).min() >= 5, "spread evenly"
+    assert sorted(file.name for file in (tmp_path / "out").glob("frame_*")) == list(done.files)
 
 
 def test_of_several_shots_the_longest_is_used(tmp_path: Path) -> None:
@@ -221,6 +247,28 @@ def test_the_command_says_what_was_chosen(
     main(["run", str(tmp_path / "out.avi"), "--explain", "--output", str(tmp_path / "results")])
     assert "4 of 30 frames of mug.avi" in (said := capsys.readouterr().out)
     assert "cutout    to be computed" in said and not (tmp_path / "results").exists()
+
+
+def test_commands_for_photos_take_a_video(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[Path] = []
+
+    def no_more(path: Path, *_: object, **__: object) -> None:
+        given.append(path)
+        raise OptionError("enough")
+
+    monkeypatch.setattr("agsrec.preprocess.process", no_more)
+    monkeypatch.setattr("agsrec.cli.poses.scene_folder", no_more)
+    for command in ("process", "poses"):
+        video = tmp_path / command / "mug.avi"
+        video.parent.mkdir()
+        video.write_bytes(film.read_bytes())
+        with pytest.raises(SystemExit):
+            main([command, str(video)])
+        assert (
+            given.pop() == video.with_suffix("") and "frames of mug.avi are photos" in capsys.readouterr().out
+        )
 
 
 def test_a_video_without_an_object_is_named_as_one(tmp_path: Path) -> None:
