@@ -18,6 +18,7 @@ from agsrec.pose_init.ace0.bundling import bundled, likeness, longest_tracks, sh
 from agsrec.pose_init.ace0.features import Seen
 from agsrec.pose_init.ace0.loop import LoopConfig, Registered, Start, register_photos
 from agsrec.pose_init.ace0.seeds import choose_seeds
+from agsrec.pose_init.ace0.sharing import Sharing
 from agsrec.pose_init.ace0.training import TrainingConfig
 from agsrec.store import Checkpointing
 
@@ -122,6 +123,48 @@ def test_what_was_killed_goes_on_and_comes_out_the_same(tmp_path: Path) -> None:
     kept = registered(checkpointing=Checkpointing(tmp_path / "state", "key"), report=said.append)
     assert torch.equal(kept.viewmats, again.viewmats)
     assert len(said) == len(again.course) - 1  # the finished one had nothing to do
+
+
+def test_where_texture_is_rich_points_register_photos_without_a_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two neighbours locate points, which give the next one a pose, all around; others' points do not."""
+    seen, given = photos()[0], start(known=False)
+    monkeypatch.setattr("agsrec.pose_init.ace0.loop.train", lambda *_, **__: pytest.fail("it was trained"))
+    posed = torch.tensor([v in (0, 1) for v in range(len(seen))])
+    viewmats = torch.where(
+        posed[:, None, None], ring().viewmats[[v % VIEWS for v in range(len(seen))]], torch.eye(4)
+    )
+    begun = replace(given, posed=posed, viewmats=viewmats)
+    sharing = Sharing(seen, (SIZE, SIZE))
+    alone = Registered(viewmats, given.Ks, posed, posed.float(), ())
+    once = sharing.register(alone)
+    assert once.placed.sum() == 4 and once.placed[[2, VIEWS - 1]].all(), "those beside the two"
+    adjust = partial(bundled, seen[:VIEWS], size=(SIZE, SIZE), focal_known=True)
+    rows = list(range(VIEWS))
+    own = replace(begun, viewmats=viewmats[rows], Ks=given.Ks[rows], posed=posed[rows], known=[None] * VIEWS)
+    found = register_photos(
+        seen[:VIEWS], own, QUICK, adjust=adjust, sharing=Sharing(seen[:VIEWS], (SIZE, SIZE))
+    )
+    assert found.placed.all() and found.course == (VIEWS, VIEWS)
+    turns = found.viewmats[:, :3, :3] @ found.viewmats[:1, :3, :3].mT
+    assert float(turns_apart(turns, ring().rotations @ ring().rotations[:1].mT).max()) < 1.0
+
+
+def test_of_two_objects_mixed_one_is_registered() -> None:
+    """As many photos of another ball, from the same cameras."""
+    cameras, points = ring(), photos()[1]
+    seen = photos()[0][:VIEWS]
+    other = [Seen(s.pixels, looks(p, 50)) for s, p in zip(seen, points, strict=False)]
+    twin = Seen(seen[4].pixels + 0.3, seen[4].features)  # the same photo once more, saved otherwise
+    mixed = [*seen, *other, twin]
+    index = [v % VIEWS for v in range(len(mixed))]
+    posed = torch.tensor([v in (0, 2, 3, 6) for v in range(len(mixed))])
+    given = Start(cameras.viewmats[index], cameras.Ks[index], posed, [None] * len(mixed), SIZE)
+    adjust = partial(bundled, mixed, size=(SIZE, SIZE), focal_known=True)
+    found = register_photos(mixed, given, QUICK, adjust=adjust, sharing=Sharing(mixed, (SIZE, SIZE)))
+    assert found.placed[:VIEWS].all() and found.placed[-1] and not found.placed[VIEWS:-1].any()
+    assert float(turns_apart(found.viewmats[4:5, :3, :3], found.viewmats[-1:, :3, :3])) < 0.5
 
 
 def test_shared_points_are_the_same_point() -> None:

@@ -24,7 +24,15 @@ from agsrec.matching import (
 from agsrec.pose_init.ace0.features import Seen
 from agsrec.pose_init.ace0.loop import Registered
 
-__all__ = ["agreeing_pairs", "bundled", "likeness", "longest_tracks", "neighbours", "shared_points"]
+__all__ = [
+    "agreeing_pairs",
+    "bundled",
+    "likeness",
+    "longest_tracks",
+    "neighbours",
+    "rig_of",
+    "shared_points",
+]
 
 _NEAREST = 4  # photos that each is matched with
 _APART_DEG = 55.0  # photos farther apart share too little
@@ -48,7 +56,7 @@ def bundled(
     rows = found.placed.nonzero()[:, 0].tolist()
     if len(rows) < 2:
         return found
-    rig = _rig(found, rows)
+    rig = rig_of(found, rows)
     pairs = _shared(seen, found, rows, size)
     spread = replace(_SPREAD, focal=0.0) if focal_known else _SPREAD
     for near, scales in _ROUNDS:
@@ -64,20 +72,21 @@ def bundled(
 def agreeing_pairs(seen: Sequence[Seen], found: Registered, size: tuple[int, int]) -> Correspondences | None:
     """The points that registered photos share and that agree with their cameras, by the cameras' indices."""
     rows = found.placed.nonzero()[:, 0].tolist()
-    agreeing = consistent_matches(_shared(seen, found, rows, size), _rig(found, rows), size, _ROUNDS[-1][0])
+    agreeing = consistent_matches(_shared(seen, found, rows, size), rig_of(found, rows), size, _ROUNDS[-1][0])
     if not agreeing:
         return None
-    away = _away(found, rows, size)
+    away = off_middle(found, rows, size)
     back = [replace(f, points=f.points + away[[f.first, f.second]]) for f in agreeing]
     return Correspondences.of(back, *size)
 
 
-def _rig(found: Registered, rows: Sequence[int]) -> Rig:
+def rig_of(found: Registered, rows: Sequence[int]) -> Rig:
+    """The cameras of some photos, as if their principal points were in the middles."""
     viewmats = found.viewmats[rows]
     return Rig(viewmats[:, :3, :3], viewmats[:, :3, 3], found.Ks[rows, 0, 0])
 
 
-def _away(found: Registered, rows: Sequence[int], size: tuple[int, int]) -> NDArray[np.float32]:
+def off_middle(found: Registered, rows: Sequence[int], size: tuple[int, int]) -> NDArray[np.float32]:
     """Principal points of some photos from their middles [R, 2], pixels."""
     return found.Ks[rows, :2, 2].float().numpy() - 0.5 * np.asarray(size, np.float32)
 
@@ -86,8 +95,8 @@ def _shared(
     seen: Sequence[Seen], found: Registered, rows: Sequence[int], size: tuple[int, int]
 ) -> list[PairMatches]:
     """Points that neighbours share, in pixels of pictures that have their principal points in the middle."""
-    away = _away(found, rows, size)
-    pairs = [shared_points(seen[rows[i]], seen[rows[j]], i, j) for i, j in neighbours(_rig(found, rows))]
+    away = off_middle(found, rows, size)
+    pairs = [shared_points(seen[rows[i]], seen[rows[j]], i, j) for i, j in neighbours(rig_of(found, rows))]
     return [replace(p, points=p.points - away[[p.first, p.second]]) for p in pairs if len(p)]
 
 

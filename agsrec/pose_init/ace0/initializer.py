@@ -23,6 +23,7 @@ from agsrec.pose_init.ace0.bundling import agreeing_pairs, bundled
 from agsrec.pose_init.ace0.features import Describer, Seen, describer
 from agsrec.pose_init.ace0.loop import LoopConfig, Registered, Start, register_photos
 from agsrec.pose_init.ace0.seeds import choose_seeds, thumbnail
+from agsrec.pose_init.ace0.sharing import Sharing
 from agsrec.pose_init.auto import initialize_auto
 from agsrec.pose_init.estimate import PoseEstimate
 from agsrec.pose_init.focal import crop_zooms, exif_focals
@@ -141,7 +142,14 @@ def pose_many(
     known = lenses.focals is not None
     adjust = partial(bundled, seen, size=size, focal_known=known)
     found = register_photos(
-        seen, start, config, seed=seed, adjust=adjust, checkpointing=checkpointing, report=report
+        seen,
+        start,
+        config,
+        seed=seed,
+        adjust=adjust,
+        sharing=Sharing(seen, size),
+        checkpointing=checkpointing,
+        report=report,
     )
     estimate = _estimate(found, collection, seeds, size)
     return replace(estimate, focal_known=known)

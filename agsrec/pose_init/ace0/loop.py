@@ -1,7 +1,8 @@
 """The loop of ACE0 (Brachmann et al., "Scene Coordinate Reconstruction", ECCV 2024, section 3).
 
 A head learns the scene from the photos whose poses are known, the others are registered to what it says, and
-it learns from these too, until nothing new is registered; then a fresh head learns from all of them.
+it learns from these too, until nothing new is registered; then a fresh head learns from all of them. Beyond
+the paper, photos that share enough points with registered ones are registered by these first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from agsrec.pose_init.ace0.training import Buffer, TrainingConfig, scene_points,
 from agsrec.pose_init.resection import Resection, resected
 
 if TYPE_CHECKING:
+    from agsrec.pose_init.ace0.sharing import Sharing
     from agsrec.store import Checkpointing
 
 __all__ = ["LoopConfig", "Registered", "Start", "register_photos"]
@@ -103,6 +105,7 @@ def register_photos(
     *,
     seed: int = 0,
     adjust: Callable[[Registered], Registered] = lambda found: found,
+    sharing: Sharing | None = None,
     checkpointing: Checkpointing | None = None,
     report: Callable[[str], object] = lambda _: None,
 ) -> Registered:
@@ -113,12 +116,14 @@ def register_photos(
         start: What is known of them.
         config: How.
         seed: Of everything random.
-        adjust: Betters poses all together, before the last round and after it.
+        adjust: Betters poses all together, when photos were registered by shared points, before the last
+            round and after it.
+        sharing: The points that photos share, if these are to register them too.
         checkpointing: Where the state is kept after every round: what was interrupted goes on from there, and
             comes out the same.
         report: Told what is done next.
     """
-    loop = _Loop(seen, start, config or LoopConfig(), seed)
+    loop = _Loop(seen, start, config or LoopConfig(), seed, adjust, sharing)
     state = None if checkpointing is None else checkpointing.load()
     if state is not None:
         loop.restore(state)
@@ -129,7 +134,7 @@ def register_photos(
             checkpointing.save(loop.state())
     if not loop.done:
         report(f"last round: {int(loop.placed.sum())} of {len(seen)} photos")
-        loop.finish(adjust)
+        loop.finish()
         if checkpointing is not None:
             checkpointing.save(loop.state())
     return loop.found()
@@ -138,12 +143,22 @@ def register_photos(
 class _Loop:
     """Photos, their poses as far as they are known, and the head."""
 
-    def __init__(self, seen: Sequence[Seen], start: Start, config: LoopConfig, seed: int) -> None:
+    def __init__(
+        self,
+        seen: Sequence[Seen],
+        start: Start,
+        config: LoopConfig,
+        seed: int,
+        adjust: Callable[[Registered], Registered],
+        sharing: Sharing | None,
+    ) -> None:
         self._seen, self._start, self._config, self._seed = seen, start, config, seed
+        self._better, self._sharing = adjust, sharing
         self._device = seen[0].features.device
         self.viewmats, self.Ks = start.viewmats.float().cpu().clone(), start.Ks.float().cpu().clone()
         self.placed = start.posed.cpu().clone()
         self.agreeing = self.placed.float()
+        self.holding = torch.zeros_like(self.placed)  # by shared points; the head has no say about these
         self.course: list[int] = []
         self.done = False
         self._head = self._fresh(0)
@@ -160,18 +175,23 @@ class _Loop:
         return bool(self.course) and bool(self.placed.all())
 
     def turn(self) -> None:
-        """Learn from the photos that are registered, then register all."""
-        self._learn(self._config.again if self.course else self._config.first, len(self.course))
-        self._register()
+        """Register what shares points with others; then learn from the photos that are registered, and
+        register all."""
+        self._share()
+        if not self.placed.all():
+            self._learn(self._config.again if self.course else self._config.first, len(self.course))
+            self._register()
         self.course.append(int(self.placed.sum()))
 
-    def finish(self, adjust: Callable[[Registered], Registered]) -> None:
-        """A fresh head learns from all photos that are registered, and says which stay so."""
-        self._adjust(adjust)
-        self._head = self._fresh(1)
-        self._learn(self._config.last, 1 + self._config.rounds)
-        self._register()
-        self._adjust(adjust)
+    def finish(self) -> None:
+        """A fresh head learns from all photos that are registered, and says which of those stay so that do
+        not hold by themselves."""
+        self._adjust()
+        if not self.holding[self.placed].all():
+            self._head = self._fresh(1)
+            self._learn(self._config.last, 1 + self._config.rounds)
+            self._register()
+            self._adjust()
         self.course.append(int(self.placed.sum()))
         self.done = True
 
@@ -179,9 +199,23 @@ class _Loop:
         """What is known of the photos by now."""
         return Registered(self.viewmats, self.Ks, self.placed, self.agreeing, tuple(self.course))
 
-    def _adjust(self, adjust: Callable[[Registered], Registered]) -> None:
-        after = adjust(self.found())
+    def _adjust(self) -> None:
+        after = self._better(self.found())
         self.viewmats, self.Ks = after.viewmats, after.Ks
+
+    def _share(self) -> None:
+        """Register photos by shared points until no more can be, all adjusted in between."""
+        if self._sharing is None:
+            return
+        while True:
+            after = self._sharing.register(self.found())
+            is_more = bool((after.placed & ~self.placed).any())
+            self.viewmats, self.placed, self.agreeing = after.viewmats, after.placed, after.agreeing
+            if is_more:
+                self._adjust()
+            self.holding = self._sharing.holding(self.found())
+            if not is_more or self.placed.all():
+                return
 
     def state(self) -> dict[str, Any]:
         """Everything that changes, as plain values and tensors."""
@@ -190,6 +224,7 @@ class _Loop:
             "Ks": self.Ks,
             "placed": self.placed,
             "agreeing": self.agreeing,
+            "holding": self.holding,
             "course": list(self.course),
             "done": self.done,
             "head": {name: weight.cpu() for name, weight in self._head.state_dict().items()},
@@ -198,7 +233,7 @@ class _Loop:
     def restore(self, state: dict[str, Any]) -> None:
         """Be as when the state was saved."""
         self.viewmats, self.Ks = state["viewmats"], state["Ks"]
-        self.placed, self.agreeing = state["placed"], state["agreeing"]
+        self.placed, self.agreeing, self.holding = state["placed"], state["agreeing"], state["holding"]
         self.course, self.done = list(state["course"]), state["done"]
         self._head.load_state_dict(state["head"])
 
@@ -222,6 +257,8 @@ class _Loop:
     def _register(self) -> None:
         """Pose every photo by what the head says of it; those with too little stay out, or fall out."""
         for v, seen in enumerate(self._seen):
+            if self.holding[v]:
+                continue
             points = scene_points(self._head, seen.features)
             found = self._solved(v, points)
             least = max(self._config.fewest, self._config.share * len(seen))
