@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FITTED_SPLAT",
+    "OTHERS_CAMERAS",
+    "OTHERS_PHOTOS",
     "SHOWN_SPLAT",
     "fitted_size",
     "load_fitted",
     "load_full_size",
     "load_other_cameras",
+    "load_others",
     "load_posed",
     "load_shown",
     "load_splat",
@@ -36,6 +39,12 @@ SHOWN_SPLAT = "splat.ply"
 
 FITTED_SPLAT = "splat_fitted.ply"
 """The scene as fitted, to work on further. Older results have it as their `SHOWN_SPLAT`."""
+
+OTHERS_CAMERAS = "cameras_others.json"
+"""The cameras of photos that the fit was not given."""
+
+OTHERS_PHOTOS = "photos_others"
+"""Folder with some of these photos, at their own sizes: those that the texture of the mesh has a use for."""
 
 _PHOTOS = ("cameras.json", "views")
 _METRICS_LIMIT = 64 * 2**20  # bytes
@@ -150,3 +159,20 @@ def load_full_size(folder: Path, views: Views) -> FullSizeViews | None:
     """The photos of a finished reconstruction at their own sizes; None where its views are all there is."""
     files = tuple(folder / "photos" / f"{name}_rgba.png" for name in views.names)
     return FullSizeViews(files, views.names) if all(os.path.isfile(file) for file in files) else None
+
+
+def load_others(folder: Path, views: Views) -> tuple[FullSizeViews, Cameras] | None:
+    """Photos of a finished reconstruction that its fit was not given, and their cameras; None without any.
+
+    Raises:
+        CameraError: The file of the cameras cannot be used.
+    """
+    if not os.path.isfile(folder / OTHERS_CAMERAS):
+        return None
+    listed = read_cameras_json(folder / OTHERS_CAMERAS, views.width, views.height)
+    files = {name: folder / OTHERS_PHOTOS / f"{name}_rgba.png" for name in listed.names}
+    rows = [k for k, name in enumerate(listed.names) if os.path.isfile(files[name])]
+    if not rows:
+        return None
+    names = tuple(listed.names[k] for k in rows)
+    return FullSizeViews(tuple(files[name] for name in names), names), listed.cameras[rows]

@@ -25,7 +25,8 @@ class Mesh:
     """Make the textured mesh of a finished reconstruction."""
 
     result: tyro.conf.Positional[Path]
-    """Folder of the reconstruction, with its splat, cameras.json, views/ and, where it has them, photos/."""
+    """Folder of the reconstruction, with its splat, cameras.json, views/ and, where it has them, photos/ and
+    photos_others/."""
     mesh_format: MeshFormat = "glb"
     """glb: one file, the texture inside; obj: mesh.obj, mesh.mtl and mesh.png."""
     output: Path | None = None
@@ -43,7 +44,7 @@ class Mesh:
         from agsrec.export.mesh_results import save_mesh
         from agsrec.locks import locked
         from agsrec.mesh import make_mesh
-        from agsrec.result_files import load_fitted, load_full_size
+        from agsrec.result_files import load_fitted, load_full_size, load_others
 
         gaussians, views, cameras = load_fitted(self.result)
         photos = load_full_size(self.result, views)
@@ -51,7 +52,14 @@ class Mesh:
         prior = prior_or_none(self.prior)
         with locked(folder), console.status("making the mesh"):
             made = make_mesh(
-                gaussians, views, cameras, self.mesh, prior=prior, device=self.device, photos=photos
+                gaussians,
+                views,
+                cameras,
+                self.mesh,
+                prior=prior,
+                device=self.device,
+                photos=photos,
+                others=load_others(self.result, views),
             )
             file, figures = save_mesh(folder, made, gaussians, views, cameras, kind=self.mesh_format)
         say(console, mesh_sentence(file, figures))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from agsrec.camera_files import write_cameras_json
+from agsrec.files import atomic_write
 from agsrec.metrics.evaluation import rendered_on_white
 from agsrec.metrics.images import psnr
 from agsrec.metrics.poses import align_cameras
 from agsrec.pose_init.farthest import farthest_cameras
+from agsrec.result_files import OTHERS_CAMERAS, OTHERS_PHOTOS
 
 if TYPE_CHECKING:
     from agsrec.cameras import Cameras
@@ -20,12 +23,10 @@ if TYPE_CHECKING:
     from agsrec.reconstruction import Reconstruction
     from agsrec.view_files import FullSizeViews
 
-__all__ = ["check_others", "checked_sentence", "farthest_others", "others_moved"]
+__all__ = ["check_others", "checked_sentence", "farthest_others", "forget_others", "others_moved"]
 
 MOST_TEXTURED = 12
 """Photos that the fit was not given and the texture is, at most: each is compared with every other."""
-OTHERS_FILE = "cameras_others.json"
-"""File of a result with the cameras of photos that the fit was not given."""
 
 
 def others_moved(result: Reconstruction, others: Others) -> Cameras:
@@ -42,12 +43,14 @@ def farthest_others(result: Reconstruction, others: Others) -> tuple[FullSizeVie
 
 @torch.no_grad()
 def check_others(result: Reconstruction, others: Others, folder: Path) -> dict[str, Any]:
-    """How well the scene explains them, in dB of PSNR over white; their cameras are written into the folder.
+    """How well the scene explains them, in dB of PSNR over white.
 
-    One photo at a time is in memory. Poses stay as they were registered: what is off there counts too.
+    Their cameras are written into the folder, and those photos that are of use for textures. One photo at a
+    time is in memory. Poses stay as they were registered: what is off there counts too.
     """
     cameras = others_moved(result, others)
-    write_cameras_json(folder / OTHERS_FILE, cameras, others.names)
+    write_cameras_json(folder / OTHERS_CAMERAS, cameras, others.names)
+    _write_photos(farthest_others(result, others)[0], folder / OTHERS_PHOTOS)
     listed = list(others.photos.full.names)
     values = {}
     for k, name in enumerate(others.names):
@@ -58,6 +61,19 @@ def check_others(result: Reconstruction, others: Others, folder: Path) -> dict[s
         wanted = photo[..., :3] * photo[..., 3:] + (1 - photo[..., 3:])
         values[name] = float(psnr(drawn, wanted[None])[0])
     return {"psnr": sum(values.values()) / len(values), "by_view": values}
+
+
+def _write_photos(photos: FullSizeViews, folder: Path) -> None:
+    """Those alone, for meshes that are made later."""
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
+    for k, name in enumerate(photos.names):
+        atomic_write(folder / f"{name}_rgba.png", photos.png(k))
+
+
+def forget_others(folder: Path) -> None:
+    """Remove what an earlier run has written of other photos."""
+    (folder / OTHERS_CAMERAS).unlink(missing_ok=True)
+    shutil.rmtree(folder / OTHERS_PHOTOS, ignore_errors=True)
 
 
 def checked_sentence(checked: Mapping[str, Any]) -> str:

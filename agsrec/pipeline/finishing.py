@@ -14,7 +14,7 @@ from agsrec.errors import SceneError
 from agsrec.files import contents_digest
 from agsrec.locks import LOCK_FILES
 from agsrec.pipeline.ahead import Ahead
-from agsrec.pipeline.checking import check_others, checked_sentence, farthest_others
+from agsrec.pipeline.checking import check_others, checked_sentence, farthest_others, forget_others
 from agsrec.pipeline.desk import STORE_FOLDER, Desk
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ class Export:
         if posed is not None:
             file = folder / "cameras_initial.json"
             write_cameras_json(file, posed.estimate.cameras, posed.views.names, extras=posed.extras())
-        if posed is not None and posed.others is not None:
+        if posed is None or posed.others is None:
+            forget_others(folder)
+        else:
             checked = check_others(result, posed.others, folder)
             scene = replace(scene, metrics=scene.metrics | {"others": checked})
         return Begun(scene, since)

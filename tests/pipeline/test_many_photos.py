@@ -137,6 +137,14 @@ def test_the_result_is_checked_by_the_photos_that_were_not_fitted(
     for name, camera in zip(pictures.names, cameras.viewmats, strict=True):
         same = written.cameras.viewmats[written.names.index(name)].float()
         torch.testing.assert_close(camera, same, atol=1e-4, rtol=0)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):  # and so is one that is made later
+        main(["mesh", str(out), "--output", str(tmp_path / "later")])
+    later, again = further[1]
+    assert later.names == tuple(n for n in written.names if n in pictures.names)
+    torch.testing.assert_close(later[0], pictures[pictures.names.index(later.names[0])])
+    same = written.cameras.viewmats[[written.names.index(name) for name in later.names]]
+    torch.testing.assert_close(again.viewmats, same)
 
 
 def test_poses_writes_the_cameras_of_all(

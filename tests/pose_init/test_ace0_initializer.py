@@ -16,7 +16,8 @@ from agsrec.pose_init import PoseEstimate, initialize
 from agsrec.pose_init.ace0 import initializer
 from agsrec.pose_init.ace0.features import Seen
 from agsrec.pose_init.ace0.initializer import pose_many
-from agsrec.pose_init.ace0.loop import Registered, Start
+from agsrec.pose_init.ace0.loop import Start
+from agsrec.pose_init.ace0.registered import Registered
 from agsrec.store import Memory
 from agsrec.views import Views
 

@@ -16,7 +16,8 @@ from agsrec.cameras import Cameras
 from agsrec.matching import Tracks, turns_apart
 from agsrec.pose_init.ace0.bundling import bundled, likeness, longest_tracks, shared_points
 from agsrec.pose_init.ace0.features import Seen
-from agsrec.pose_init.ace0.loop import LoopConfig, Registered, Start, register_photos
+from agsrec.pose_init.ace0.loop import LoopConfig, Start, register_photos
+from agsrec.pose_init.ace0.registered import Registered
 from agsrec.pose_init.ace0.seeds import choose_seeds
 from agsrec.pose_init.ace0.sharing import Sharing
 from agsrec.pose_init.ace0.training import TrainingConfig

@@ -22,7 +22,7 @@ from agsrec.matching import (
     tracks_of,
 )
 from agsrec.pose_init.ace0.features import Seen
-from agsrec.pose_init.ace0.loop import Registered
+from agsrec.pose_init.ace0.registered import Registered
 
 __all__ = [
     "agreeing_pairs",

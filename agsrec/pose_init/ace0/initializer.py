@@ -21,7 +21,8 @@ from agsrec.fit import fit
 from agsrec.fit.coarse import coarse_schedule
 from agsrec.pose_init.ace0.bundling import agreeing_pairs, bundled
 from agsrec.pose_init.ace0.features import Describer, Seen, describer
-from agsrec.pose_init.ace0.loop import LoopConfig, Registered, Start, register_photos
+from agsrec.pose_init.ace0.loop import LoopConfig, Start, register_photos
+from agsrec.pose_init.ace0.registered import Registered
 from agsrec.pose_init.ace0.seeds import choose_seeds, thumbnail
 from agsrec.pose_init.ace0.sharing import Sharing
 from agsrec.pose_init.auto import initialize_auto

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from agsrec.pose_init.ace0.features import Seen
 from agsrec.pose_init.ace0.network import Head, HeadConfig
+from agsrec.pose_init.ace0.registered import Registered
 from agsrec.pose_init.ace0.training import Buffer, TrainingConfig, scene_points, train
 from agsrec.pose_init.resection import Resection, resected
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from agsrec.pose_init.ace0.sharing import Sharing
     from agsrec.store import Checkpointing
 
-__all__ = ["LoopConfig", "Registered", "Start", "register_photos"]
+__all__ = ["LoopConfig", "Start", "register_photos"]
 
 
 _FIRST = TrainingConfig(steps=500, poses_from=1.0)
@@ -77,25 +78,6 @@ class Start:
     posed: Tensor
     known: Sequence[Tensor | None]
     size: float
-
-
-@dataclass(frozen=True)
-class Registered:
-    """Outcome of the loop, of V photos.
-
-    Attributes:
-        viewmats: World to camera [V, 4, 4]; anything where a photo is not registered.
-        Ks: Intrinsics [V, 3, 3], pixels.
-        placed: Whether the photo is registered [V].
-        agreeing: Share of its pixels that agree with its pose [V], 0 where it is not.
-        course: Photos registered after each round.
-    """
-
-    viewmats: Tensor
-    Ks: Tensor
-    placed: Tensor
-    agreeing: Tensor
-    course: tuple[int, ...]
 
 
 def register_photos(

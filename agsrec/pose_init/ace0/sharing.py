@@ -15,7 +15,7 @@ from torch import Tensor
 from agsrec.matching import Bundle, PairMatches, Rig, Tracks, reprojection_errors, triangulated
 from agsrec.pose_init.ace0.bundling import neighbours, off_middle, rig_of, shared_points
 from agsrec.pose_init.ace0.features import Seen
-from agsrec.pose_init.ace0.loop import Registered
+from agsrec.pose_init.ace0.registered import Registered
 from agsrec.pose_init.resection import resected
 
 __all__ = ["Sharing"]
