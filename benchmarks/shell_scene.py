@@ -14,7 +14,8 @@ from agsrec import Cameras, Render, rasterize
 __all__ = ["MEDIAN_RADIUS", "ShellScene", "random_cameras", "shell_scene"]
 
 MEDIAN_RADIUS = {2_000: 10.0, 5_000: 6.5, 10_000: 4.7, 25_000: 3.3}
-"""Median 3-sigma radius in pixels of a 256 image, by number of Gaussians."""
+"""Median 3-sigma radius in pixels of a 256 image, by number of Gaussians: that of fitted scenes."""
+_FALL = 0.4  # power of the number with which it falls on, of other numbers
 
 _DISTANCE = 1.85
 _FOCAL = 1.5  # image widths
@@ -67,11 +68,13 @@ def shell_scene(count: int, generator: torch.Generator) -> ShellScene:
         colors=torch.rand(count, 3, generator=generator),
     )
     cameras = random_cameras(8, 256, generator)
+    nearest = min(MEDIAN_RADIUS, key=lambda known: abs(math.log(known / count)))
+    wanted = MEDIAN_RADIUS[nearest] * (nearest / count) ** _FALL
     low, high = math.log(1e-4), math.log(0.2)
     for _ in range(20):  # bisection of the size that gives the wanted median
         middle = (low + high) / 2
         sized = ShellScene(*scene.tensors()[:2], shape * math.exp(middle), *scene.tensors()[3:])
-        if median_radius(sized, cameras) < MEDIAN_RADIUS[count]:
+        if median_radius(sized, cameras) < wanted:
             low = middle
         else:
             high = middle

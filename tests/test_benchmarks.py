@@ -29,6 +29,15 @@ ROOT = Path(__file__).resolve().parent.parent
 ABOUT = {"date", "processor", "threads", "versions", "commit"}
 
 
+STAND_IN = """
+import json, pathlib, sys, time
+time.sleep({seconds})
+assert sys.argv[1:3] == ["--category", "mug"], sys.argv
+folder = pathlib.Path(sys.argv[-1]) / "{name}"
+folder.mkdir()
+(folder / "metrics.json").write_text(json.dumps({{"input": {{"psnr": {psnr}}}}}))
+"""
+
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]
 
@@ -314,3 +323,32 @@ def test_fuzz(run: Run, tmp_path: Path) -> None:
     for reader in content["readers"]:
         assert reader["accepted"] + reader["refused"] == 20 and reader["failures"] == {}
         assert reader["target"] == "record" or reader["refused"] > 5
+
+
+def test_growth_is_the_power_of_the_number(run: Run, tmp_path: Path) -> None:
+    small = ["--views", "1", "2", "--gaussians", "50", "100", "--pixels", "16", "32", "--seconds", "0"]
+    done = run("growth.py", *small, "--json", str(tmp_path / "growth.json"))
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "growth.json").read_text())
+    assert ABOUT <= content["machine"].keys()
+    assert [(s["what"], s["number"]) for s in content["steps"]] == [
+        *(("views", n) for n in (1, 2)),
+        *(("gaussians", n) for n in (50, 100)),
+        *(("pixels", n) for n in (16, 32)),
+    ]
+    first, second = content["steps"][4:]
+    grown = second["timing"]["median"] / first["timing"]["median"]
+    assert first["power"] is None and 4 ** second["power"] == pytest.approx(grown)
+
+
+def test_whole_runs_of_two_trees_are_set_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees = {name: tmp_path / name for name in ("old", "new")}
+    for seconds, (name, tree) in enumerate(trees.items()):
+        tree.mkdir()
+        (tree / "run.py").write_text(STAND_IN.format(seconds=1 - seconds, psnr=20 + seconds, name=name))
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+    namespace = runpy.run_path(str(ROOT / "benchmarks/whole_run.py"))
+    old, new = (namespace["run"](tree, ["--category", "mug"]) for tree in trees.values())
+    assert old.wall - new.wall > 0.5 and (old.psnr, new.psnr) == (20, 21) and old.pairs is None
