@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from agsrec.fit.adam import Adam
+
 if TYPE_CHECKING:
     from agsrec.config import ExposureConfig
 
@@ -27,7 +29,7 @@ class Exposures:
     def __init__(self, count: int, config: ExposureConfig, device: torch.device | str = "cpu") -> None:
         self._config = config
         self._logs = torch.zeros(count, 3, device=device, requires_grad=config.optimize)
-        self._adam = torch.optim.Adam([self._logs], lr=config.rate)
+        self._adam = Adam([self._logs], config.rate)
 
     @property
     def optimized(self) -> bool:
@@ -45,7 +47,6 @@ class Exposures:
     def step(self) -> None:
         """One step of Adam."""
         self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
 
     def _centred(self) -> Tensor:
         return self._logs - self._logs.mean(0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from agsrec.fit.adam import Adam
 from agsrec.gaussians import SH_C0, Gaussians
 
 if TYPE_CHECKING:
@@ -37,15 +40,12 @@ class GaussianOptimizer:
         self._means_decay = rates.means_decay
         # Copies of their own: the fused step takes a slice of a larger tensor for a dense one.
         own = {name: t.clone(memory_format=torch.contiguous_format) for name, t in _split(gaussians).items()}
-        self._adam = torch.optim.Adam(
-            [{"params": [torch.nn.Parameter(t)], "name": name} for name, t in own.items()],
-            eps=1e-15,
-            fused=True,
-        )
+        parameters = [own[name].requires_grad_(True) for name in _NAMES]
+        self._adam = Adam(parameters, [self._rates[name] for name in _NAMES], eps=1e-15, fused=True)
         self.position_gradient = torch.zeros(len(gaussians), device=gaussians.means.device)
 
     def _parameter(self, name: str) -> Tensor:
-        return self._adam.param_groups[_NAMES.index(name)]["params"][0]
+        return self._adam.parameters[_NAMES.index(name)]
 
     @property
     def gaussians(self) -> Gaussians:
@@ -64,14 +64,11 @@ class GaussianOptimizer:
 
         With `bounded_colors` constant colours too, between black and white.
         """
-        for group in self._adam.param_groups:
-            decay = self._means_decay**progress if group["name"] == "means" else 1.0
-            group["lr"] = self._rates[group["name"]] * decay
+        self._adam.rates[_NAMES.index("means")] = self._rates["means"] * self._means_decay**progress
         gradient = self._parameter("means").grad
         if gradient is not None:
             self.position_gradient += gradient.norm(dim=-1)
         self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
         with torch.no_grad():
             self._parameter("log_scales").clamp_(math.log(max_scale * 1e-3), math.log(max_scale))
             if bounded_colors:
@@ -80,16 +77,10 @@ class GaussianOptimizer:
     def replace_with(self, kept: Tensor, added: Gaussians) -> None:
         """Keep the Gaussians at index `kept` [M] with their moments, and append new ones without."""
         new = _split(added.with_sh_degree(self.gaussians.sh_degree))
-        for group in self._adam.param_groups:
-            old = group["params"][0]
-            state = self._adam.state.pop(old, {})
-            parameter = torch.nn.Parameter(torch.cat([old.detach()[kept], new[group["name"]]]))
-            for key in ("exp_avg", "exp_avg_sq"):
-                if key in state:
-                    state[key] = torch.cat([state[key][kept], torch.zeros_like(new[group["name"]])])
-            group["params"][0] = parameter
-            if state:
-                self._adam.state[parameter] = state
+        for name in _NAMES:
+            fresh = torch.zeros_like(new[name])
+            grown = torch.cat([self._parameter(name).detach()[kept], new[name]])
+            self._exchange(name, grown, lambda moment, fresh=fresh: torch.cat([moment[kept], fresh]))
         self.position_gradient = torch.zeros(len(kept) + len(added), device=kept.device)
 
     def raise_sh_degree(self, degree: int) -> None:
@@ -103,12 +94,15 @@ class GaussianOptimizer:
         def pad(t: Tensor) -> Tensor:
             return torch.nn.functional.pad(t.detach(), (0, 0, 0, missing))
 
-        state = self._adam.state.pop(old, {})
-        parameter = torch.nn.Parameter(pad(old))
-        self._adam.param_groups[_NAMES.index("sh_rest")]["params"][0] = parameter
-        if state:
-            moments = {key: pad(state[key]) for key in ("exp_avg", "exp_avg_sq")}
-            self._adam.state[parameter] = {**state, **moments}
+        self._exchange("sh_rest", pad(old), pad)
+
+    def _exchange(self, name: str, parameter: Tensor, carried: Callable[[Tensor], Tensor]) -> None:
+        """Put a parameter in the place of another, with what becomes of the moments of that."""
+        index = _NAMES.index(name)
+        self._adam.parameters[index] = parameter.requires_grad_(True)
+        own = self._adam.moments[index]
+        if own is not None:
+            self._adam.moments[index] = replace(own, mean=carried(own.mean), square=carried(own.square))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to continue exactly, as tensors and plain values."""
@@ -132,8 +126,7 @@ class GaussianOptimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`."""
-        for group in self._adam.param_groups:
-            group["params"][0] = torch.nn.Parameter(state["parameters"][group["name"]].clone())
+        self._adam.parameters = [state["parameters"][name].clone().requires_grad_(True) for name in _NAMES]
         self._adam.load_state_dict(state["adam"])
         self.position_gradient = state["position_gradient"].clone()
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agsrec.fit.adam import Adam
 from agsrec.lie import se3_exp
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ class PoseOptimizer:
         self._config = config
         parameters.xi.requires_grad_(config.optimize)
         parameters.log_focal.requires_grad_(bool(config.refine_focal))
-        self._adam = torch.optim.Adam(
-            [parameters.xi, parameters.log_focal], lr=1.0, betas=(config.beta1, config.beta2), eps=1e-15
+        self._adam = Adam(
+            [parameters.xi, parameters.log_focal], 1.0, betas=(config.beta1, config.beta2), eps=1e-15
         )
 
     def step(self, rate_rotation: float, rate_translation: float, factor: float) -> None:
@@ -78,7 +79,6 @@ class PoseOptimizer:
             return
         before = xi.detach().clone(), log_focal.detach().clone()
         self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
         rates = factor * xi.new_tensor([rate_translation] * 3 + [rate_rotation] * 3)
         with torch.no_grad():
             xi.copy_(before[0] + (xi - before[0]) * rates)

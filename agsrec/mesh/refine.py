@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from agsrec.fit.adam import Adam
 from agsrec.fit.guided import NovelViews
 from agsrec.fit.novel_views import unphotographed
 from agsrec.mesh.textured import TexturedMesh, looked_up, mesh_fragments, texture_places
@@ -65,7 +66,7 @@ def refine_texture(
     places, seen = texture_places(mesh, fragments), torch.from_numpy(fragments.mask)
     baked = torch.from_numpy(mesh.texture).movedim(-1, 0).contiguous()
     texture = baked.clone().requires_grad_(True)
-    adam = torch.optim.Adam([texture], lr=_RATE, betas=(0.9, 0.95), fused=True)
+    adam = Adam([texture], _RATE, betas=(0.9, 0.95), fused=True)
     photos = views.images.cpu()
     wanted, mask = photos[..., :3], photos[..., 3]
     for step in range(steps):
@@ -78,9 +79,8 @@ def refine_texture(
             judged = _judgement(mesh, texture, cameras, judge, step / steps)
             loss = loss if judged is None else loss + judged
         loss.backward()
-        adam.param_groups[0]["lr"] = _RATE * (1 - step / steps)
+        adam.rates = [_RATE * (1 - step / steps)]
         adam.step()
-        adam.zero_grad(set_to_none=True)
         with torch.no_grad():
             texture.clamp_(0, 1)
     return replace(mesh, texture=texture.detach().movedim(0, -1).contiguous().numpy())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agsrec.fit.adam import Adam
 from agsrec.fit.target import Target
 from agsrec.lie import so3_exp
 from agsrec.metrics.poses import Similarity, align_cameras
@@ -167,16 +168,15 @@ def _refined(
     height, width = target.alpha.shape[1:]
     seen = cameras.resized(width, height)
     parameters = start.clone().requires_grad_()
-    adam = torch.optim.Adam([parameters], lr=level.rate)
+    adam = Adam([parameters], level.rate)
     best, best_loss = start, float("inf")
     for step in range(level.steps):
-        adam.param_groups[0]["lr"] = level.rate * _DECAY ** (step / level.steps)
+        adam.rates = [level.rate * _DECAY ** (step / level.steps)]
         there = seen.transformed(*frame.moves(parameters))
         rendered = render_scene(gaussians, there, fitted_size=fitted_size, render_mode="RGB")
         loss = F.mse_loss(rendered.rgb, target.rgb)
         if float(loss.detach()) < best_loss:
             best, best_loss = parameters.detach().clone(), float(loss.detach())
-        adam.zero_grad()
         loss.backward()
         adam.step()
     return best

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agsrec.config import Rates
-from agsrec.fit.gaussian_optimizer import GaussianOptimizer
+from agsrec.fit.gaussian_optimizer import _NAMES, GaussianOptimizer
 from agsrec.gaussians import Gaussians
 
 NAMES = ("means", "quats", "log_scales", "opacity_logits", "sh")
@@ -34,8 +34,8 @@ def steps(optimizer: GaussianOptimizer, count: int = 3, max_scale: float = 10.0)
 
 def moments(optimizer: GaussianOptimizer) -> dict[str, dict[str, torch.Tensor]]:
     """Adam's moments by parameter name."""
-    adam = optimizer._adam
-    return {group["name"]: dict(adam.state[group["params"][0]]) for group in adam.param_groups}
+    kept = optimizer._adam.state_dict()["state"]
+    return {name: kept.get(k, {}) for k, name in enumerate(_NAMES)}
 
 
 def values(optimizer: GaussianOptimizer) -> dict[str, torch.Tensor]:
