@@ -1,10 +1,11 @@
 """Many photos of one object: how many are registered, how well, how long it takes, and what memory.
 
-python benchmarks/many_photos.py OBJECT... [--counts 12 24 50] [--foreign 0.2] [--size 384] [--json FILE]
+python benchmarks/many_photos.py OBJECT... [--counts 12 24 50] [--foreign 0.2] [--size 384] [--alone] [--json FILE]
 
 OBJECT is `product-SEED` or `random-SEED` of `agsrec.synthetic`, or a folder with true cameras, of which all
 views are taken. A share `--foreign` more photos show another object and must stay out. Every case is run in a
-process of its own, on files, as `agsrec run` does; its memory is what that process had at most.
+process of its own, on files, as `agsrec run` does; its memory is what that process had at most. The
+proportions of the focal lengths are given, as cutting photos of one camera out tells them; not with --alone.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def given(folder: Path, target: Path, most: int) -> Cameras:
     return cameras[list(range(count))]
 
 
-def measured(name: str, count: int, size: int, foreign: float) -> Outcome:
+def measured(name: str, count: int, size: int, foreign: float, *, alone: bool = False) -> Outcome:
     """One case, in this process."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -109,8 +110,10 @@ def measured(name: str, count: int, size: int, foreign: float) -> Outcome:
             rendered(name if is_made else "random-1", others, size, folder, "z", OTHER)
         files = {f.name.removesuffix("_rgba.png"): f for f in sorted(folder.glob("*.png"))}
         photos = SizedViews.of(files)
+        focals = truth.focal_lengths.mean(1)
+        zooms = [*(focals / focals.median()).tolist(), *[1.0] * others]
         clock, busy = time.perf_counter(), time.process_time()
-        found = pose_many(photos, photos.full.names)
+        found = pose_many(photos, photos.full.names, zooms=None if alone else zooms)
         seconds, cpu = time.perf_counter() - clock, time.process_time() - busy
     own = [v for v in found.indices if photos.full.names[v].startswith("a")]
     wrong = len(found.indices) - len(own)
@@ -162,11 +165,13 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[12, 24, 50])
     parser.add_argument("--foreign", type=float, default=0.2)
     parser.add_argument("--size", type=int, default=384)
+    parser.add_argument("--alone", action="store_true", help="nothing is known of the lenses")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--here", action="store_true", help="run the one case in this process")
     options = parser.parse_args()
     if options.here:
-        case = measured(options.objects[0], options.counts[0], options.size, options.foreign)
+        one, count = options.objects[0], options.counts[0]
+        case = measured(one, count, options.size, options.foreign, alone=options.alone)
         print(json.dumps(asdict(case)))
         return
     about, outcomes = description(), []
@@ -175,6 +180,7 @@ def main() -> None:
         for count in options.counts:
             command = [sys.executable, __file__, name, "--counts", str(count), "--here"]
             command += ["--foreign", str(options.foreign), "--size", str(options.size)]
+            command += ["--alone"] if options.alone else []
             done = subprocess.run(command, check=False, capture_output=True, text=True)
             if done.returncode:
                 print(f"{name}, {count} photos: {done.stderr.strip().splitlines()[-1]}", flush=True)

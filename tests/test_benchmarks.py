@@ -295,7 +295,10 @@ def test_points(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_photos(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is registered counts by what it shows: here three of the object and one of something else."""
 
-    def posed(photos: Sequence[torch.Tensor], names: Sequence[str]) -> PoseEstimate:
+    def posed(
+        photos: Sequence[torch.Tensor], names: Sequence[str], zooms: Sequence[float] | None
+    ) -> PoseEstimate:
+        assert zooms is not None and len(zooms) == 6 and sorted(zooms)[2:4] == [1.0, 1.0]
         assert [name[0] for name in names] == ["a"] * 4 + ["z"] * 2 and photos[0].shape == (32, 32, 4)
         Ks = Cameras.intrinsics(torch.full((4,), 40.0), 32, 32)
         cameras = Cameras.orbit(torch.zeros(4), torch.arange(4) * 90.0, 2.0, Ks=Ks, width=32, height=32)
