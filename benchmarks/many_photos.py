@@ -1,6 +1,7 @@
 """Many photos of one object: how many are registered, how well, how long it takes, and what memory.
 
-python benchmarks/many_photos.py OBJECT... [--counts 12 24 50] [--foreign 0.2] [--size 384] [--alone] [--json FILE]
+python benchmarks/many_photos.py OBJECT... [--counts 12 24 50] [--foreign 0.2] [--size 384] [--alone]
+    [--json FILE]
 
 OBJECT is `product-SEED` or `random-SEED` of `agsrec.synthetic`, or a folder with true cameras, of which all
 views are taken. A share `--foreign` more photos show another object and must stay out. Every case is run in a
