@@ -91,7 +91,8 @@ def test_everything_stays_on_the_device() -> None:
 
 def train(folder: Path, **options: Any) -> bool:
     folder.mkdir(exist_ok=True)
-    return train_nview(CONFIG, folder, device=CPU, **{"render": "device", **options})
+    given: dict[str, Any] = {"render": "device", **options}
+    return train_nview(CONFIG, folder, device=CPU, **given)
 
 
 @pytest.fixture
