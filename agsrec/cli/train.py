@@ -41,6 +41,9 @@ class Train:
     """Seed of weights, objects and draws."""
     workers: int = 2
     """Processes that render objects; 0 renders in the one that trains."""
+    render: Literal["workers", "device"] = "workers"
+    """For nview: who draws the views. The device that trains can draw new ones for every step, which spares
+    the workers of a GPU; they make the objects then."""
     threads: int | None = None
     """CPU threads that compute; PyTorch's choice by default."""
     device: DeviceName = "auto"
@@ -97,7 +100,7 @@ class Train:
             from agsrec.training.nview import NViewTrainConfig, train_nview
 
             config = load_settings(NViewTrainConfig, self.what, self.config)
-            return partial(train_nview, config), {"scenes": _scenes(self.scenes)}
+            return partial(train_nview, config), {"scenes": _scenes(self.scenes), "render": self.render}
         if self.what == "noposplat":
             from agsrec.training.noposplat import NoPoSplatTrainConfig, train_noposplat
 
@@ -119,6 +122,8 @@ class Train:
             raise OptionError(f"--validate-every must be at least 1, not {self.validate_every}")
         if self.scenes and self.what != "nview":
             raise OptionError(f"--scenes is for nview alone; leave it out for {self.what}")
+        if self.render != "workers" and self.what != "nview":
+            raise OptionError(f"--render {self.render} is for nview alone; leave it out for {self.what}")
         if self.start is not None and not self.start.is_dir():
             raise OptionError(f"--start: {self.start} is not a folder; give that of a model")
 

@@ -16,7 +16,7 @@ from agsrec.synthetic.random_objects import OBJECT_RADIUS, random_object
 
 __all__ = ["make_scene", "random_cameras", "random_gains"]
 
-_FRONT_DEG = 60.0, 150.0  # arc from which views of one side are taken
+FRONT_DEG = 60.0, 150.0  # arc from which views of one side are taken
 
 
 def random_cameras(
@@ -59,7 +59,7 @@ def random_cameras(
     else:
         azimuth = rng.uniform(0.0, 360.0, num_views)
         if layout == "front":
-            azimuth = azimuth[0] + azimuth * rng.uniform(*_FRONT_DEG) / 360.0
+            azimuth = azimuth[0] + azimuth * rng.uniform(*FRONT_DEG) / 360.0
         above = rng.uniform(low, high, num_views)
     fov = np.deg2rad(rng.uniform(*fov_range_deg))
     radius = OBJECT_RADIUS / np.sin(0.5 * fov) * rng.uniform(0.92, 1.08, num_views)

@@ -72,9 +72,9 @@ def step_generator(seed: int, phase: str, rank: int, step: int) -> torch.Generat
     return torch.Generator().manual_seed(int(mixed[0] >> np.uint64(1)))
 
 
-def training_key(config: Any, seed: int) -> str:
-    """Digest of what a training computes; its state on disk is bound to it."""
-    content = json.dumps({"config": asdict(config), "seed": seed}, sort_keys=True)
+def training_key(config: Any, seed: int, **others: str) -> str:
+    """Digest of what a training computes, `others` being options; its state on disk is bound to it."""
+    content = json.dumps({"config": asdict(config), "seed": seed, **others}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

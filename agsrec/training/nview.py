@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from agsrec.pose_init.nview.network import NView, NViewConfig
 from agsrec.pose_init.nview.weights import load_nview, save_nview
 from agsrec.training.config import PhaseConfig
 from agsrec.training.loop import muon_with_adamw
-from agsrec.training.nview_data import VIEWS_PER_SET, ViewPool, ViewSets, render_view_sets
+from agsrec.training.nview_data import VIEWS_PER_SET, ViewPool, render_view_sets
+from agsrec.training.nview_device import BankPool, bake_thing
 from agsrec.training.nview_losses import NViewLoss, Truth
 from agsrec.training.nview_validation import validate_poses
 from agsrec.training.pool import first_object
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from agsrec.cameras import Cameras
     from agsrec.views import Views
 
-__all__ = ["NViewTrainConfig", "train_nview"]
+__all__ = ["NViewTrainConfig", "Render", "train_nview"]
+
+Render = Literal["workers", "device"]
 
 # How often a batch has so many views per object.
 _VIEWS = {2: 0.1, 3: 0.1, 4: 0.2, 6: 0.1, VIEWS_PER_SET: 0.45, 12: 0.05}
@@ -54,6 +57,7 @@ def train_nview(
     *,
     start: Path | None = None,
     scenes: Mapping[str, tuple[Views, Cameras]] | None = None,
+    render: Render = "workers",
     **options: Unpack[RunOptions],
 ) -> bool:
     """Train, or go on with a training that was interrupted; the network goes to `folder / "model"`.
@@ -63,6 +67,8 @@ def train_nview(
         folder: State and log of the run.
         start: Folder of a network whose weights to start from instead of random ones.
         scenes: Views and true cameras to validate on besides unseen random objects, by name.
+        render: Who renders: `workers` photograph every object twice, and batches are drawn from those photos;
+            or the `device` that trains, from objects that the workers make, anew for every batch.
         options: See `RunOptions`.
 
     Returns:
@@ -76,14 +82,14 @@ def train_nview(
     options.setdefault("workers", 0)
     run = Run.begin(config, folder, **options)
     network = _started(config.network, run.seed, start).to(run.accelerator.device)
-    settings, size = config.training, config.network.image_size
+    settings = config.training
     save = partial(save_nview, network)
-    phase = run.phase("nview", NViewLoss(network), settings, optimizers=muon_with_adamw)
+    bound_to = {} if render == "workers" else {"render": render}
+    phase = run.phase("nview", NViewLoss(network), settings, bound_to=bound_to, optimizers=muon_with_adamw)
     if not phase.done:
         first = first_object(phase.step, settings.objects_per_step)
-        render = partial(render_view_sets, run.objects_seed(), size=size)
-        with RenderStream[ViewSets](render, workers=run.workers, first=first) as stream:
-            pool = ViewPool.empty(config.pool_objects, size, run.accelerator.device, first=first)
+        make, pool = _supply(render, run.objects_seed(), config, run.accelerator.device, first)
+        with RenderStream(make, workers=run.workers, first=first) as stream:
 
             def inputs(step: int) -> tuple[Tensor, Truth]:
                 pool.advance(stream, first_object(step, settings.objects_per_step))
@@ -101,6 +107,16 @@ def train_nview(
     phase.use_average()
     run.finish(save)
     return phase.done
+
+
+def _supply(
+    render: Render, seed: int, config: NViewTrainConfig, device: torch.device, first: int
+) -> tuple[Callable[[int], Any], ViewPool | BankPool]:
+    """What workers make of every thing of a stream, and the pool that it goes to."""
+    size, objects = config.network.image_size, config.pool_objects
+    if render == "device":
+        return partial(bake_thing, seed, size=size), BankPool.empty(objects, size, device, first=first)
+    return partial(render_view_sets, seed, size=size), ViewPool.empty(objects, size, device, first=first)
 
 
 def _started(config: NViewConfig, seed: int, start: Path | None) -> NView:

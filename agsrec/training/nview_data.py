@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,19 +15,36 @@ from torch import Tensor
 from agsrec.cameras import Cameras
 from agsrec.pose_init.nview.angles import angles_from_rotations
 from agsrec.pose_init.nview.network import POINTS_PER_TOKEN
-from agsrec.synthetic import random_cameras, random_gains, random_good, random_object, render_views
+from agsrec.synthetic import (
+    RandomObject,
+    random_cameras,
+    random_gains,
+    random_good,
+    random_object,
+    render_views,
+)
 from agsrec.training.nview_losses import Truth
+from agsrec.training.nview_manners import one_manner, one_sigma
 
-__all__ = ["VIEWS_PER_SET", "ViewPool", "ViewSets", "as_cut_out", "render_view_sets"]
+__all__ = [
+    "POINT_STRIDE",
+    "SETS",
+    "VIEWS_PER_SET",
+    "ViewPool",
+    "ViewSets",
+    "as_cut_out",
+    "chosen_views",
+    "random_thing",
+    "render_view_sets",
+]
 
 VIEWS_PER_SET = 8
 """Views that were taken together."""
-_SETS = 2  # per object
+SETS = 2
+"""Sets per object."""
 _GOODS = 0.6  # share of objects
-_LAYOUTS = 0.4, 0.35, 0.25
-_USUAL, _ROLLED, _CUT = 0.6, 0.12, 0.12  # shares of sets
-_GAINS = 0.25, 0.3, 0.3, 0.15
-_POINT_STRIDE = 8 // POINTS_PER_TOKEN  # pixels
+POINT_STRIDE = 8 // POINTS_PER_TOKEN
+"""Pixels from point to point."""
 
 
 class ViewSets(NamedTuple):
@@ -50,17 +67,22 @@ class ViewSets(NamedTuple):
     alike: NDArray[np.bool_]
 
 
-def render_view_sets(seed: int, index: int, *, size: int) -> ViewSets:
-    """Thing `index` of the stream `seed`, photographed twice, each time in another manner."""
+def random_thing(seed: int, index: int) -> tuple[RandomObject, np.random.Generator]:
+    """Thing `index` of the stream `seed`, and the randomness for its photos."""
     rng = np.random.default_rng((seed, index))
     make = random_good if rng.random() < _GOODS else random_object
-    obj = make(int(rng.integers(2**62)))
+    return make(int(rng.integers(2**62))), rng
+
+
+def render_view_sets(seed: int, index: int, *, size: int) -> ViewSets:
+    """Thing `index` of the stream `seed`, photographed twice, each time in another manner."""
+    obj, rng = random_thing(seed, index)
     cameras = Cameras.cat(
-        [random_cameras(obj.vertices, VIEWS_PER_SET, size, rng, **_manner(rng)) for _ in range(_SETS)]
+        [random_cameras(obj.vertices, VIEWS_PER_SET, size, rng, **one_manner(rng)) for _ in range(SETS)]
     )
-    gains = random_gains(len(cameras), rng, sigma=rng.choice([0.0, 0.06, 0.15, 0.35], p=_GAINS))
+    gains = random_gains(len(cameras), rng, sigma=one_sigma(rng))
     rendered = render_views(obj, cameras, gains=gains, sparing=True, num_threads=1)
-    coarse = slice(None), slice(None, None, _POINT_STRIDE), slice(None, None, _POINT_STRIDE)
+    coarse = slice(None), slice(None, None, POINT_STRIDE), slice(None, None, POINT_STRIDE)
     return ViewSets(
         (rendered.images * 255 + 0.5).astype(np.uint8),
         cameras.viewmats.float().numpy(),
@@ -69,18 +91,6 @@ def render_view_sets(seed: int, index: int, *, size: int) -> ViewSets:
         np.rad2deg(2 * np.arctan(0.5 * size / cameras.focal_lengths[:, 0].numpy())).astype(np.float32),
         np.full(len(cameras), obj.alike),
     )
-
-
-def _manner(rng: np.random.Generator) -> dict[str, Any]:
-    """How somebody takes a set of photos: most people in the usual way, some otherwise."""
-    rolled, cut = rng.random() < _ROLLED, rng.random() < _CUT
-    return {
-        "layout": str(rng.choice(["ring", "scattered", "front"], p=_LAYOUTS)),
-        "elevation_range_deg": (-15.0, 70.0) if rng.random() < _USUAL else (-30.0, 85.0),
-        "fov_range_deg": (25.0, 55.0) if rng.random() < _USUAL else (8.0, 60.0),
-        "roll_sigma_deg": 60.0 if rolled else float(rng.choice([3.0, 6.0, 12.0])),
-        "fill_range": (0.9, 1.25) if cut else (0.78, 0.96),
-    }
 
 
 @dataclass
@@ -98,7 +108,7 @@ class ViewPool:
     @staticmethod
     def empty(objects: int, size: int, device: torch.device, *, first: int = 0) -> ViewPool:
         """Room for so many objects, of which number `first` will be the oldest."""
-        views, grid = _SETS * VIEWS_PER_SET, size // _POINT_STRIDE
+        views, grid = SETS * VIEWS_PER_SET, size // POINT_STRIDE
         return ViewPool(
             torch.zeros(objects, views, size, size, 4, dtype=torch.uint8, device=device),
             torch.zeros(objects, views, 4, 4, device=device),
@@ -126,7 +136,7 @@ class ViewPool:
         Up to `VIEWS_PER_SET` views come from one set, or from all of them in a third of the cases.
         """
         slots = torch.randint(len(self.images), (objects,), generator=generator)
-        chosen = torch.stack([_chosen_views(views, generator) for _ in range(objects)])
+        chosen = chosen_views(objects, views, generator)
         index = slots[:, None], chosen
         images = as_cut_out(self.images[index].float().permute(0, 1, 4, 2, 3) / 255, generator)
         rotations = self.viewmats[index][..., :3, :3]
@@ -141,11 +151,16 @@ class ViewPool:
         )
 
 
+def chosen_views(objects: int, count: int, generator: torch.Generator) -> Tensor:  # [objects, count]
+    """Views among all of an object's, for each object: of one set, or of all in a third of the cases."""
+    return torch.stack([_chosen_views(count, generator) for _ in range(objects)])
+
+
 def _chosen_views(count: int, generator: torch.Generator) -> Tensor:
     mixed = count > VIEWS_PER_SET or torch.rand((), generator=generator) < 1 / 3
     if mixed:
-        return torch.randperm(_SETS * VIEWS_PER_SET, generator=generator)[:count]
-    first = VIEWS_PER_SET * torch.randint(_SETS, (), generator=generator)
+        return torch.randperm(SETS * VIEWS_PER_SET, generator=generator)[:count]
+    first = VIEWS_PER_SET * torch.randint(SETS, (), generator=generator)
     return first + torch.randperm(VIEWS_PER_SET, generator=generator)[:count]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -93,14 +93,24 @@ class Run:
         accelerator = make_accelerator(device)
         return Run(config, folder, accelerator, seed, workers, intervals or Intervals(), progress, begun)
 
-    def phase(self, name: str, loss: nn.Module, settings: PhaseConfig, **options: Any) -> Phase:
+    def phase(
+        self,
+        name: str,
+        loss: nn.Module,
+        settings: PhaseConfig,
+        *,
+        bound_to: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Phase:
         """An optimisation, continued from its state on disk if there is one.
+
+        The state is bound to the settings and the seed, and to the options `bound_to` by name.
 
         Raises:
             CheckpointError: The folder holds the state of another training.
         """
         self.accelerator.free_memory()  # the optimiser of the phase before
-        key = training_key(self.config, self.seed)
+        key = training_key(self.config, self.seed, **(bound_to or {}))
         phase = Phase(name, loss, settings, self.folder, self.accelerator, key, self.progress, **options)
         if self.accelerator.is_main_process:
             atomic_write(self.folder / "config.json", settings_json(self.config))
