@@ -103,8 +103,8 @@ class ManyPosed:
         """What was done, and with which photos."""
         placed = len(self.estimate.cameras)
         said = [
-            f"{len(self.names)} photos: the {min(SEEDS, len(self.names))} that look least alike were posed "
-            f"first, the others registered to them one by one (ace0); {placed} have poses after "
+            f"{len(self.names)} photos: {min(SEEDS, len(self.names))} that overlap were posed first, the "
+            f"others registered to them (ace0); {placed} have poses after "
             f"{self.seconds:.1f} s"
         ]
         if placed > len(self.fitted):

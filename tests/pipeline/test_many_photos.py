@@ -73,7 +73,7 @@ def test_twelve_are_fitted_and_the_others_are_kept(original: Path, registered: l
     index = [NAMES.index(name) for name in posed.views.names]
     torch.testing.assert_close(posed.estimate.cameras.viewmats, true.viewmats[index])
     said = " ".join(told.said)
-    assert "15 photos: the 8 that look least alike were posed first" in said
+    assert "15 photos: 8 that overlap were posed first" in said
     assert f"Left out, because they could not be registered: {LOST}" in said
     assert "The fit is given the 12 that are farthest apart" in said
 

@@ -188,15 +188,18 @@ def test_a_view_that_few_others_see_points_of_keeps_its_tracks() -> None:
     assert torch.equal(kept.pixels[kept.views == 3], pixels[views == 3])
 
 
-def test_the_first_photos_are_far_apart_and_of_the_same_thing() -> None:
+def test_the_first_photos_overlap_and_are_of_the_same_thing() -> None:
     """The thumbnails of what does not belong are the most different ones of all."""
     azimuth = torch.arange(VIEWS) * 2 * torch.pi / VIEWS
     looks_like = torch.stack([azimuth.cos(), azimuth.sin()], 1)
     thumbnails = torch.cat([looks_like, 5 + torch.arange(2.0 * FOREIGN).view(FOREIGN, 2)])
-    chosen = choose_seeds(thumbnails, photos()[0], 3)
-    assert max(chosen) < VIEWS
-    steps = [(b - a) % VIEWS for a, b in zip(chosen, [*chosen[1:], chosen[0]], strict=True)]
-    assert min(steps) >= 2
+    seen = photos()[0]
+    chosen = choose_seeds(thumbnails, seen, 4)
+    assert len(set(chosen)) == 4 and max(chosen) < VIEWS
+    for k, v in enumerate(chosen[1:], 1):
+        assert max(likeness(seen[v], seen[before]) for before in chosen[:k]) >= 40
+    span = max(min((a - b) % VIEWS, (b - a) % VIEWS) for a in chosen for b in chosen)
+    assert span >= 3, "as far apart as that lets them be"
 
 
 def test_a_photo_with_a_badly_guessed_focal_length_is_registered_too() -> None:

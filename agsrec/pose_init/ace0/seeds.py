@@ -1,4 +1,4 @@
-"""Which of many photos are posed first: a few that show one object from sides far apart."""
+"""Which of many photos are posed first: a few that show one object and overlap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from agsrec.pose_init.ace0.bundling import likeness
 from agsrec.pose_init.ace0.features import Seen
-from agsrec.pose_init.farthest import farthest_first
 
 __all__ = ["SEEDS", "choose_seeds", "thumbnail"]
 
@@ -19,7 +18,8 @@ SEEDS = 8
 
 _SIDE = 24  # pixels of a thumbnail
 _LOOKALIKES, _NEXT = 5, 2  # photos that each is compared with: by thumbnails, and in the order of the series
-_LIKE = 10  # pixels that two photos of one object share at least, going by how they look
+_LIKE = 10  # points that two photos of one object share at least, going by how they look
+_ENOUGH, _PLENTY = 40, 300  # by which two photos can be posed to each other; more than that helps no more
 
 
 def thumbnail(photo: Tensor) -> Tensor:
@@ -33,8 +33,9 @@ def choose_seeds(thumbnails: Tensor, seen: Sequence[Seen], count: int = SEEDS) -
     """The photos to pose first, in their order.
 
     Photos that share points with others, directly or over others, show one object: the largest such group
-    counts, if it is large enough. Of it, the photo most like all others, and then always the one that looks
-    least like those chosen before.
+    counts, if it is large enough. Of it, the photo that shares most with others, and then always the one that
+    looks least like those chosen before, of those that share enough points with two of them, or with one:
+    photos from all around would be harder to pose, and the others are registered from wherever these are.
 
     Args:
         thumbnails: Of V photos [V, C].
@@ -42,19 +43,32 @@ def choose_seeds(thumbnails: Tensor, seen: Sequence[Seen], count: int = SEEDS) -
         count: How many, or all if there are fewer.
     """
     away = torch.cdist(thumbnails, thumbnails)
-    group = _largest_group(away, seen)
+    shared = _shared(away, seen)
+    group = _largest_group(shared)
     if len(group) < min(count, len(seen)):
         group = list(range(len(seen)))
-    inside = away[group][:, group]
-    first = int(inside.sum(1).argmin())
-    return [group[k] for k in farthest_first(inside, count, first=first)]
+    chosen = [max(group, key=lambda v: float(shared[v].clamp(max=_PLENTY).sum()))]
+    while len(chosen) < min(count, len(group)):
+        rest = [v for v in group if v not in chosen]
+        links = {v: min(int((shared[v, chosen] >= _ENOUGH).sum()), 2) for v in rest}
+        linked = [v for v in rest if links[v] == max(links.values())]
+        chosen.append(max(linked, key=lambda v: float(away[v, chosen].min())))
+    return chosen
 
 
-def _largest_group(away: Tensor, seen: Sequence[Seen]) -> list[int]:
-    """The largest set of photos that shared points connect."""
-    group = list(range(len(seen)))
+def _shared(away: Tensor, seen: Sequence[Seen]) -> Tensor:
+    """How many points photos share [V, V], of those that are worth comparing."""
+    shared = torch.zeros_like(away)
     for i, j in sorted(_worth_comparing(away)):
-        if group[i] != group[j] and likeness(seen[i], seen[j]) >= _LIKE:
+        shared[i, j] = shared[j, i] = likeness(seen[i], seen[j])
+    return shared
+
+
+def _largest_group(shared: Tensor) -> list[int]:
+    """The largest set of photos that shared points connect."""
+    group = list(range(len(shared)))
+    for i, j in (shared >= _LIKE).nonzero().tolist():
+        if group[i] != group[j]:
             old, new = max(group[i], group[j]), min(group[i], group[j])
             group = [new if g == old else g for g in group]
     sizes = {g: group.count(g) for g in sorted(set(group))}
