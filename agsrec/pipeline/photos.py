@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Posed", "cut_out_photos", "pose_in_memory", "pose_photos", "pose_views"]
 
+_PATIENCE = 600.0  # seconds to wait for another run that is cutting the same photos out
 _MOST_UNSUPPORTED = 0.2  # of a mask: double what good masks reach with poses that are 8 degrees off
 
 
@@ -161,7 +162,8 @@ def _cut_out_request(desk: Desk, folder: Path) -> Request:
 def _cut_out(desk: Desk, folder: Path) -> CutOutRecord:
     from agsrec.preprocess import process
 
-    done = process(folder, model=desk.settings.background_model, cameras=_photo_cameras(desk, folder))
+    model, cameras = desk.settings.background_model, _photo_cameras(desk, folder)
+    done = process(folder, model=model, cameras=cameras, patience=_PATIENCE)
     undistorted = ", undistorted" if done.lenses else ""
     said = f"Cut {len(done.files)} photos out{undistorted} into {folder / 'processed'}"
     return CutOutRecord(_digests(folder), (said, *done.remarks()))
