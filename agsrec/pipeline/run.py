@@ -21,7 +21,13 @@ from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.finishing import export_result, make_textured_mesh
 from agsrec.pipeline.fitting import Judge, correct_poses, fit_scene, resolved_options
 from agsrec.pipeline.listener import STAGES, Listener
-from agsrec.pipeline.photos import Posed, cut_out_photos, pose_in_memory, pose_photos
+from agsrec.pipeline.photos import (
+    Posed,
+    cut_out_photos,
+    pose_in_memory,
+    pose_photos,
+    say_what_nobody_saw,
+)
 from agsrec.pipeline.settings import PhotoFolder, Settings
 from agsrec.reconstruction import Reconstruction
 from agsrec.store import Kept, Unfinished
@@ -89,6 +95,8 @@ def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
     """All stages, one after the other."""
     scene, posed = (what, None) if isinstance(what, Scene) else _posed_scene(desk, what)
     _require_enough(scene.views, guided=desk.settings.prior is not None)
+    if posed is None:
+        say_what_nobody_saw(desk, scene.cameras)
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
     mesh = make_textured_mesh(desk, result, scene.full_size, None if posed is None else posed.others)
     exported = export_result(desk, result, folder, scene, posed, mesh)
