@@ -2,7 +2,7 @@
 
     python benchmarks/kill_and_resume.py photos/mug --kills 30
     python benchmarks/kill_and_resume.py photos/mug --signal INT
-    python benchmarks/kill_and_resume.py photos/mug --kills 100 --each 4 --warm
+    python benchmarks/kill_and_resume.py photos/mug --kills 100 --each 8 --warm
 
 Every trial starts from the photos alone: cut out, pose, check the poses, fit, mesh, export. It is killed
 (SIGKILL, or asked to end), started again, perhaps killed again, and must end with the files of an unbroken
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,11 @@ def outcome(folder: Path) -> dict[str, str]:
 def kept(stages: Path) -> dict[str, float]:
     """Values of stages by name, and when they were kept."""
     return {file.name: file.stat().st_mtime for file in stages.glob("*.value")}
+
+
+def names(values: Iterable[str]) -> set[str]:
+    """The stages that files are of."""
+    return {name.rpartition("-")[0] for name in values}
 
 
 class Fresh:
@@ -127,13 +132,27 @@ class Plan:
         start: Begins a run.
         kill: What it is sent.
         each: So often per trial, at most.
-        latest: After so many seconds, at most.
+        lasted: Seconds that an unbroken run was at each stage, in their order.
     """
 
     start: Start
     kill: signal.Signals
     each: int
-    latest: float
+    lasted: Mapping[str, float]
+
+    def before(self, stage: str) -> set[str]:
+        """The stages before one."""
+        order = list(self.lasted)
+        return set(order[: order.index(stage)])
+
+    def moment(self, there: Collection[str], chance: random.Random) -> tuple[str, float]:
+        """At which stage to kill a run that has some stages already, and so many seconds into it.
+
+        All stages that are missing are as likely: other jobs may slow a run down, and its longest stage would
+        get nearly all kills.
+        """
+        stage = chance.choice([name for name in self.lasted if name not in there] or [list(self.lasted)[-1]])
+        return stage, chance.uniform(0.0, 1.5 * self.lasted[stage])
 
 
 def trial(photos: Path, plan: Plan, unbroken: Mapping[str, str], chance: random.Random) -> dict[str, Any]:
@@ -145,8 +164,14 @@ def trial(photos: Path, plan: Plan, unbroken: Mapping[str, str], chance: random.
         kills, twice, well, sent = [], set[str](), True, True
         while sent:
             before = kept(stages)
-            running, moment, clock = plan.start(mine, output), chance.uniform(0.5, plan.latest), 0.0
-            code = running.end(moment if len(kills) < plan.each else None)
+            stage, into = plan.moment(names(before), chance)
+            running, clock = plan.start(mine, output), 0.0
+            code = None
+            if len(kills) < plan.each:
+                code = _end_before(running, stages, plan.before(stage))
+                code = running.end(into) if code is None else code
+            else:
+                code = running.end()
             sent = code is None
             if sent:
                 clock = time.monotonic()
@@ -157,11 +182,22 @@ def trial(photos: Path, plan: Plan, unbroken: Mapping[str, str], chance: random.
             well &= _ended_well(code, running.said, plan.kill if sent else None)
             if sent:
                 seconds = round(time.monotonic() - clock, 2)
-                begun = sorted(f.name.rpartition("-")[0] for f in stages.glob("*.begun"))
-                done = sorted(name.rpartition("-")[0] for name in after)
-                kills.append({"moment": round(moment, 1), "took": seconds, "kept": done, "begun": begun})
+                begun = sorted(names(f.name for f in stages.glob("*.begun")))
+                done = sorted(names(after))
+                kills.append(
+                    {"at": stage, "into": round(into, 1), "took": seconds, "kept": done, "begun": begun}
+                )
         same = outcome(output / photos.name) == unbroken
         return {"kills": kills, "well": well, "same": same, "twice": sorted(twice)}
+
+
+def _end_before(running: Fresh | Warm, stages: Path, wanted: set[str]) -> int | None:
+    """Wait until some stages are kept; the exit status of the run if it ends before that."""
+    while not wanted <= names(kept(stages)):
+        code = running.end(0.02)
+        if code is not None:
+            return code
+    return None
 
 
 def _ended_well(code: int | None, said: str, sent: signal.Signals | None) -> bool:
@@ -172,18 +208,20 @@ def _ended_well(code: int | None, said: str, sent: signal.Signals | None) -> boo
     return (code, said) == ((130, INTERRUPTED) if sent == signal.SIGINT else (-sent, "")) or code == 0
 
 
-def _unbroken(photos: Path, start: Start) -> tuple[float, dict[str, str]]:
-    """Seconds and files of a run that nobody kills, the second one: the first warms caches."""
-    seconds, files = 0.0, dict[str, str]()
+def _unbroken(photos: Path, start: Start) -> tuple[dict[str, float], dict[str, str]]:
+    """Seconds of the stages, and files, of a run that nobody kills; a first one warms caches."""
+    lasted, files = dict[str, float](), dict[str, str]()
     for _ in range(2):
         with tempfile.TemporaryDirectory() as place:
             mine, output = Path(place, photos.name), Path(place, "out")
             shutil.copytree(photos, mine)
-            clock = time.monotonic()
+            last = time.time()
             if start(mine, output).end():
                 sys.exit("the run does not end well even where nobody kills it")
-            seconds, files = time.monotonic() - clock, outcome(output / photos.name)
-    return seconds, files
+            files, lasted = outcome(output / photos.name), {}
+            for name, when in sorted(kept(output / photos.name / "stages").items(), key=lambda item: item[1]):
+                lasted[name.rpartition("-")[0]], last = when - last, when
+    return lasted, files
 
 
 def _load(photos: Path) -> None:
@@ -214,10 +252,9 @@ def main() -> None:
     start = Warm if options.warm else Fresh
     if options.warm:
         _load(options.photos)
-    seconds, unbroken = _unbroken(options.photos, start)
-    print(f"unbroken: {seconds:.0f} s, {len(unbroken)} files", flush=True)
-    latest = seconds if options.each == 1 else 0.6 * seconds
-    plan = Plan(start, signal.Signals[f"SIG{options.signal}"], options.each, latest)
+    lasted, unbroken = _unbroken(options.photos, start)
+    print(f"unbroken: {sum(lasted.values()):.0f} s, {len(unbroken)} files", flush=True)
+    plan = Plan(start, signal.Signals[f"SIG{options.signal}"], options.each, lasted)
     trials: list[dict[str, Any]] = []
     while sum(len(t["kills"]) for t in trials) < options.kills:
         trials.append(trial(options.photos, plan, unbroken, chance))
