@@ -14,9 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agsrec.errors import AgsrecError, OptionError, OutputError
 from agsrec.files import atomic_write, prepare_folder
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 __all__ = ["LOCK_FILES", "Board", "Owner", "held", "locked"]
 
@@ -26,6 +30,7 @@ LOCK_FILES = _LOCK, _OWNER
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 _BEAT = 60.0  # seconds after which an owner says again that it lives
 _SILENT = 600.0  # seconds after which it no longer does
+_POLL = 0.2  # seconds between two looks at whether an owner is still there
 _CLOCKS = 2.0  # seconds by which the system and its processes may differ about when one began
 
 
@@ -99,15 +104,17 @@ class Board:
         read: Contents of a file by its name, None where it is not there.
         write: Write a file, as a whole.
         remove: Remove a file, where it is there.
+        instead: What to do instead of waiting until another process is done.
     """
 
     where: str
     read: Callable[[str], bytes | None]
     write: Callable[[str, bytes], None]
     remove: Callable[[str], None]
+    instead: str = "name another --output"
 
     @staticmethod
-    def of(folder: Path) -> Board:
+    def of(folder: Path, instead: str = instead) -> Board:
         """That of a folder."""
 
         def read(name: str) -> bytes | None:
@@ -120,7 +127,10 @@ class Board:
             with suppress(OSError):
                 (folder / name).unlink(missing_ok=True)
 
-        return Board(str(folder), read, lambda name, data: atomic_write(folder / name, data), remove)
+        def write(name: str, data: bytes) -> None:
+            atomic_write(folder / name, data)
+
+        return Board(str(folder), read, write, remove, instead)
 
     def owner(self) -> Owner | None:
         """Whose name stands there."""
@@ -138,17 +148,21 @@ class Board:
         """What somebody is told who comes too late."""
         whose = "" if owner is None else f" ({owner})"
         return OptionError(
-            f"another process is writing to {self.where}{whose}; wait until it is done, or name another "
-            "--output"
+            f"another process is writing to {self.where}{whose}; wait until it is done, or {self.instead}"
         )
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, patience: float = 0.0, instead: str = Board.instead) -> Iterator[None]:
     """Hold a folder while this lasts; it is made where there is none.
 
     It is a lock on a file, which goes when the process does, however it ends; where the file system has no
     locks, a file that says who writes, as in `held`.
+
+    Args:
+        folder: The folder.
+        patience: Seconds to wait for another process that holds it.
+        instead: What a user may do otherwise than wait, for the message.
 
     Raises:
         OptionError: Another process holds it.
@@ -157,19 +171,18 @@ def locked(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     new = [place for place in (folder, *folder.parents) if not place.exists()]
-    prepare_folder(folder)
-    board, lock = Board.of(folder), FileLock(folder / _LOCK, timeout=0)
+    board, lock = Board.of(folder, instead), FileLock(folder / _LOCK, timeout=patience)
     try:
-        lock.acquire()
+        _acquire(lock, folder)
     except Timeout:
         raise board.taken(board.owner()) from None
     except (NotImplementedError, OSError) as error:
         if not _means_no_locks(error):
             raise OutputError(
-                f"cannot write {folder / _LOCK}: {error}; make it writable, or name another --output"
+                f"cannot write {folder / _LOCK}: {error}; make it writable, or {instead}"
             ) from error
     if not lock.is_locked:
-        with held(board):
+        with held(board, patience):
             yield
         return
     try:
@@ -179,6 +192,16 @@ def locked(folder: Path) -> Iterator[None]:
         board.wipe()
         _remove_empty(folder, new)
         lock.release()
+
+
+def _acquire(lock: BaseFileLock, folder: Path) -> None:
+    """Acquire the lock of a folder, which is made where there is none."""
+    prepare_folder(folder)
+    try:
+        lock.acquire()
+    except FileNotFoundError:  # who held it has removed the folder that it had made for nothing
+        prepare_folder(folder)
+        lock.acquire()
 
 
 def _means_no_locks(error: NotImplementedError | OSError) -> bool:
@@ -196,16 +219,22 @@ def _remove_empty(folder: Path, new: list[Path]) -> None:
 
 
 @contextmanager
-def held(board: Board) -> Iterator[None]:
+def held(board: Board, patience: float = 0.0) -> Iterator[None]:
     """Hold what has no locks, by a file that is renewed every minute and worth nothing after ten.
+
+    Args:
+        board: Where the file stands.
+        patience: Seconds to wait for another process that holds it.
 
     Raises:
         OptionError: Another process holds it.
         OutputError: It cannot be written.
     """
-    owner = board.owner()
-    if owner is not None and not owner.is_silent() and not owner.is_gone():
-        raise board.taken(owner)
+    end = time.monotonic() + patience
+    while (owner := board.owner()) is not None and not owner.is_silent() and not owner.is_gone():
+        if time.monotonic() >= end:
+            raise board.taken(owner)
+        time.sleep(_POLL)
     ended = threading.Event()
 
     def beat() -> None:

@@ -4,8 +4,8 @@ python benchmarks/app_load.py --users 8 --minutes 10
 
 Starts the app on this machine with schedules that take seconds, and users that choose an example, leave a
 photo out, reconstruct, and now and then stop or go away in mid-job. A first job of every user warms
-everything up; the memory of the app, a process of its own, and of all it has started is measured after these
-and after the last.
+everything up; memory, processes, open files and ports of the app, a process of its own, and of all it has
+started are measured after these and after the last.
 """
 
 from __future__ import annotations
@@ -65,16 +65,23 @@ class App:
             self._pipe.send((what, key))
             return self._pipe.recv()
 
-    def memory(self) -> float:
-        """MiB of the app and everything it has started that is its own (proportional set size)."""
+    def use(self) -> dict[str, int]:
+        """What the app and everything it has started hold, beside the sessions that are open.
+
+        MiB of memory that are their own (proportional set size), processes, open files (sockets too) and
+        listening ports, of all together; files below the folder of the sessions.
+        """
         here = psutil.Process(self._process.pid)
-        total = 0
+        held: Counter[str] = Counter(files_of_sessions=len(list(self.served.parent.rglob("*"))))
         for process in [here, *here.children(recursive=True)]:
             try:
-                total += process.memory_full_info().pss
-            except psutil.Error:
+                held["memory_kib"] += process.memory_full_info().pss // 2**10
+                held["open_files"] += process.num_fds()
+                held["ports"] += sum(c.status == "LISTEN" for c in process.net_connections())
+                held["processes"] += 1
+            except psutil.Error:  # it has just ended
                 continue
-        return total / 2**20
+        return {"memory_mib": held.pop("memory_kib") // 2**10, **held}
 
     def close(self) -> None:
         """End the app."""
@@ -200,10 +207,11 @@ def main(users: int = 8, minutes: float = 10.0, iterations: int = 60, output: Pa
         _all_use(app, Tally(), users, 0.0, 100)
         app.ask("sweep")
         time.sleep(5)
-        before, tally = app.memory(), Tally()
+        before, tally = app.use(), Tally()
         _all_use(app, tally, users, 60 * minutes, 0)
+        app.ask("sweep")
         time.sleep(5)
-        after = app.memory()
+        after = app.use()
         figures = {
             "machine": description(),
             "users": users,
@@ -213,8 +221,9 @@ def main(users: int = 8, minutes: float = 10.0, iterations: int = 60, output: Pa
             "seconds_to_page": _spread(tally.pages),
             "leaks": tally.leaks,
             "sessions_left": app.ask("count"),
-            "memory_mib": {"before": round(before), "after": round(after)},
-            "memory_growth": round(after / before - 1, 4),
+            "before": before,
+            "after": after,
+            "memory_growth": round(after["memory_mib"] / before["memory_mib"] - 1, 4),
         }
     finally:
         app.close()

@@ -6,14 +6,18 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import filelock
+import numpy as np
 import pytest
 
+from agsrec.cli import main
 from agsrec.errors import OptionError, OutputError
+from agsrec.images import save_png
 from agsrec.locks import Board, Owner, held, locked
 from tests.cli.helpers import refused
 from tests.tiny import quick_options, write_scene
@@ -120,3 +124,47 @@ def test_a_run_into_a_folder_that_is_in_use(tmp_path: Path, capsys: pytest.Captu
     with locked(out / "blob"):
         assert f"process {os.getpid()}, since" in refused(capsys, *run)
         assert {file.name for file in (out / "blob").iterdir()} == {".agsrec.lock", ".agsrec.json"}
+
+
+def test_photos_that_are_being_cut_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = tmp_path / "mug"
+    write_photo(photos / "a.png")
+    with locked(photos / "processed"):
+        message = refused(capsys, "process", str(photos))
+        assert f"{photos / 'processed'} (" in message and f"process {os.getpid()}, since" in message
+        assert message.endswith("wait until it is done, or copy the photos to another folder\n")
+    main(["process", str(photos)])
+    assert (photos / "processed" / "a_rgba.png").exists()
+
+
+def test_cameras_that_are_being_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_photo(tmp_path / "mug" / "a.png")
+    with held(Board.of(tmp_path / "mug")):
+        message = refused(capsys, "poses", str(tmp_path / "mug"))
+    assert f"{tmp_path / 'mug'} (" in message and message.endswith("or name another --output\n")
+    assert not (tmp_path / "mug" / "processed").exists()
+
+
+def test_who_has_patience_waits(folder: Path) -> None:
+    ready, done = threading.Event(), []
+
+    def hold() -> None:
+        with locked(folder):
+            ready.set()
+            time.sleep(0.5)
+            done.append("first")
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert ready.wait(10)
+    with locked(folder, patience=30.0):
+        assert done == ["first"]
+    other.join()
+
+
+def write_photo(file: Path) -> None:
+    """A photo that is cut out already."""
+    rgba = np.full((32, 32, 4), 200, dtype=np.uint8)
+    rgba[:8, :, 3] = 0
+    rgba[:, :8, 3] = 0
+    save_png(file, rgba)

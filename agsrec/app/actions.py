@@ -88,7 +88,7 @@ def choose_example(session: Session, data: Path, name: str) -> None:
     known = examples(data)
     if name not in known:
         raise OptionError(f"There is no example {name!r}; there are {', '.join(known) or 'none'}.")
-    with session.lock:
+    with session.at_work():
         session.reset()
         folder = data.absolute() / name
         listed = read_cameras_json(folder / "cameras.json", FORMAT_SIZE, FORMAT_SIZE)
@@ -104,7 +104,7 @@ def choose_example(session: Session, data: Path, name: str) -> None:
 
 def toggle(session: Session, index: int) -> None:
     """Leave a photo out, or take it in again."""
-    with session.lock:
+    with session.at_work():
         if 0 <= index < len(session.photos):
             photo = session.photos[index]
             photo.kept = not photo.kept
@@ -231,7 +231,7 @@ def _followed(session: Session, task: Task, course: Course) -> Iterator[dict[str
 
 
 def _take_cut_outs(session: Session, task: CutOut, outcome: dict[str, Any]) -> None:
-    with session.lock:
+    with session.at_work():
         pictures = outcome["pictures"]
         session.photos = [photo for photo in session.photos if photo.name in pictures]
         for photo in session.photos:

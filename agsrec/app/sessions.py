@@ -8,8 +8,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,9 @@ class Session:
         photos: The photos, in order.
         job: The process that works for this session, if any.
         outcome: What the last reconstruction left; see `agsrec.app.tasks`.
+        lock: Held by whoever changes it.
+        used: When it was last asked for anything, on the monotonic clock.
+        ended: Whether its files are gone.
     """
 
     private: Path
@@ -72,6 +75,7 @@ class Session:
     outcome: dict[str, Any] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     used: float = field(default_factory=time.monotonic)
+    ended: bool = False
     _count: int = 0
 
     @property
@@ -79,12 +83,27 @@ class Session:
         """The photos that take part."""
         return [photo for photo in self.photos if photo.kept]
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hold the session while its files are changed.
+
+        Raises:
+            OptionError: It ended meanwhile, and its files are gone.
+        """
+        with self.lock:
+            try:
+                yield
+            except FileNotFoundError as error:
+                if not self.ended:
+                    raise
+                raise OptionError("This page was closed meanwhile; reload it.") from error
+
     def new_folder(self, *, served: bool = False) -> Path:
         """An empty folder of the session, with a name of its own so that no browser shows an older file."""
-        with self.lock:
+        with self.at_work():
             self._count += 1
             folder = (self.public if served else self.private) / f"{self._count:03d}"
-        folder.mkdir(mode=0o700)
+            folder.mkdir(mode=0o700)
         return folder
 
     def stop(self) -> bool:
@@ -98,7 +117,7 @@ class Session:
     def reset(self) -> None:
         """Forget photos and results, and remove their files."""
         self.stop()
-        with self.lock:
+        with self.at_work():
             self.title, self.scene, self.posed, self.outcome = "", None, False, None
             self.photos.clear()
             for folder in (self.private, self.public):
@@ -106,7 +125,8 @@ class Session:
                     shutil.rmtree(entry, ignore_errors=True)
 
     def remove(self) -> None:
-        """End everything and remove all files."""
+        """End everything and remove all files, under the hands of whoever changes them."""
+        self.ended = True
         self.stop()
         for folder in (self.private, self.public):
             shutil.rmtree(folder, ignore_errors=True)

@@ -50,7 +50,7 @@ def take_in(session: Session, files: Sequence[str | Path], limits: Limits) -> li
     Raises:
         OptionError: They are too many; none is added.
     """
-    with session.lock:
+    with session.at_work():
         before = 0 if session.posed else len(session.photos)
         if before + len(files) > limits.photos:
             raise OptionError(

@@ -14,18 +14,29 @@ from agsrec.files import contents_digest, folder_entries
 __all__ = ["camera_file_digest", "find_photo_cameras", "is_of_photos", "read_photo_cameras"]
 
 _MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", ".")
+_INSTANTSPLAT = "sparse_*/0"  # the number of its views, or 0 for all; `1` beside it has those held back
 _COLMAP = (".txt", ".bin")
 _NO_CAMERA_FILES = (".npz", ".npy", ".pt", ".pth", ".pkl", ".ply", ".glb")
 _KINDS = "a transforms.json or a folder with a COLMAP model"
 
 
 def find_photo_cameras(folder: str | Path) -> Path | None:
-    """The `transforms.json` or else the folder of the COLMAP model that is with the photos of a folder."""
+    """The `transforms.json` or else the folder of the COLMAP model that is with the photos of a folder.
+
+    Raises:
+        OptionError: There are several models, of different photos.
+    """
     folder = Path(folder)
     if os.path.isfile(folder / "transforms.json"):
         return folder / "transforms.json"
-    places = (folder / place for place in _MODEL_FOLDERS)
-    return next((place for place in places if _is_model(place)), None)
+    found = next((folder / place for place in _MODEL_FOLDERS if _is_model(folder / place)), None)
+    if found is not None:
+        return found
+    several = sorted(place for place in folder.glob(_INSTANTSPLAT) if _is_model(place))
+    if len(several) > 1:
+        names = ", ".join(place.relative_to(folder).as_posix() for place in several)
+        raise OptionError(f"{folder} has several COLMAP models ({names}); keep one of them there")
+    return several[0] if several else None
 
 
 def read_photo_cameras(file: str | Path) -> CameraFile:

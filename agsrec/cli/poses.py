@@ -64,22 +64,28 @@ class Poses:
 
     def main(self, console: Console) -> None:
         """Estimate, write both files, and say what could not be placed."""
-        import torch
-
-        from agsrec.camera_files import find_photo_cameras
         from agsrec.device import resolve_device
-        from agsrec.figures.cameras import cameras_figure
         from agsrec.files import prepare_folder
-        from agsrec.images import save_png
-        from agsrec.pipeline.desk import Desk
-        from agsrec.pipeline.run import pose
+        from agsrec.locks import Board, held
 
         resolve_device(self.device)
         folder = scene_folder(photos_of_video(console, self.folder))
         output = folder / "cameras.json" if self.output is None else self.output
         self._check_output(output)
         prepare_folder(output.parent)
-        listener = ConsoleListener(console)
+        with held(Board.of(output.parent)):  # a lock would stay behind with the photos
+            posed = self._posed(folder, ConsoleListener(console))
+            _write(output, posed)
+            picture = output.with_name("poses.png")
+            _draw(picture, posed)
+        say(console, f"The cameras are in {output}, a picture of them in {picture}")
+
+    def _posed(self, folder: Path, listener: ConsoleListener) -> Posed:
+        """Cut out and pose the photos of a folder."""
+        from agsrec.camera_files import find_photo_cameras
+        from agsrec.pipeline.desk import Desk
+        from agsrec.pipeline.run import pose
+
         file = self.file
         if file is None and self.method in (None, "file"):
             file = find_photo_cameras(folder)
@@ -90,15 +96,7 @@ class Poses:
             posing=Posing(method, self.model, file, self.focal, self.background),
             background_model=self.background_model,
         )
-        posed = pose(Desk.at(None, settings, listener), PhotoFolder(folder, self.num_views, self.views))
-        names, cameras = posed.views.names, posed.estimate.cameras
-        _write(output, posed)
-        photos = posed.views.composited(torch.ones(3)).permute(0, 3, 1, 2)
-        small = torch.nn.functional.interpolate(photos, (_THUMBNAIL, _THUMBNAIL), mode="area")
-        figure = cameras_figure(None, cameras, names=names, thumbnails=small.permute(0, 2, 3, 1))
-        picture = output.with_name("poses.png")
-        save_png(picture, figure)
-        say(console, f"The cameras are in {output}, a picture of them in {picture}")
+        return pose(Desk.at(None, settings, listener), PhotoFolder(folder, self.num_views, self.views))
 
     def _check_output(self, output: Path) -> None:
         if output.suffix.lower() != ".json":
@@ -121,3 +119,17 @@ def _write(output: Path, posed: Posed) -> None:
     if others is not None:
         names, cameras = (*names, *others.names), Cameras.cat([cameras, others.cameras])
     write_cameras_json(output, cameras, names, extras=posed.extras())
+
+
+def _draw(picture: Path, posed: Posed) -> None:
+    """The photos, where they were taken from."""
+    import torch
+
+    from agsrec.figures.cameras import cameras_figure
+    from agsrec.images import save_png
+
+    photos = posed.views.composited(torch.ones(3)).permute(0, 3, 1, 2)
+    small = torch.nn.functional.interpolate(photos, (_THUMBNAIL, _THUMBNAIL), mode="area")
+    thumbnails = small.permute(0, 2, 3, 1)
+    names, cameras = posed.views.names, posed.estimate.cameras
+    save_png(picture, cameras_figure(None, cameras, names=names, thumbnails=thumbnails))

@@ -14,6 +14,7 @@ from agsrec.export.decisions import decision_section, decision_sentences
 from agsrec.export.report import Picture, Report, Section, Table, Text, Video
 from agsrec.figures.cameras import cameras_figure
 from agsrec.figures.panels import comparison_figure, curves_figure, glimpses_figure
+from agsrec.metrics.coverage import one_side_sentence
 from agsrec.metrics.images import ImageQuality, image_quality
 from agsrec.metrics.poses import PoseAccuracy, pose_accuracy, rotation_errors_after_alignment
 
@@ -115,6 +116,9 @@ def _summary(outcome: Outcome, measured: _Measured) -> Iterator[str]:
             f"{novel['psnr']:.1f} dB PSNR and {novel['ssim']:.3f} SSIM."
         )
     yield _pose_sentence(outcome, measured)
+    unseen = one_side_sentence(outcome.final)
+    if unseen is not None:
+        yield f"{unseen}."
     if outcome.correction is not None:
         yield " ".join(decision_sentences(outcome.correction))
 

@@ -15,6 +15,7 @@ from agsrec.embedded import EMBEDDED_MATCHER, embedded_folder
 from agsrec.files import contents_digest, folder_entries
 from agsrec.fit.support import unsupported_shares
 from agsrec.images import has_photos
+from agsrec.metrics.coverage import one_side_sentence
 from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.many_photos import Others, are_many, pose_one_by_one
 from agsrec.pipeline.match_memory import match_memory
@@ -26,11 +27,13 @@ from agsrec.store import Request
 from agsrec.view_files import SizedViews, find_view_files
 
 if TYPE_CHECKING:
+    from agsrec.cameras import Cameras
     from agsrec.pose_init import PoseEstimate
     from agsrec.views import Views
 
-__all__ = ["Posed", "cut_out_photos", "pose_in_memory", "pose_photos", "pose_views"]
+__all__ = ["Posed", "cut_out_photos", "pose_in_memory", "pose_photos", "pose_views", "say_what_nobody_saw"]
 
+_PATIENCE = 600.0  # seconds to wait for another run that is cutting the same photos out
 _MOST_UNSUPPORTED = 0.2  # of a mask: double what good masks reach with poses that are 8 degrees off
 
 
@@ -161,7 +164,8 @@ def _cut_out_request(desk: Desk, folder: Path) -> Request:
 def _cut_out(desk: Desk, folder: Path) -> CutOutRecord:
     from agsrec.preprocess import process
 
-    done = process(folder, model=desk.settings.background_model, cameras=_photo_cameras(desk, folder))
+    model, cameras = desk.settings.background_model, _photo_cameras(desk, folder)
+    done = process(folder, model=model, cameras=cameras, patience=_PATIENCE)
     undistorted = ", undistorted" if done.lenses else ""
     said = f"Cut {len(done.files)} photos out{undistorted} into {folder / 'processed'}"
     return CutOutRecord(_digests(folder), (said, *done.remarks()))
@@ -187,6 +191,7 @@ def pose_photos(desk: Desk, photos: PhotoFolder) -> Posed:
     _say_what_is_unsure(desk, posed)
     _say_what_is_ambiguous(desk, posed)
     _say_that_two_share_nothing(desk, posed)
+    say_what_nobody_saw(desk, estimate.cameras)
     return posed
 
 
@@ -312,6 +317,13 @@ def _say_what_is_ambiguous(desk: Desk, posed: Posed) -> None:
             "elsewhere, so these poses are a guess; photos in which a mark on the object, or something that "
             "stands beside it, tells its sides apart would decide"
         )
+
+
+def say_what_nobody_saw(desk: Desk, cameras: Cameras) -> None:
+    """Say so where the photos leave a side of the object to be made up."""
+    sentence = one_side_sentence(cameras)
+    if sentence is not None:
+        desk.listener.warn(sentence)
 
 
 def _say_that_two_share_nothing(desk: Desk, posed: Posed) -> None:

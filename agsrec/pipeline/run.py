@@ -22,7 +22,13 @@ from agsrec.pipeline.finishing import Export, make_textured_mesh
 from agsrec.pipeline.fitting import correct_poses, fit_scene, resolved_options
 from agsrec.pipeline.judge import Judge
 from agsrec.pipeline.listener import STAGES, Listener
-from agsrec.pipeline.photos import Posed, cut_out_photos, pose_in_memory, pose_photos
+from agsrec.pipeline.photos import (
+    Posed,
+    cut_out_photos,
+    pose_in_memory,
+    pose_photos,
+    say_what_nobody_saw,
+)
 from agsrec.pipeline.settings import PhotoFolder, Settings
 from agsrec.reconstruction import Reconstruction
 from agsrec.store import Kept, Unfinished
@@ -90,6 +96,8 @@ def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
     """All stages, one after the other."""
     scene, posed = (what, None) if isinstance(what, Scene) else _posed_scene(desk, what)
     _require_enough(scene.views, guided=desk.settings.prior is not None)
+    if posed is None:
+        say_what_nobody_saw(desk, scene.cameras)
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
     export = Export(result, folder, scene, posed)
     with export.begun(desk) as begun:

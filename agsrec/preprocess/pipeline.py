@@ -14,6 +14,7 @@ from agsrec.files import atomic_write, folder_entries, is_plain_name, remove_lef
 from agsrec.frames import RECORD
 from agsrec.images import IMAGE_SUFFIXES, encode_png, frame_count
 from agsrec.lenses import Lens
+from agsrec.locks import locked
 from agsrec.photos import Known, Photo, known_photos, read_photo
 from agsrec.preprocess.crops import write_crops
 from agsrec.preprocess.cuts import Cuts, look_at, prepare_cuts
@@ -32,6 +33,7 @@ FULL_SIZE = 2048
 
 _LONGEST_NAME = 255  # bytes, on all common file systems
 _EFFORT = 3  # of packing; more takes as long as all the rest
+_INSTEAD = "copy the photos to another folder"
 _UNFINISHED = ".unfinished"  # in `processed/` while files are being written there
 
 
@@ -86,6 +88,7 @@ def process(
     recenter: bool = True,
     cameras: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    patience: float = 0.0,
 ) -> Processed:
     """Cut out and centre the object in a photo, or in every photo of a folder.
 
@@ -111,9 +114,11 @@ def process(
         cameras: Camera file of the photos: nerfstudio's `transforms.json` or a COLMAP model. By default the
             one in the folder, unless the photos are those in `source/`, which it may not be for.
         progress: Called with the number of photos done and their total.
+        patience: Seconds to wait for another process that is cutting out there.
 
     Raises:
-        OptionError: An option is out of range, or there is nothing to process.
+        OptionError: An option is out of range, there is nothing to process, or another process is cutting out
+            there.
         CameraError: The camera file cannot be used.
         ImageError: A photo cannot be read, none shows an object, or two photos share a name.
         OutputError: The results cannot be written.
@@ -121,7 +126,33 @@ def process(
     _check_options(size, model, border_ratio)
     folder, photos, write_source = find_photos(Path(path))
     known = known_photos(folder, cameras) if write_source or cameras is not None else {}
-    cuts = prepare_cuts(photos, known, model, progress)
+    with locked(folder / "processed", patience=patience, instead=_INSTEAD):
+        cuts = prepare_cuts(photos, known, model, progress)
+        shape = size, border_ratio, recenter
+        return _written(folder, photos, known, cuts, shape, progress, write_source=write_source)
+
+
+def _written(
+    folder: Path,
+    photos: Mapping[str, Path],
+    known: Mapping[str, Known],
+    cuts: Cuts,
+    shape: tuple[int, float, bool],
+    progress: Callable[[int, int], None] | None,
+    *,
+    write_source: bool,
+) -> Processed:
+    """What `process` writes.
+
+    Args:
+        folder: Folder with `processed/` and `source/`.
+        photos: Photos by name of the view.
+        known: What is known of them.
+        cuts: How their object is found.
+        shape: `size`, `border_ratio` and `recenter` of `process`.
+        progress: As there.
+        write_source: Whether `source/` is to be written.
+    """
     place = folder / "processed"
     crops: dict[str, Crop] = {}
     focals: dict[str, float] = {}
@@ -129,7 +160,7 @@ def process(
     looks: dict[str, Look] = {}
     skipped: dict[str, str] = {}
     for done, (name, file) in enumerate(photos.items(), 1):
-        made = _made(name, file, known.get(name), cuts, (size, border_ratio, recenter))
+        made = _made(name, file, known.get(name), cuts, shape)
         if isinstance(made, str):
             skipped[name] = made
         else:

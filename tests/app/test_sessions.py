@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agsrec.app.sessions import Photo, Sessions
+from agsrec.errors import OptionError
 
 
 @pytest.fixture
@@ -52,6 +53,20 @@ def test_the_end_removes_everything(sessions: Sessions) -> None:
     assert job.stopped and not session.private.exists() and not session.public.exists()
     assert sessions.find("a") is None and other.public.exists()
     sessions.end("nobody")
+
+
+def test_a_page_that_is_closed_in_the_middle(sessions: Sessions) -> None:
+    """Its files go at once, whoever is just writing one; that is said, and is no fault of ours."""
+    session = sessions.of("a")
+    folder = session.new_folder(served=True)
+    with pytest.raises(OptionError, match="page was closed"), session.at_work():
+        sessions.end("a")
+        (folder / "001.jpg").write_bytes(b"x")
+    for late in (session.new_folder, session.reset):
+        with pytest.raises(OptionError, match="page was closed"):
+            late()
+    with pytest.raises(FileNotFoundError), sessions.of("b").at_work():
+        (folder / "001.jpg").write_bytes(b"x")
 
 
 def test_start_over(sessions: Sessions) -> None:

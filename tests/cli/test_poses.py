@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from agsrec.camera_files import read_cameras_json, write_cameras_json
+from agsrec.cameras import Cameras
 from agsrec.cli import main
 from agsrec.errors import CheckpointError
 from agsrec.images import save_png
@@ -69,6 +70,18 @@ def test_writes_cameras_and_a_picture(
     assert "auto placed 5 of 6 views" in printed and "Left out" in printed and ": 003\n" in printed
     assert str(blob / "cameras.json") in printed and "poses.png" in printed
     assert seen[0].seed == 5 and seen[0].folder == blob
+
+
+def test_photos_from_one_side_alone(
+    blob: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    near = Cameras.orbit(-10.0, torch.arange(6) * 6.0, 1.8, Ks=TRUE.Ks, width=48, height=48)
+    install(monkeypatch, knowing(near, NAMES))
+    main(["poses", str(blob)])
+    assert "within 30 degrees: its back is made up" in " ".join(capsys.readouterr().out.split())
+    install(monkeypatch, knowing(TRUE, NAMES))
+    main(["poses", str(blob), "--overwrite"])
+    assert "made up" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("inside", [False, True])

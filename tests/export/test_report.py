@@ -28,6 +28,7 @@ from agsrec.export.report import (
     write_report,
 )
 from agsrec.metrics.images import image_quality
+from tests.export.made_up import ring
 
 EVIL = '<script>alert("x")</script>&\'{0}'
 
@@ -148,6 +149,14 @@ def test_reconstruction_without_truth(outcome: Outcome) -> None:
     page = Page(report_html(report))
     assert "true cameras are not known" in page.text
     assert "Rotation error" not in page.text
+
+
+def test_what_no_photo_shows_is_said(outcome: Outcome) -> None:
+    assert not any("made up" in sentence for sentence in reconstruction_report(outcome).summary)
+    near = replace(outcome, final=ring(36)[:4], truth=None)
+    assert any(
+        "one side, within 29 degrees: its back" in text for text in reconstruction_report(near).summary
+    )
 
 
 @pytest.mark.parametrize(

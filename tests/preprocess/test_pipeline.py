@@ -57,7 +57,7 @@ def test_folder(photos: Path) -> None:
     assert done == [(1, 3), (2, 3), (3, 3)]
     written = set(tree(photos)) - {"a.png", "b.png", "c.JPG", "notes.txt"}
     images = {file for name in "abc" for file in (f"processed/{name}_rgba.png", f"source/{name}.png")}
-    assert written == images | {"processed/crops.json"}
+    assert written == images | {"processed/crops.json", "processed/.agsrec.lock"}
     views = load_views(photos)
     assert views.names == ("a", "b", "c") and views.images.shape == (3, 50, 50, 4)
 
