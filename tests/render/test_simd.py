@@ -14,8 +14,10 @@ from agsrec.render.cpu.simd import (
     floor,
     hsum,
     hsums,
+    lanes_le,
     load,
     lowest_bit,
+    minus_abs,
     padded,
     popcount,
     prefetch,
@@ -24,12 +26,26 @@ from agsrec.render.cpu.simd import (
     store,
     store_first,
     store_int,
+    store_transposed,
     vmax,
     vmin,
     where_le,
 )
 
-OPERATIONS = ("add", "sub", "mul", "div", "min", "max", "where", "floor", "ceil", "sqrt", "splat")
+OPERATIONS = (
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "min",
+    "max",
+    "where",
+    "floor",
+    "ceil",
+    "sqrt",
+    "splat",
+    "minus_abs",
+)
 
 
 # Not cached: a cache would not notice a change of the intrinsics.
@@ -48,6 +64,7 @@ def every_operation(a, b, out, integers, sums):
     store(out, 8 * LANES, ceil(x))
     store(out, 9 * LANES, sqrt(x * x))
     store(out, 10 * LANES, splat(7))
+    store(out, 11 * LANES, minus_abs(x))
     store_int(integers, 2, x)
     sums[0] = hsum(x)
     return any_le(x, y), any_le(splat(2.0), splat(1.0))
@@ -70,6 +87,32 @@ def test_sums_of_several_vectors_at_once() -> None:
     sums_of_rows(rows.ravel(), out)
     np.testing.assert_allclose(out[2:12], rows.sum(1)[:10], rtol=1e-5, atol=1e-5)
     assert (out[[0, 1, 12, 13]] == 9).all()
+
+
+@njit
+def transposed(rows, out):
+    """Of three rows of 16, from the second place on."""
+    store_transposed(out, 1, (load(rows, 0), load(rows, 16), load(rows, 32)))
+
+
+def test_rows_become_columns() -> None:
+    rows = np.arange(3 * LANES, dtype=np.float32)
+    out = np.full(LANES * LANES + 2, -1, np.float32)
+    transposed(rows, out)
+    np.testing.assert_array_equal(out[1:-1].reshape(LANES, LANES)[:, :3], rows.reshape(3, LANES).T)
+    assert out[0] == -1 and out[-1] == -1
+
+
+@njit
+def which_le(a, b):
+    return lanes_le(load(a, 0), load(b, 0))
+
+
+def test_lanes_are_bits() -> None:
+    a, b = np.random.default_rng(1).standard_normal((2, LANES)).astype(np.float32)
+    a[3], b[5] = b[3], np.nan
+    assert which_le(a, b) == sum(1 << lane for lane in range(LANES) if a[lane] <= b[lane])
+    assert which_le(a, a) == 0xFFFF
 
 
 @njit
@@ -103,6 +146,7 @@ def test_lanes_match_numpy() -> None:
         "ceil": np.ceil(a),
         "sqrt": np.abs(a),
         "splat": np.full(LANES, 7, np.float32),
+        "minus_abs": -np.abs(a),
     }
     for name in OPERATIONS:
         np.testing.assert_allclose(got[name], want[name], rtol=1e-6, atol=1e-7, err_msg=name)

@@ -5,22 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from agsrec.render.cpu.depth_sort import BUCKETS, sort_by_depth
+from agsrec.render.cpu.layers import BLOCK
 from agsrec.render.cpu.project import BLUE, DEPTH, GREEN, HX, HY, KV, MX, MY, RED, SLOPE, WAIST, A, B, C
 from agsrec.render.cpu.simd import LANES, ceil, floor, load, splat, sqrt, store_int, vmax, vmin, where_le
 
-__all__ = ["BLOCK", "RECORD", "TILE", "bin_tiles", "sort_visible"]
+__all__ = ["RECORD", "TILE", "bin_tiles", "sort_visible"]
 
 TILE = 16
 """Tile edge in pixels."""
-BLOCK = 4
-"""Block edge in pixels; a block's 16 pixels are one vector."""
 
 RECORD = 10
 """Floats per record: mx, my, A, B, C, k, red, green, blue, depth."""
-
-_RADIX_BITS = 12
-_BUCKETS = 1 << _RADIX_BITS
-
 
 _LANE_ROW = np.arange(LANES, dtype=np.float32) * BLOCK
 
@@ -33,35 +29,15 @@ def _tile_range(center, extent, limit):
 
 
 @njit(cache=True, nogil=True)
-def _radix_pass(count, keys, order, shift, keys_out, order_out, histogram):
-    histogram[:] = 0
-    for i in range(count):
-        histogram[(keys[i] >> shift) & (_BUCKETS - 1)] += 1
-    total = 0
-    for bucket in range(_BUCKETS):
-        size = histogram[bucket]
-        histogram[bucket] = total
-        total += size
-    for i in range(count):
-        bucket = (keys[i] >> shift) & (_BUCKETS - 1)
-        slot = histogram[bucket]
-        histogram[bucket] = slot + 1
-        keys_out[slot] = keys[i]
-        order_out[slot] = order[i]
-
-
-@njit(cache=True, nogil=True)
 def sort_visible(start, stop, n, n_real, tiles_x, tiles_y, projected, order, n_visible, n_entries):
     """Indices of the visible Gaussians of cameras [start, stop) by depth, into `order` [V, n].
 
-    Radix sort of the depths' bit patterns, counted from the nearest: two passes where the farthest is within
-    24 bits of it (a factor of four in depth), else three. `n_entries` receives an upper bound on
-    (tile, Gaussian) pairs.
+    `n_entries` receives an upper bound on (tile, Gaussian) pairs.
     """
     depth_bits = projected.view(np.int32)
     index, index2 = np.empty(n, np.int32), np.empty(n, np.int32)
     keys, keys2 = np.empty(n, np.int32), np.empty(n, np.int32)
-    histogram = np.empty(_BUCKETS, np.int32)
+    histograms = np.empty((2, BUCKETS), np.int32)
     for cam in range(start, stop):
         p = projected[cam]
         count, entries = 0, 0
@@ -72,18 +48,11 @@ def sort_visible(start, stop, n, n_real, tiles_x, tiles_y, projected, order, n_v
                 y0, y1 = _tile_range(p[MY * n + i], p[HY * n + i], tiles_y)
                 entries += (x1 - x0 + 1) * (y1 - y0 + 1)
                 index[count] = i
-                # Positive floats sort like their bit patterns.
                 bits = depth_bits[cam, DEPTH * n + i]
                 keys[count] = bits
                 nearest, farthest = min(nearest, bits), max(farthest, bits)
                 count += 1
-        for j in range(count):
-            keys[j] -= nearest
-        _radix_pass(count, keys, index, 0, keys2, index2, histogram)
-        _radix_pass(count, keys2, index2, _RADIX_BITS, keys, order[cam], histogram)
-        if count and (farthest - nearest) >> (2 * _RADIX_BITS):
-            _radix_pass(count, keys, order[cam], 2 * _RADIX_BITS, keys2, index2, histogram)
-            order[cam, :count] = index2[:count]
+        sort_by_depth(count, nearest, farthest, keys, index, keys2, index2, histograms, order[cam])
         n_visible[cam] = count
         n_entries[cam] = entries
 

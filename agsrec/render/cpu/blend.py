@@ -6,12 +6,11 @@ planes of 16 blocks of 16 lanes.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
-from agsrec.render.cpu.binning import BLOCK, RECORD, TILE
+from agsrec.render.cpu.binning import RECORD, TILE
+from agsrec.render.cpu.layers import BLOCK, LANE_X, LANE_Y, MAX_ALPHA, advance, alpha16, conic16, exponent16
 from agsrec.render.cpu.simd import (
     LANES,
     any_le,
@@ -23,7 +22,6 @@ from agsrec.render.cpu.simd import (
     splat,
     store,
     store_first,
-    vmin,
     where_le,
 )
 
@@ -35,56 +33,8 @@ GRADIENTS = 10
 _BLOCKS = (TILE // BLOCK) ** 2
 _PLANE = TILE * TILE
 _AHEAD = 4  # entries whose memory is asked for before it is their turn
-_MAX_ALPHA = np.float32(0.999)
-_MIN_TRANSMITTANCE = np.float32(1e-4)
-_CUTOFF = np.float32(math.log(255.0) / 8.0)
-# Near-minimax polynomial of exp(-x) on [0, ln(255) / 8]; 6e-7 relative error after the 8th power.
-_NODES = (np.cos((np.arange(64) + 0.5) * np.pi / 64) + 1) / 2 * float(_CUTOFF)
-_E5, _E4, _E3, _E2, _E1, _E0 = (
-    np.float32(c) for c in np.polyfit(_NODES, np.exp(-_NODES), 5, w=np.exp(_NODES))
-)  # fmt: skip
 # d alpha / d x = -8 alpha, in the sums that go through alpha.
 _OUTER = np.repeat(np.array([-8.0, 1.0], np.float32), [6, LANES - 6])
-_LANE_X = np.tile(np.arange(BLOCK, dtype=np.float32), BLOCK)
-_LANE_Y = np.repeat(np.arange(BLOCK, dtype=np.float32), BLOCK)
-
-
-@njit(cache=True, nogil=True)
-def _exponent16(dx, dy, records, at):
-    """Of the Gaussian whose record begins at `at`, at 16 offsets from its centre."""
-    a, b, c, k = (
-        splat(records[at + 2]),
-        splat(records[at + 3]),
-        splat(records[at + 4]),
-        splat(records[at + 5]),
-    )
-    return (a * dx + b * dy) * dx + (c * dy * dy + k)
-
-
-@njit(cache=True, nogil=True)
-def _alpha(x):
-    """`exp(-x)^8`, capped, and zero where it would be below 1/255."""
-    e = ((((splat(_E5) * x + splat(_E4)) * x + splat(_E3)) * x + splat(_E2)) * x + splat(_E1)) * x + splat(
-        _E0
-    )
-    e = e * e
-    e = e * e
-    return where_le(x, splat(_CUTOFF), vmin(e * e, splat(_MAX_ALPHA)), splat(0.0))
-
-
-@njit(cache=True, nogil=True)
-def _advance(t, alpha):
-    """Transmittance after a layer and the layer's weight.
-
-    A pixel whose transmittance would fall to 1e-4 is finished: the layer is not drawn, and the transmittance
-    is kept with its sign flipped, so that every later layer finds it finished.
-    """
-    weight = t * alpha
-    after = t - weight
-    limit = splat(_MIN_TRANSMITTANCE)
-    zero = splat(0.0)
-    kept = vmin(t, zero - t)
-    return where_le(after, limit, kept, after), where_le(after, limit, zero, weight)
 
 
 @njit(cache=True, nogil=True)
@@ -146,8 +96,8 @@ def blend_forward(
             t, red, green, blue, z = splat(1.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
             for j in range(block * count, block * count + lengths[block]):
                 at = entries[first + lists[j], 0] * RECORD
-                dx, dy = splat(x - rec[at]) + load(_LANE_X, 0), splat(y - rec[at + 1]) + load(_LANE_Y, 0)
-                t, weight = _advance(t, _alpha(_exponent16(dx, dy, rec, at)))
+                dx, dy = splat(x - rec[at]) + load(LANE_X, 0), splat(y - rec[at + 1]) + load(LANE_Y, 0)
+                t, weight = advance(t, alpha16(exponent16(dx, dy, conic16(rec, at))))
                 red = red + weight * splat(rec[at + 6])
                 green = green + weight * splat(rec[at + 7])
                 blue = blue + weight * splat(rec[at + 8])
@@ -209,11 +159,11 @@ def _replay(x0, y0, first, last, records, entries, lists, lengths, visits, drawn
             e = lists[j]
             j += 1
             at = entries[first + e, 0] * RECORD
-            dx, dy = splat(x - records[at]) + load(_LANE_X, 0), splat(y - records[at + 1]) + load(_LANE_Y, 0)
-            alpha = _alpha(_exponent16(dx, dy, records, at))
+            dx, dy = splat(x - records[at]) + load(LANE_X, 0), splat(y - records[at + 1]) + load(LANE_Y, 0)
+            alpha = alpha16(exponent16(dx, dy, conic16(records, at)))
             kept = (visits[e] + popcount(entries[first + e, 1] & before)) * 2 * LANES
             store(scratch, kept + LANES, t)
-            t, weight = _advance(t, alpha)
+            t, weight = advance(t, alpha)
             # Zero weight marks lanes that were not drawn; their alpha must not act in the reverse sweep.
             store(scratch, kept, where_le(weight, splat(0.0), splat(0.0), alpha))
             if not any_le(splat(0.0), t):
@@ -238,8 +188,8 @@ def _sweep_back(x0, y0, first, last, planes, records, entries, visits, drawn, sc
             slots[at_slot : at_slot + GRADIENTS] = 0.0
             continue
         at = entries[first + e, 0] * RECORD
-        dx0 = splat(np.float32(x0) + np.float32(0.5) - records[at]) + load(_LANE_X, 0)
-        dy0 = splat(np.float32(y0) + np.float32(0.5) - records[at + 1]) + load(_LANE_Y, 0)
+        dx0 = splat(np.float32(x0) + np.float32(0.5) - records[at]) + load(LANE_X, 0)
+        dy0 = splat(np.float32(y0) + np.float32(0.5) - records[at + 1]) + load(LANE_Y, 0)
         red, green, blue = splat(records[at + 6]), splat(records[at + 7]), splat(records[at + 8])
         z = splat(records[at + 9])
         gx, gy, gxx, gxy, gyy, g0 = zero, zero, zero, zero, zero, zero
@@ -266,7 +216,7 @@ def _sweep_back(x0, y0, first, last, planes, records, entries, visits, drawn, sc
             difference = own - back
             store(grad, behind + at, back + alpha * difference)
             # Nothing reaches x where alpha is capped.
-            g = where_le(splat(_MAX_ALPHA), alpha, zero, weight * difference)
+            g = where_le(splat(MAX_ALPHA), alpha, zero, weight * difference)
             dx = dx0 + splat((block & 3) * BLOCK)
             dy = dy0 + splat((block >> 2) * BLOCK)
             hx, hy = g * dx, g * dy

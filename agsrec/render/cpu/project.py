@@ -15,7 +15,16 @@ from numba import njit
 from agsrec.render.cpu.sh import sh_basis
 from agsrec.render.cpu.simd import LANES, load, splat, sqrt, store, vmax, vmin, where_le
 
-__all__ = ["CAMERA_FLOATS", "PROJECTED", "SCENE", "SCENE_FLOATS", "project", "setup_scene"]
+__all__ = [
+    "CAMERA_FLOATS",
+    "PROJECTED",
+    "SCENE",
+    "SCENE_FLOATS",
+    "color16",
+    "project",
+    "project16",
+    "setup_scene",
+]
 
 # Rows of the per-scene buffer [SCENE_FLOATS, Np].
 SCENE_FLOATS = 11
@@ -83,9 +92,12 @@ def _compensate16(kept, k_cut):
         k_cut[LANES + lane] = min(_REACH, math.sqrt(2.0 * above)) if above > 0.0 else -1.0
 
 
-@njit(cache=True, nogil=True)
-def _project16(n, base, scene, cam, width, height, near, far, eps2d, antialiased, scratch, out):
-    """Project Gaussians [base, base + 16) of n padded ones into one camera's flat buffer `out`."""
+@njit(cache=True, nogil=True, forceinline=True)
+def project16(n, base, scene, cam, width, height, near, far, eps2d, antialiased, scratch):
+    """Gaussians [base, base + 16) of n padded ones in one camera: the rows MX to WAIST, then KV.
+
+    `scratch` [3 * 16] is overwritten.
+    """
     one, zero = splat(1.0), splat(0.0)
     x, y, z = load(scene, X * n + base), load(scene, Y * n + base), load(scene, Z * n + base)
     r00, r01, r02 = splat(cam[0]), splat(cam[1]), splat(cam[2])
@@ -136,33 +148,40 @@ def _project16(n, base, scene, cam, width, height, near, far, eps2d, antialiased
     hx = where_le(my + hy, zero, gone, where_le(splat(height), my - hy, gone, hx))
     hx = where_le(det, zero, gone, where_le(cut, zero, gone, hx))
     hx = where_le(splat(near), pz, where_le(splat(far), pz, gone, hx), gone)
-    store(out, MX * n + base, mx)
-    store(out, MY * n + base, my)
-    store(out, A * n + base, splat(1.0 / 16.0) * c * rdet)
-    store(out, B * n + base, splat(-1.0 / 8.0) * b * rdet)
-    store(out, C * n + base, splat(1.0 / 16.0) * a * rdet)
-    store(out, DEPTH * n + base, pz)
-    store(out, HX * n + base, hx)
-    store(out, HY * n + base, hy)
     # The ellipse as x(y) = slope * y +- waist * sqrt(1 - y^2 / hy^2).
-    store(out, SLOPE * n + base, b / c)
-    store(out, WAIST * n + base, cut * sqrt(vmax(zero, a - b * b / c)))
-    store(out, KV * n + base, k)
+    slope, waist = b / c, cut * sqrt(vmax(zero, a - b * b / c))
+    conic = splat(1.0 / 16.0) * c * rdet, splat(-1.0 / 8.0) * b * rdet, splat(1.0 / 16.0) * a * rdet
+    return mx, my, conic[0], conic[1], conic[2], pz, hx, hy, slope, waist, k
 
 
-@njit(cache=True, nogil=True)
-def _sh_color16(n, base, scene, cam, sh, degree, basis, out):
-    """Clamped colours of Gaussians [base, base + 16) seen from one camera; `sh` flat [K * 3, n]."""
+@njit(cache=True, nogil=True, forceinline=True)
+def color16(n, base, scene, cam, sh, degree, basis):
+    """Red, green and blue of Gaussians [base, base + 16) seen from one camera.
+
+    With `degree >= 0` from the coefficients `sh`, flat [K * 3 * n], clamped at zero; with -1 `sh` has the
+    colours themselves, flat [3 * n]. `basis` [16 * 16] is overwritten.
+    """
+    if degree < 0:
+        return load(sh, base), load(sh, n + base), load(sh, 2 * n + base)
     dx = load(scene, X * n + base) - splat(cam[16])
     dy = load(scene, Y * n + base) - splat(cam[17])
     dz = load(scene, Z * n + base) - splat(cam[18])
     r = splat(1.0) / sqrt(vmax(splat(1e-24), dx * dx + dy * dy + dz * dz))
     sh_basis(dx * r, dy * r, dz * r, degree, basis)
-    for channel in range(3):
-        color = splat(0.5)
-        for k in range((degree + 1) * (degree + 1)):
-            color = color + load(basis, k * LANES) * load(sh, (3 * k + channel) * n + base)
-        store(out, (RED + channel) * n + base, vmax(color, splat(0.0)))
+    red, green, blue = splat(0.5), splat(0.5), splat(0.5)
+    for k in range((degree + 1) * (degree + 1)):
+        b, at = load(basis, k * LANES), 3 * k * n + base
+        red = red + b * load(sh, at)
+        green = green + b * load(sh, at + n)
+        blue = blue + b * load(sh, at + 2 * n)
+    return vmax(red, splat(0.0)), vmax(green, splat(0.0)), vmax(blue, splat(0.0))
+
+
+@njit(cache=True, nogil=True)
+def _store_rows(out, n, base, first, rows):
+    """Write 16 lanes of rows from the row `first` on."""
+    for k in range(len(rows)):
+        store(out, (first + k) * n + base, rows[k])
 
 
 @njit(cache=True, nogil=True)
@@ -171,8 +190,7 @@ def project(
 ):
     """Project all Gaussians into all cameras; work items are (camera, chunk of 1024 Gaussians).
 
-    `scene` is flat [SCENE_FLOATS * n], `projected` [V, PROJECTED * n]. With `degree >= 0` the colour rows are
-    filled from the coefficients `sh`, flat [K * 3 * n]; with -1 they are copied from it, flat [3 * n].
+    `scene` is flat [SCENE_FLOATS * n], `projected` [V, PROJECTED * n]. `sh` and `degree` as in `color16`.
     """
     basis, scratch = np.empty(16 * LANES, np.float32), np.empty(3 * LANES, np.float32)
     w, h = np.float32(width), np.float32(height)
@@ -181,12 +199,10 @@ def project(
         cam, out = cameras[item // chunks], projected[item // chunks]
         first = (item % chunks) * _CHUNK
         for base in range(first, min(first + _CHUNK, n), LANES):
-            _project16(n, base, scene, cam, w, h, near, far, eps2d, antialiased, scratch, out)
-            if degree >= 0:
-                _sh_color16(n, base, scene, cam, sh, degree, basis, out)
-            else:
-                for channel in range(3):
-                    store(out, (RED + channel) * n + base, load(sh, channel * n + base))
+            shape = project16(n, base, scene, cam, w, h, near, far, eps2d, antialiased, scratch)
+            _store_rows(out, n, base, MX, shape[:-1])
+            store(out, KV * n + base, shape[-1])
+            _store_rows(out, n, base, RED, color16(n, base, scene, cam, sh, degree, basis))
 
 
 def project_items(n: int, views: int) -> int:

@@ -24,8 +24,10 @@ __all__ = [
     "floor",
     "hsum",
     "hsums",
+    "lanes_le",
     "load",
     "lowest_bit",
+    "minus_abs",
     "padded",
     "popcount",
     "prefetch",
@@ -34,6 +36,7 @@ __all__ = [
     "store",
     "store_first",
     "store_int",
+    "store_transposed",
     "vmax",
     "vmin",
     "where_le",
@@ -166,6 +169,17 @@ def where_le(typingctx: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
 
 
 @intrinsic
+def lanes_le(typingctx: Any, a: Any, b: Any) -> Any:
+    """Bit k says whether `a <= b` in lane k."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(builder.fcmp_ordered("<=", args[0], args[1]), ir.IntType(LANES))
+        return builder.zext(bits, ir.IntType(64))
+
+    return types.int64(f32x16, f32x16), codegen
+
+
+@intrinsic
 def any_le(typingctx: Any, a: Any, b: Any) -> Any:
     """Whether `a <= b` in any lane."""
 
@@ -193,6 +207,18 @@ def _unary_intrinsic(name: str, doc: str) -> Any:
 sqrt = _unary_intrinsic("llvm.sqrt", "Square root per lane.")
 floor = _unary_intrinsic("llvm.floor", "Largest integer not above, per lane.")
 ceil = _unary_intrinsic("llvm.ceil", "Smallest integer not below, per lane.")
+
+
+@intrinsic
+def minus_abs(typingctx: Any, value: Any) -> Any:
+    """`-abs(value)`, per lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        integers = ir.VectorType(ir.IntType(32), LANES)
+        sign = ir.Constant(integers, [-(2**31)] * LANES)
+        return builder.bitcast(builder.or_(builder.bitcast(args[0], integers), sign), _VECTOR)
+
+    return f32x16(f32x16), codegen
 
 
 def _minmax(comparison: str, doc: str) -> Any:
@@ -283,6 +309,33 @@ def store_first(typingctx: Any, array: Any, index: Any, value: Any, count: Any) 
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value, count), codegen
+
+
+@intrinsic
+def store_transposed(typingctx: Any, array: Any, index: Any, values: Any) -> Any:
+    """Write lane k of up to 16 vectors, in a tuple, to row k of 16 rows of 16 from `array[index]` on.
+
+    What follows the values in a row is arbitrary. Four times halves of the vectors change places (butterfly).
+    """
+    _check_array(array)
+    count = len(values)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        undef = ir.Constant(_VECTOR, ir.Undefined)
+        rows = [*cgutils.unpack_tuple(builder, args[2], count), *[undef] * (LANES - count)]
+        for width in (8, 4, 2, 1):
+            low = [lane if not lane & width else LANES + lane - width for lane in range(LANES)]
+            high = [lane + width if not lane & width else LANES + lane for lane in range(LANES)]
+            for k in range(LANES):
+                if not k & width:
+                    a, b = rows[k], rows[k + width]
+                    rows[k], rows[k + width] = _shuffled(builder, a, b, low), _shuffled(builder, a, b, high)
+        for k, row in enumerate(rows):
+            at = builder.add(args[1], ir.Constant(args[1].type, k * LANES))
+            builder.store(row, _element_pointer(context, builder, sig.args[0], args[0], at)).align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, values), codegen
 
 
 @intrinsic
