@@ -67,3 +67,17 @@ def test_result_does_not_depend_on_the_number_of_threads(monkeypatch: pytest.Mon
         pictures.append(render(scene, render_mode="RGB"))
     assert torch.equal(pictures[0].rgb, pictures[1].rgb)
     assert torch.equal(pictures[0].alpha, pictures[1].alpha)
+
+
+@pytest.mark.parametrize("name", ["means", "quats", "scales"])
+def test_what_is_not_a_number_is_not_drawn(name: str) -> None:
+    scene = make_scene()
+    broken = getattr(scene, name).clone()
+    broken[5] = torch.nan
+    kept = torch.arange(len(scene.means)) != 5
+    without = replace(scene, **{n: tensor[kept] for n, tensor in scene.gaussians().items()})
+    for leaves in (lambda s: s, with_leaves):
+        got = render(leaves(replace(scene, **{name: broken})), render_mode="RGB")
+        want = render(without, render_mode="RGB")
+        torch.testing.assert_close(got.rgb, want.rgb, atol=1e-6, rtol=0)
+        assert (got.radii[:, 5] == 0).all()

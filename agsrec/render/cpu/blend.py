@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from agsrec.render.cpu.binning import RECORD, TILE
+from agsrec.render.cpu.footprint import TILE
 from agsrec.render.cpu.layers import BLOCK, LANE_X, LANE_Y, MAX_ALPHA, advance, alpha16, conic16, exponent16
+from agsrec.render.cpu.project import RECORD
 from agsrec.render.cpu.simd import (
     LANES,
     any_le,

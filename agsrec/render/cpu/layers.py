@@ -26,20 +26,20 @@ LANE_X = np.tile(np.arange(BLOCK, dtype=np.float32), BLOCK)
 LANE_Y = np.repeat(np.arange(BLOCK, dtype=np.float32), BLOCK)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def conic16(records, at):
     """A, B, C and k of the Gaussian whose record begins at `at`, each in all lanes."""
     return splat(records[at + 2]), splat(records[at + 3]), splat(records[at + 4]), splat(records[at + 5])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def exponent16(dx, dy, conic):
     """Of a Gaussian at 16 offsets from its centre."""
     a, b, c, k = conic
     return (a * dx + b * dy) * dx + (c * dy * dy + k)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def alpha16(x):
     """`exp(-x)^8`, capped, and zero where it would be below 1/255."""
     e = ((((splat(_E5) * x + splat(_E4)) * x + splat(_E3)) * x + splat(_E2)) * x + splat(_E1)) * x + splat(
@@ -50,7 +50,7 @@ def alpha16(x):
     return where_le(x, splat(CUTOFF), vmin(e * e, splat(MAX_ALPHA)), splat(0.0))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def advance(t, alpha):
     """Transmittance after a layer and the layer's weight.
 

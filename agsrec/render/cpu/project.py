@@ -12,12 +12,14 @@ import math
 import numpy as np
 from numba import njit
 
+from agsrec.render.cpu.footprint import blocks_along, tiles16
 from agsrec.render.cpu.sh import sh_basis
-from agsrec.render.cpu.simd import LANES, load, splat, sqrt, store, vmax, vmin, where_le
+from agsrec.render.cpu.simd import LANES, load, splat, sqrt, store, store_transposed, vmax, vmin, where_le
 
 __all__ = [
     "CAMERA_FLOATS",
     "PROJECTED",
+    "RECORD",
     "SCENE",
     "SCENE_FLOATS",
     "color16",
@@ -31,9 +33,19 @@ SCENE_FLOATS = 11
 X, Y, Z, S00, S01, S02, S11, S12, S22, K, CUT = range(SCENE_FLOATS)
 SCENE = (X, Y, Z, S00, S01, S02, S11, S12, S22, K, CUT)
 
-# Rows of the per-camera buffer [PROJECTED, Np].
-PROJECTED = 14
-MX, MY, A, B, C, DEPTH, HX, HY, SLOPE, WAIST, RED, GREEN, BLUE, KV = range(PROJECTED)
+# Rows of the per-camera buffer [PROJECTED, Np]: what the backward pass needs, the extents, and in how many
+# tiles it may be.
+PROJECTED = 10
+A, B, C, DEPTH, HX, HY, TILES, RED, GREEN, BLUE = range(PROJECTED)
+
+RECORD = 16
+"""Floats of a Gaussian's record, all that drawing needs in one line of the cache: centre x and y, A, B, C, k,
+red, green, blue, depth; then `SLOPES` and `BOX`."""
+SLOPES = 10
+"""Column of a record with two slopes: the exponent is least where dx = slope * dy in a row, and where
+dy = slope * dx in a column."""
+BOX = 12
+"""Column of a record with its first tile column and row, the number of columns, and of tiles."""
 
 # Columns of the camera parameters [V, CAMERA_FLOATS]: R row-major, t, fx, fy, cx, cy, centre.
 CAMERA_FLOATS = 19
@@ -94,9 +106,10 @@ def _compensate16(kept, k_cut):
 
 @njit(cache=True, nogil=True, forceinline=True)
 def project16(n, base, scene, cam, width, height, near, far, eps2d, antialiased, scratch):
-    """Gaussians [base, base + 16) of n padded ones in one camera: the rows MX to WAIST, then KV.
+    """Gaussians [base, base + 16) of n padded ones in one camera.
 
-    `scratch` [3 * 16] is overwritten.
+    Returns centres x and y, A, B, C, k, depths, extents x and y, and two slopes (see `SLOPES`). `scratch`
+    [3 * 16] is overwritten.
     """
     one, zero = splat(1.0), splat(0.0)
     x, y, z = load(scene, X * n + base), load(scene, Y * n + base), load(scene, Z * n + base)
@@ -148,10 +161,13 @@ def project16(n, base, scene, cam, width, height, near, far, eps2d, antialiased,
     hx = where_le(my + hy, zero, gone, where_le(splat(height), my - hy, gone, hx))
     hx = where_le(det, zero, gone, where_le(cut, zero, gone, hx))
     hx = where_le(splat(near), pz, where_le(splat(far), pz, gone, hx), gone)
-    # The ellipse as x(y) = slope * y +- waist * sqrt(1 - y^2 / hy^2).
-    slope, waist = b / c, cut * sqrt(vmax(zero, a - b * b / c))
-    conic = splat(1.0 / 16.0) * c * rdet, splat(-1.0 / 8.0) * b * rdet, splat(1.0 / 16.0) * a * rdet
-    return mx, my, conic[0], conic[1], conic[2], pz, hx, hy, slope, waist, k
+    hx = where_le(zero, hx, hx, gone)  # nor what is not a number
+    conic_a, conic_b, conic_c = (
+        splat(1.0 / 16.0) * c * rdet,
+        splat(-1.0 / 8.0) * b * rdet,
+        splat(1.0 / 16.0) * a * rdet,
+    )
+    return mx, my, conic_a, conic_b, conic_c, k, pz, hx, hy, b / c, b / a
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -178,31 +194,48 @@ def color16(n, base, scene, cam, sh, degree, basis):
 
 
 @njit(cache=True, nogil=True)
-def _store_rows(out, n, base, first, rows):
-    """Write 16 lanes of rows from the row `first` on."""
-    for k in range(len(rows)):
-        store(out, (first + k) * n + base, rows[k])
-
-
-@njit(cache=True, nogil=True)
 def project(
-    start, stop, n, scene, cameras, width, height, near, far, eps2d, antialiased, sh, degree, projected
+    start,
+    stop,
+    n,
+    scene,
+    cameras,
+    width,
+    height,
+    near,
+    far,
+    eps2d,
+    antialiased,
+    sh,
+    degree,
+    projected,
+    records,
 ):
     """Project all Gaussians into all cameras; work items are (camera, chunk of 1024 Gaussians).
 
-    `scene` is flat [SCENE_FLOATS * n], `projected` [V, PROJECTED * n]. `sh` and `degree` as in `color16`.
+    `scene` is flat [SCENE_FLOATS * n], `projected` [V, PROJECTED * n], `records` [V, n * RECORD]. `sh` and
+    `degree` as in `color16`.
     """
     basis, scratch = np.empty(16 * LANES, np.float32), np.empty(3 * LANES, np.float32)
     w, h = np.float32(width), np.float32(height)
+    columns, rows = blocks_along(width), blocks_along(height)
     chunks = (n + _CHUNK - 1) // _CHUNK
     for item in range(start, stop):
-        cam, out = cameras[item // chunks], projected[item // chunks]
+        cam, out, record = cameras[item // chunks], projected[item // chunks], records[item // chunks]
         first = (item % chunks) * _CHUNK
         for base in range(first, min(first + _CHUNK, n), LANES):
-            shape = project16(n, base, scene, cam, w, h, near, far, eps2d, antialiased, scratch)
-            _store_rows(out, n, base, MX, shape[:-1])
-            store(out, KV * n + base, shape[-1])
-            _store_rows(out, n, base, RED, color16(n, base, scene, cam, sh, degree, basis))
+            mx, my, a, b, c, k, depth, hx, hy, slope_x, slope_y = project16(
+                n, base, scene, cam, w, h, near, far, eps2d, antialiased, scratch
+            )  # fmt: skip
+            red, green, blue = color16(n, base, scene, cam, sh, degree, basis)
+            left, top, wide, tiles = tiles16(mx, my, hx, hy, columns, rows)
+            shape = (a, b, c, depth, hx, hy, tiles, red, green, blue)
+            for row in range(PROJECTED):
+                store(out, row * n + base, shape[row])
+            store_transposed(
+                record, base * RECORD,
+                (mx, my, a, b, c, k, red, green, blue, depth, slope_x, slope_y, left, top, wide, tiles),
+            )  # fmt: skip
 
 
 def project_items(n: int, views: int) -> int:

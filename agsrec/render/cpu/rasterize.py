@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agsrec.render.cpu.binning import RECORD, TILE, bin_tiles, sort_visible
+from agsrec.render.cpu.binning import bin_tiles, sort_visible
 from agsrec.render.cpu.blend import GRADIENTS, blend_backward, blend_forward
+from agsrec.render.cpu.footprint import TILE
 from agsrec.render.cpu.project import (
     CAMERA_FLOATS,
     HX,
     HY,
     PROJECTED,
+    RECORD,
     SCENE_FLOATS,
     project,
     project_items,
@@ -122,24 +124,24 @@ def _forward(
     tiles_x, tiles_y = -(-s.width // TILE), -(-s.height // TILE)
 
     projected = np.empty((views, PROJECTED * n), np.float32)
+    records = np.empty((views, n * RECORD), np.float32)
     limits = (np.float32(s.near), np.float32(s.far), np.float32(s.eps2d))
     parallel_for(
         project, project_items(n, views),
         n, scene, cameras, s.width, s.height, *limits, s.antialiased, planes_in, s.sh_degree, projected,
+        records,
     )  # fmt: skip
     order, n_visible, n_entries = (
         np.empty((views, n), np.int32),
         np.empty(views, np.int64),
         np.empty(views, np.int64),
     )
-    parallel_for(sort_visible, views, n, n_real, tiles_x, tiles_y, projected, order, n_visible, n_entries)
+    parallel_for(sort_visible, views, n, n_real, projected, order, n_visible, n_entries)
     offsets = np.concatenate([[0], np.cumsum(n_entries)])
-    records = np.empty((views, n * RECORD), np.float32)
     slots, entries = np.empty((views, n + 1), np.int32), np.empty((offsets[-1], 3), np.int32)
     tile_start = np.empty((views, tiles_x * tiles_y + 1), np.int32)
     parallel_for(
-        bin_tiles, views, n, tiles_x, tiles_y, projected, order, n_visible, offsets, records, slots,
-        tile_start, entries,
+        bin_tiles, views, n, tiles_x, tiles_y, records, order, n_visible, offsets, slots, tile_start, entries,
     )  # fmt: skip
 
     planes = 5 if s.with_depth else 4

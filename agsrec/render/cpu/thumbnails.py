@@ -11,13 +11,12 @@ import numpy as np
 from numba import njit
 
 from agsrec.render.cpu.depth_sort import BUCKETS, sort_by_depth
+from agsrec.render.cpu.footprint import blocks_along, boxes16
 from agsrec.render.cpu.layers import BLOCK, LANE_X, LANE_Y, advance, alpha16, conic16, exponent16
 from agsrec.render.cpu.project import color16, project16
 from agsrec.render.cpu.simd import (
     LANES,
     any_le,
-    ceil,
-    floor,
     load,
     lowest_bit,
     prefetch,
@@ -25,7 +24,6 @@ from agsrec.render.cpu.simd import (
     store,
     store_transposed,
     vmax,
-    vmin,
     where_le,
 )
 
@@ -40,22 +38,10 @@ _X = (LANE_X + BLOCK * np.tile(np.arange(_COLUMNS, dtype=np.float32), _ROWS)[:, 
 _Y = (LANE_Y + BLOCK * np.repeat(np.arange(_ROWS, dtype=np.float32), _COLUMNS)[:, None]).ravel()
 
 _BOX = 9
-"""Column of a record with the blocks it touches; those before are as in `binning`."""
+"""Column of a record with the blocks it touches; those before are as in `project`."""
 _BLOCK_FLOATS = 4 * LANES
 """Floats of a block in the picture: transmittance, red, green, blue."""
 _AHEAD = 6  # Gaussians whose memory is asked for before it is their turn
-
-
-@njit(cache=True, nogil=True)
-def _boxes16(mx, my, hx, hy, columns, rows):
-    """First and last block column and row that hold pixel centres of 16 Gaussians; last < first: none."""
-    quarter, half, most = splat(1.0 / BLOCK), splat(0.5), splat(BLOCK - 0.5)
-    # The numbers of the picture stand second: what is not a number becomes them.
-    left = vmax(ceil((mx - hx - most) * quarter), splat(0.0))
-    top = vmax(ceil((my - hy - most) * quarter), splat(0.0))
-    right = vmin(floor((mx + hx - half) * quarter), splat(columns - 1))
-    bottom = vmin(floor((my + hy - half) * quarter), splat(rows - 1))
-    return left, right, top, bottom
 
 
 @njit(cache=True, nogil=True)
@@ -69,11 +55,11 @@ def _project(
     """
     gone, zero = splat(-1.0), splat(0.0)
     for base in range(0, n, LANES):
-        mx, my, a, b, c, depth, hx, hy, _, _, k = project16(
+        mx, my, a, b, c, k, depth, hx, hy, _, _ = project16(
             n, base, scene, cam, width, height, near, far, eps2d, antialiased, scratch
         )  # fmt: skip
         red, green, blue = color16(n, base, scene, cam, sh, degree, basis)
-        left, right, top, bottom = _boxes16(mx, my, hx, hy, columns, rows)
+        left, right, top, bottom = boxes16(mx, my, hx, hy, columns, rows)
         # Four numbers below 64 in the 24 bits that a float has.
         box = (left + splat(64.0) * right) + splat(4096.0) * (top + splat(64.0) * bottom)
         store_transposed(records, base * LANES, (mx, my, a, b, c, k, red, green, blue, box))
@@ -167,7 +153,7 @@ def draw_thumbnails(
     Arguments as of `project`, and the same pictures up to rounding as `blend_forward` makes; width and height
     are at most `LARGEST`.
     """
-    columns, rows = (width + BLOCK - 1) // BLOCK, (height + BLOCK - 1) // BLOCK
+    columns, rows = blocks_along(width), blocks_along(height)
     w, h = np.float32(width), np.float32(height)
     basis, scratch = np.empty(16 * LANES, np.float32), np.empty(3 * LANES, np.float32)
     records, depths = np.empty(n * LANES, np.float32), np.empty(n, np.float32)
