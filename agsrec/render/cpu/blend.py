@@ -11,6 +11,7 @@ from numba import njit
 
 from agsrec.render.cpu.footprint import TILE
 from agsrec.render.cpu.layers import BLOCK, LANE_X, LANE_Y, MAX_ALPHA, advance, alpha16, conic16, exponent16
+from agsrec.render.cpu.pixels import read_block, write_block
 from agsrec.render.cpu.project import RECORD
 from agsrec.render.cpu.simd import (
     LANES,
@@ -18,6 +19,7 @@ from agsrec.render.cpu.simd import (
     hsums,
     load,
     lowest_bit,
+    minus_abs,
     popcount,
     prefetch,
     splat,
@@ -36,20 +38,6 @@ _PLANE = TILE * TILE
 _AHEAD = 4  # entries whose memory is asked for before it is their turn
 # d alpha / d x = -8 alpha, in the sums that go through alpha.
 _OUTER = np.repeat(np.array([-8.0, 1.0], np.float32), [6, LANES - 6])
-
-
-@njit(cache=True, nogil=True)
-def _write_tile(x0, y0, width, height, planes, background, state, rgb, alpha, depth):
-    """Copy a tile's planes to the images of one camera, over the background."""
-    for y in range(min(TILE, height - y0)):
-        for x in range(min(TILE, width - x0)):
-            j = ((y >> 2) * BLOCK + (x >> 2)) * LANES + ((y & 3) << 2) + (x & 3)
-            t = abs(state[j])
-            for channel in range(3):
-                rgb[channel, y0 + y, x0 + x] = state[(1 + channel) * _PLANE + j] + t * background[channel]
-            alpha[y0 + y, x0 + x] = np.float32(1.0) - t
-            if planes == 5:
-                depth[y0 + y, x0 + x] = state[4 * _PLANE + j]
 
 
 @njit(cache=True, nogil=True)
@@ -80,7 +68,8 @@ def blend_forward(
     Outputs rgb [V, 3, H, W], alpha [V, H, W] and, with 5 planes, accumulated depth [V, H, W].
     """
     n_tiles = tiles_x * tiles_y
-    state = np.empty(planes * _PLANE, np.float32)
+    rgb, alpha, depth = rgb.reshape(rgb.size), alpha.reshape(alpha.size), depth.reshape(depth.size)
+    scratch, size = np.empty(LANES, np.float32), width * height
     lengths, lists = np.empty(_BLOCKS, np.int64), np.empty(0, np.int32)
     for item in range(start, stop):
         cam, tile = item // n_tiles, item % n_tiles
@@ -89,7 +78,7 @@ def blend_forward(
         count = last - first
         if count * _BLOCKS > lists.size:
             lists = np.empty(count * _BLOCKS * 3 // 2, np.int32)
-        rec = records[cam]
+        rec, bg = records[cam], backgrounds[cam]
         _list_blocks(first, last, rec, entries, lists, lengths)
         for block in range(_BLOCKS):
             x = np.float32(x0 + (block & 3) * BLOCK) + np.float32(0.5)
@@ -106,33 +95,42 @@ def blend_forward(
                     z = z + weight * splat(rec[at + 9])
                 if not any_le(splat(0.0), t):
                     break
-            at = block * LANES
-            store(state, at, t)
-            store(state, at + _PLANE, red)
-            store(state, at + 2 * _PLANE, green)
-            store(state, at + 3 * _PLANE, blue)
+            bx, by = x0 + (block & 3) * BLOCK, y0 + (block >> 2) * BLOCK
+            bare = minus_abs(t)
+            write_block(alpha, cam * size, bx, by, width, height, splat(1.0) + bare, scratch)
+            red, green, blue = (
+                red - bare * splat(bg[0]),
+                green - bare * splat(bg[1]),
+                blue - bare * splat(bg[2]),
+            )
+            write_block(rgb, 3 * cam * size, bx, by, width, height, red, scratch)
+            write_block(rgb, (3 * cam + 1) * size, bx, by, width, height, green, scratch)
+            write_block(rgb, (3 * cam + 2) * size, bx, by, width, height, blue, scratch)
             if planes == 5:
-                store(state, at + 4 * _PLANE, z)
-        _write_tile(x0, y0, width, height, planes, backgrounds[cam], state, rgb[cam], alpha[cam], depth[cam])
+                write_block(depth, cam * size, bx, by, width, height, z, scratch)
 
 
 @njit(cache=True, nogil=True)
-def _read_tile(x0, y0, width, height, planes, background, v_rgb, v_alpha, v_depth, grad):
+def _read_tile(cam, x0, y0, width, height, planes, background, v_rgb, v_alpha, v_depth, grad, scratch):
     """Gather a tile's image gradients into planes: red, green, blue, alpha, (depth), and the value behind."""
-    grad[:] = 0.0
-    behind = planes * _PLANE
-    for y in range(min(TILE, height - y0)):
-        for x in range(min(TILE, width - x0)):
-            j = ((y >> 2) * BLOCK + (x >> 2)) * LANES + ((y & 3) << 2) + (x & 3)
-            total = np.float32(0.0)
-            for channel in range(3):
-                g = v_rgb[channel, y0 + y, x0 + x]
-                grad[channel * _PLANE + j] = g
-                total += g * background[channel]
-            grad[3 * _PLANE + j] = v_alpha[y0 + y, x0 + x]
-            if planes == 5:
-                grad[4 * _PLANE + j] = v_depth[y0 + y, x0 + x]
-            grad[behind + j] = total
+    size = width * height
+    for block in range(_BLOCKS):
+        x, y, at = x0 + (block & 3) * BLOCK, y0 + (block >> 2) * BLOCK, block * LANES
+        if x >= width or y >= height:
+            for plane in range(planes + 1):
+                store(grad, plane * _PLANE + at, splat(0.0))
+            continue
+        behind = splat(0.0)
+        for channel in range(3):
+            g = read_block(v_rgb, (3 * cam + channel) * size, x, y, width, height, scratch)
+            store(grad, channel * _PLANE + at, g)
+            behind = behind + g * splat(background[channel])
+        g = read_block(v_alpha, cam * size, x, y, width, height, scratch)
+        store(grad, 3 * _PLANE + at, g)
+        if planes == 5:
+            g = read_block(v_depth, cam * size, x, y, width, height, scratch)
+            store(grad, 4 * _PLANE + at, g)
+        store(grad, planes * _PLANE + at, behind)
 
 
 @njit(cache=True, nogil=True)
@@ -238,7 +236,12 @@ def blend_backward(
     `dL/d alpha_i = T_i (own_i - behind_i)`, which needs no division.
     """
     n_tiles = tiles_x * tiles_y
-    grad = np.empty((planes + 1) * _PLANE, np.float32)
+    v_rgb, v_alpha, v_depth = (
+        v_rgb.reshape(v_rgb.size),
+        v_alpha.reshape(v_alpha.size),
+        v_depth.reshape(v_depth.size),
+    )
+    grad, block_scratch = np.empty((planes + 1) * _PLANE, np.float32), np.empty(LANES, np.float32)
     lengths, lists = np.empty(_BLOCKS, np.int64), np.empty(0, np.int32)
     visits, drawn = np.empty(0, np.int32), np.empty(0, np.int32)
     scratch = np.empty(0, np.float32)
@@ -259,7 +262,7 @@ def blend_backward(
             lists = np.empty(size * _BLOCKS, np.int32)
         x0, y0 = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
         _read_tile(
-            x0, y0, width, height, planes, backgrounds[cam], v_rgb[cam], v_alpha[cam], v_depth[cam], grad
+            cam, x0, y0, width, height, planes, backgrounds[cam], v_rgb, v_alpha, v_depth, grad, block_scratch
         )  # fmt: skip
         _replay(x0, y0, first, last, records[cam], entries, lists, lengths, visits, drawn, scratch)
         cam_slots = slots[base * GRADIENTS :]

@@ -8,6 +8,7 @@ registers it has (AVX-512, AVX2, SSE, NEON).
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -26,6 +27,7 @@ __all__ = [
     "hsums",
     "lanes_le",
     "load",
+    "load_rows",
     "lowest_bit",
     "minus_abs",
     "padded",
@@ -35,7 +37,7 @@ __all__ = [
     "sqrt",
     "store",
     "store_first",
-    "store_int",
+    "store_rows",
     "store_transposed",
     "vmax",
     "vmin",
@@ -111,10 +113,10 @@ def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, in
     return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
 
 
-def _check_array(array: Any, dtype: Any = types.float32) -> None:
+def _check_array(array: Any) -> None:
     flat = isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
-    if not (flat and array.dtype == dtype):
-        raise TypeError(f"vector load and store need a flat {dtype} array, not {array}")
+    if not (flat and array.dtype == types.float32):
+        raise TypeError(f"vector load and store need a flat float32 array, not {array}")
 
 
 @intrinsic
@@ -138,21 +140,6 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _element_pointer(context, builder, sig.args[0], args[0], args[1])
         builder.store(args[2], pointer).align = 4
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, value), codegen
-
-
-@intrinsic
-def store_int(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write the lanes, truncated to int32, to `array[index : index + 16]` of a flat int32 array."""
-    _check_array(array, types.int32)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        integers = ir.VectorType(ir.IntType(32), LANES)
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        pointer = builder.bitcast(builder.gep(data, [args[1]]), integers.as_pointer())
-        builder.store(builder.fptosi(args[2], integers), pointer).align = 4
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), codegen
@@ -336,6 +323,43 @@ def store_transposed(typingctx: Any, array: Any, index: Any, values: Any) -> Any
         return context.get_dummy_value()
 
     return types.void(array, types.intp, values), codegen
+
+
+_QUARTER = ir.VectorType(ir.FloatType(), 4)
+
+
+def _quarters(context: Any, builder: Any, sig: Any, args: Any) -> Iterator[tuple[list[int], Any]]:
+    """Lanes of four rows of four, and where they are: from `array[index]` on, a `stride` apart."""
+    data, at = context.make_array(sig.args[0])(context, builder, args[0]).data, args[1]
+    for k in range(0, LANES, 4):
+        yield list(range(k, k + 4)), builder.bitcast(builder.gep(data, [at]), _QUARTER.as_pointer())
+        at = builder.add(at, args[2])
+
+
+@intrinsic
+def store_rows(typingctx: Any, array: Any, index: Any, stride: Any, value: Any) -> Any:
+    """Write the lanes as four rows of four, from `array[index]` on, each row a `stride` behind the last."""
+    _check_array(array)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        for lanes, pointer in _quarters(context, builder, sig, args):
+            builder.store(_shuffled(builder, args[3], args[3], lanes), pointer).align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, value), codegen
+
+
+@intrinsic
+def load_rows(typingctx: Any, array: Any, index: Any, stride: Any) -> Any:
+    """Lanes from four rows of four, from `array[index]` on, each row a `stride` behind the last."""
+    _check_array(array)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        a, b, c, d = (builder.load(pointer, align=4) for _, pointer in _quarters(context, builder, sig, args))
+        low, high = (_shuffled(builder, x, y, list(range(8))) for x, y in ((a, b), (c, d)))
+        return _shuffled(builder, low, high, list(range(LANES)))
+
+    return f32x16(array, types.intp, types.intp), codegen
 
 
 @intrinsic

@@ -13,12 +13,14 @@ from numba import njit
 from agsrec.render.cpu.depth_sort import BUCKETS, sort_by_depth
 from agsrec.render.cpu.footprint import blocks_along, boxes16
 from agsrec.render.cpu.layers import BLOCK, LANE_X, LANE_Y, advance, alpha16, conic16, exponent16
+from agsrec.render.cpu.pixels import write_block
 from agsrec.render.cpu.project import color16, project16
 from agsrec.render.cpu.simd import (
     LANES,
     any_le,
     load,
     lowest_bit,
+    minus_abs,
     prefetch,
     splat,
     store,
@@ -132,15 +134,16 @@ def _draw(count, order, records, columns, open_rows, picture):
 
 
 @njit(cache=True, nogil=True)
-def _write(width, height, columns, background, picture, rgb, alpha):
-    """Copy the blocks to images [3, H, W] and [H, W], over the background."""
-    for y in range(height):
-        for x in range(width):
-            at = ((y >> 2) * columns + (x >> 2)) * _BLOCK_FLOATS + ((y & 3) << 2) + (x & 3)
-            t = abs(picture[at])
-            alpha[y, x] = np.float32(1.0) - t
-            for k in range(3):
-                rgb[k, y, x] = picture[at + (k + 1) * LANES] + t * background[k]
+def _write(cam, width, height, columns, rows, background, picture, rgb, alpha, scratch):
+    """Copy the blocks to a camera's planes of flat images, over the background."""
+    size = width * height
+    for block in range(rows * columns):
+        x, y, at = (block % columns) * BLOCK, (block // columns) * BLOCK, block * _BLOCK_FLOATS
+        bare = minus_abs(load(picture, at))
+        write_block(alpha, cam * size, x, y, width, height, splat(1.0) + bare, scratch)
+        for k in range(3):
+            color = load(picture, at + (k + 1) * LANES) - bare * splat(background[k])
+            write_block(rgb, (3 * cam + k) * size, x, y, width, height, color, scratch)
 
 
 @njit(cache=True, nogil=True)
@@ -155,6 +158,7 @@ def draw_thumbnails(
     """
     columns, rows = blocks_along(width), blocks_along(height)
     w, h = np.float32(width), np.float32(height)
+    rgb, alpha = rgb.reshape(rgb.size), alpha.reshape(alpha.size)
     basis, scratch = np.empty(16 * LANES, np.float32), np.empty(3 * LANES, np.float32)
     records, depths = np.empty(n * LANES, np.float32), np.empty(n, np.float32)
     index, keys, index2, keys2 = (
@@ -175,4 +179,4 @@ def draw_thumbnails(
             for k in range(1, 4):
                 store(picture, block * _BLOCK_FLOATS + k * LANES, splat(0.0))
         _draw(count, order, records, columns, open_rows, picture)
-        _write(width, height, columns, backgrounds[cam], picture, rgb[cam], alpha[cam])
+        _write(cam, width, height, columns, rows, backgrounds[cam], picture, rgb, alpha, scratch)
