@@ -6,24 +6,25 @@ planes of 16 blocks of 16 lanes.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
-from agsrec.render.cpu.binning import BLOCK, RECORD, TILE
+from agsrec.render.cpu.footprint import TILE
+from agsrec.render.cpu.layers import BLOCK, LANE_X, LANE_Y, MAX_ALPHA, advance, alpha16, conic16, exponent16
+from agsrec.render.cpu.pixels import read_block, write_block
+from agsrec.render.cpu.project import RECORD
 from agsrec.render.cpu.simd import (
     LANES,
     any_le,
     hsums,
     load,
     lowest_bit,
+    minus_abs,
     popcount,
     prefetch,
     splat,
     store,
     store_first,
-    vmin,
     where_le,
 )
 
@@ -35,70 +36,8 @@ GRADIENTS = 10
 _BLOCKS = (TILE // BLOCK) ** 2
 _PLANE = TILE * TILE
 _AHEAD = 4  # entries whose memory is asked for before it is their turn
-_MAX_ALPHA = np.float32(0.999)
-_MIN_TRANSMITTANCE = np.float32(1e-4)
-_CUTOFF = np.float32(math.log(255.0) / 8.0)
-# Near-minimax polynomial of exp(-x) on [0, ln(255) / 8]; 6e-7 relative error after the 8th power.
-_NODES = (np.cos((np.arange(64) + 0.5) * np.pi / 64) + 1) / 2 * float(_CUTOFF)
-_E5, _E4, _E3, _E2, _E1, _E0 = (
-    np.float32(c) for c in np.polyfit(_NODES, np.exp(-_NODES), 5, w=np.exp(_NODES))
-)  # fmt: skip
 # d alpha / d x = -8 alpha, in the sums that go through alpha.
 _OUTER = np.repeat(np.array([-8.0, 1.0], np.float32), [6, LANES - 6])
-_LANE_X = np.tile(np.arange(BLOCK, dtype=np.float32), BLOCK)
-_LANE_Y = np.repeat(np.arange(BLOCK, dtype=np.float32), BLOCK)
-
-
-@njit(cache=True, nogil=True)
-def _exponent16(dx, dy, records, at):
-    """Of the Gaussian whose record begins at `at`, at 16 offsets from its centre."""
-    a, b, c, k = (
-        splat(records[at + 2]),
-        splat(records[at + 3]),
-        splat(records[at + 4]),
-        splat(records[at + 5]),
-    )
-    return (a * dx + b * dy) * dx + (c * dy * dy + k)
-
-
-@njit(cache=True, nogil=True)
-def _alpha(x):
-    """`exp(-x)^8`, capped, and zero where it would be below 1/255."""
-    e = ((((splat(_E5) * x + splat(_E4)) * x + splat(_E3)) * x + splat(_E2)) * x + splat(_E1)) * x + splat(
-        _E0
-    )
-    e = e * e
-    e = e * e
-    return where_le(x, splat(_CUTOFF), vmin(e * e, splat(_MAX_ALPHA)), splat(0.0))
-
-
-@njit(cache=True, nogil=True)
-def _advance(t, alpha):
-    """Transmittance after a layer and the layer's weight.
-
-    A pixel whose transmittance would fall to 1e-4 is finished: the layer is not drawn, and the transmittance
-    is kept with its sign flipped, so that every later layer finds it finished.
-    """
-    weight = t * alpha
-    after = t - weight
-    limit = splat(_MIN_TRANSMITTANCE)
-    zero = splat(0.0)
-    kept = vmin(t, zero - t)
-    return where_le(after, limit, kept, after), where_le(after, limit, zero, weight)
-
-
-@njit(cache=True, nogil=True)
-def _write_tile(x0, y0, width, height, planes, background, state, rgb, alpha, depth):
-    """Copy a tile's planes to the images of one camera, over the background."""
-    for y in range(min(TILE, height - y0)):
-        for x in range(min(TILE, width - x0)):
-            j = ((y >> 2) * BLOCK + (x >> 2)) * LANES + ((y & 3) << 2) + (x & 3)
-            t = abs(state[j])
-            for channel in range(3):
-                rgb[channel, y0 + y, x0 + x] = state[(1 + channel) * _PLANE + j] + t * background[channel]
-            alpha[y0 + y, x0 + x] = np.float32(1.0) - t
-            if planes == 5:
-                depth[y0 + y, x0 + x] = state[4 * _PLANE + j]
 
 
 @njit(cache=True, nogil=True)
@@ -129,7 +68,8 @@ def blend_forward(
     Outputs rgb [V, 3, H, W], alpha [V, H, W] and, with 5 planes, accumulated depth [V, H, W].
     """
     n_tiles = tiles_x * tiles_y
-    state = np.empty(planes * _PLANE, np.float32)
+    rgb, alpha, depth = rgb.reshape(rgb.size), alpha.reshape(alpha.size), depth.reshape(depth.size)
+    scratch, size = np.empty(LANES, np.float32), width * height
     lengths, lists = np.empty(_BLOCKS, np.int64), np.empty(0, np.int32)
     for item in range(start, stop):
         cam, tile = item // n_tiles, item % n_tiles
@@ -138,7 +78,7 @@ def blend_forward(
         count = last - first
         if count * _BLOCKS > lists.size:
             lists = np.empty(count * _BLOCKS * 3 // 2, np.int32)
-        rec = records[cam]
+        rec, bg = records[cam], backgrounds[cam]
         _list_blocks(first, last, rec, entries, lists, lengths)
         for block in range(_BLOCKS):
             x = np.float32(x0 + (block & 3) * BLOCK) + np.float32(0.5)
@@ -146,8 +86,8 @@ def blend_forward(
             t, red, green, blue, z = splat(1.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
             for j in range(block * count, block * count + lengths[block]):
                 at = entries[first + lists[j], 0] * RECORD
-                dx, dy = splat(x - rec[at]) + load(_LANE_X, 0), splat(y - rec[at + 1]) + load(_LANE_Y, 0)
-                t, weight = _advance(t, _alpha(_exponent16(dx, dy, rec, at)))
+                dx, dy = splat(x - rec[at]) + load(LANE_X, 0), splat(y - rec[at + 1]) + load(LANE_Y, 0)
+                t, weight = advance(t, alpha16(exponent16(dx, dy, conic16(rec, at))))
                 red = red + weight * splat(rec[at + 6])
                 green = green + weight * splat(rec[at + 7])
                 blue = blue + weight * splat(rec[at + 8])
@@ -155,33 +95,42 @@ def blend_forward(
                     z = z + weight * splat(rec[at + 9])
                 if not any_le(splat(0.0), t):
                     break
-            at = block * LANES
-            store(state, at, t)
-            store(state, at + _PLANE, red)
-            store(state, at + 2 * _PLANE, green)
-            store(state, at + 3 * _PLANE, blue)
+            bx, by = x0 + (block & 3) * BLOCK, y0 + (block >> 2) * BLOCK
+            bare = minus_abs(t)
+            write_block(alpha, cam * size, bx, by, width, height, splat(1.0) + bare, scratch)
+            red, green, blue = (
+                red - bare * splat(bg[0]),
+                green - bare * splat(bg[1]),
+                blue - bare * splat(bg[2]),
+            )
+            write_block(rgb, 3 * cam * size, bx, by, width, height, red, scratch)
+            write_block(rgb, (3 * cam + 1) * size, bx, by, width, height, green, scratch)
+            write_block(rgb, (3 * cam + 2) * size, bx, by, width, height, blue, scratch)
             if planes == 5:
-                store(state, at + 4 * _PLANE, z)
-        _write_tile(x0, y0, width, height, planes, backgrounds[cam], state, rgb[cam], alpha[cam], depth[cam])
+                write_block(depth, cam * size, bx, by, width, height, z, scratch)
 
 
 @njit(cache=True, nogil=True)
-def _read_tile(x0, y0, width, height, planes, background, v_rgb, v_alpha, v_depth, grad):
+def _read_tile(cam, x0, y0, width, height, planes, background, v_rgb, v_alpha, v_depth, grad, scratch):
     """Gather a tile's image gradients into planes: red, green, blue, alpha, (depth), and the value behind."""
-    grad[:] = 0.0
-    behind = planes * _PLANE
-    for y in range(min(TILE, height - y0)):
-        for x in range(min(TILE, width - x0)):
-            j = ((y >> 2) * BLOCK + (x >> 2)) * LANES + ((y & 3) << 2) + (x & 3)
-            total = np.float32(0.0)
-            for channel in range(3):
-                g = v_rgb[channel, y0 + y, x0 + x]
-                grad[channel * _PLANE + j] = g
-                total += g * background[channel]
-            grad[3 * _PLANE + j] = v_alpha[y0 + y, x0 + x]
-            if planes == 5:
-                grad[4 * _PLANE + j] = v_depth[y0 + y, x0 + x]
-            grad[behind + j] = total
+    size = width * height
+    for block in range(_BLOCKS):
+        x, y, at = x0 + (block & 3) * BLOCK, y0 + (block >> 2) * BLOCK, block * LANES
+        if x >= width or y >= height:
+            for plane in range(planes + 1):
+                store(grad, plane * _PLANE + at, splat(0.0))
+            continue
+        behind = splat(0.0)
+        for channel in range(3):
+            g = read_block(v_rgb, (3 * cam + channel) * size, x, y, width, height, scratch)
+            store(grad, channel * _PLANE + at, g)
+            behind = behind + g * splat(background[channel])
+        g = read_block(v_alpha, cam * size, x, y, width, height, scratch)
+        store(grad, 3 * _PLANE + at, g)
+        if planes == 5:
+            g = read_block(v_depth, cam * size, x, y, width, height, scratch)
+            store(grad, 4 * _PLANE + at, g)
+        store(grad, planes * _PLANE + at, behind)
 
 
 @njit(cache=True, nogil=True)
@@ -209,11 +158,11 @@ def _replay(x0, y0, first, last, records, entries, lists, lengths, visits, drawn
             e = lists[j]
             j += 1
             at = entries[first + e, 0] * RECORD
-            dx, dy = splat(x - records[at]) + load(_LANE_X, 0), splat(y - records[at + 1]) + load(_LANE_Y, 0)
-            alpha = _alpha(_exponent16(dx, dy, records, at))
+            dx, dy = splat(x - records[at]) + load(LANE_X, 0), splat(y - records[at + 1]) + load(LANE_Y, 0)
+            alpha = alpha16(exponent16(dx, dy, conic16(records, at)))
             kept = (visits[e] + popcount(entries[first + e, 1] & before)) * 2 * LANES
             store(scratch, kept + LANES, t)
-            t, weight = _advance(t, alpha)
+            t, weight = advance(t, alpha)
             # Zero weight marks lanes that were not drawn; their alpha must not act in the reverse sweep.
             store(scratch, kept, where_le(weight, splat(0.0), splat(0.0), alpha))
             if not any_le(splat(0.0), t):
@@ -238,8 +187,8 @@ def _sweep_back(x0, y0, first, last, planes, records, entries, visits, drawn, sc
             slots[at_slot : at_slot + GRADIENTS] = 0.0
             continue
         at = entries[first + e, 0] * RECORD
-        dx0 = splat(np.float32(x0) + np.float32(0.5) - records[at]) + load(_LANE_X, 0)
-        dy0 = splat(np.float32(y0) + np.float32(0.5) - records[at + 1]) + load(_LANE_Y, 0)
+        dx0 = splat(np.float32(x0) + np.float32(0.5) - records[at]) + load(LANE_X, 0)
+        dy0 = splat(np.float32(y0) + np.float32(0.5) - records[at + 1]) + load(LANE_Y, 0)
         red, green, blue = splat(records[at + 6]), splat(records[at + 7]), splat(records[at + 8])
         z = splat(records[at + 9])
         gx, gy, gxx, gxy, gyy, g0 = zero, zero, zero, zero, zero, zero
@@ -266,7 +215,7 @@ def _sweep_back(x0, y0, first, last, planes, records, entries, visits, drawn, sc
             difference = own - back
             store(grad, behind + at, back + alpha * difference)
             # Nothing reaches x where alpha is capped.
-            g = where_le(splat(_MAX_ALPHA), alpha, zero, weight * difference)
+            g = where_le(splat(MAX_ALPHA), alpha, zero, weight * difference)
             dx = dx0 + splat((block & 3) * BLOCK)
             dy = dy0 + splat((block >> 2) * BLOCK)
             hx, hy = g * dx, g * dy
@@ -287,7 +236,12 @@ def blend_backward(
     `dL/d alpha_i = T_i (own_i - behind_i)`, which needs no division.
     """
     n_tiles = tiles_x * tiles_y
-    grad = np.empty((planes + 1) * _PLANE, np.float32)
+    v_rgb, v_alpha, v_depth = (
+        v_rgb.reshape(v_rgb.size),
+        v_alpha.reshape(v_alpha.size),
+        v_depth.reshape(v_depth.size),
+    )
+    grad, block_scratch = np.empty((planes + 1) * _PLANE, np.float32), np.empty(LANES, np.float32)
     lengths, lists = np.empty(_BLOCKS, np.int64), np.empty(0, np.int32)
     visits, drawn = np.empty(0, np.int32), np.empty(0, np.int32)
     scratch = np.empty(0, np.float32)
@@ -308,7 +262,7 @@ def blend_backward(
             lists = np.empty(size * _BLOCKS, np.int32)
         x0, y0 = (tile % tiles_x) * TILE, (tile // tiles_x) * TILE
         _read_tile(
-            x0, y0, width, height, planes, backgrounds[cam], v_rgb[cam], v_alpha[cam], v_depth[cam], grad
+            cam, x0, y0, width, height, planes, backgrounds[cam], v_rgb, v_alpha, v_depth, grad, block_scratch
         )  # fmt: skip
         _replay(x0, y0, first, last, records[cam], entries, lists, lengths, visits, drawn, scratch)
         cam_slots = slots[base * GRADIENTS :]

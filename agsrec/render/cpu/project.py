@@ -12,19 +12,40 @@ import math
 import numpy as np
 from numba import njit
 
+from agsrec.render.cpu.footprint import blocks_along, tiles16
 from agsrec.render.cpu.sh import sh_basis
-from agsrec.render.cpu.simd import LANES, load, splat, sqrt, store, vmax, vmin, where_le
+from agsrec.render.cpu.simd import LANES, load, splat, sqrt, store, store_transposed, vmax, vmin, where_le
 
-__all__ = ["CAMERA_FLOATS", "PROJECTED", "SCENE", "SCENE_FLOATS", "project", "setup_scene"]
+__all__ = [
+    "CAMERA_FLOATS",
+    "PROJECTED",
+    "RECORD",
+    "SCENE",
+    "SCENE_FLOATS",
+    "color16",
+    "project",
+    "project16",
+    "setup_scene",
+]
 
 # Rows of the per-scene buffer [SCENE_FLOATS, Np].
 SCENE_FLOATS = 11
 X, Y, Z, S00, S01, S02, S11, S12, S22, K, CUT = range(SCENE_FLOATS)
 SCENE = (X, Y, Z, S00, S01, S02, S11, S12, S22, K, CUT)
 
-# Rows of the per-camera buffer [PROJECTED, Np].
-PROJECTED = 14
-MX, MY, A, B, C, DEPTH, HX, HY, SLOPE, WAIST, RED, GREEN, BLUE, KV = range(PROJECTED)
+# Rows of the per-camera buffer [PROJECTED, Np]: what the backward pass needs, the extents, and in how many
+# tiles it may be.
+PROJECTED = 10
+A, B, C, DEPTH, HX, HY, TILES, RED, GREEN, BLUE = range(PROJECTED)
+
+RECORD = 16
+"""Floats of a Gaussian's record, all that drawing needs in one line of the cache: centre x and y, A, B, C, k,
+red, green, blue, depth; then `SLOPES` and `BOX`."""
+SLOPES = 10
+"""Column of a record with two slopes: the exponent is least where dx = slope * dy in a row, and where
+dy = slope * dx in a column."""
+BOX = 12
+"""Column of a record with its first tile column and row, the number of columns, and of tiles."""
 
 # Columns of the camera parameters [V, CAMERA_FLOATS]: R row-major, t, fx, fy, cx, cy, centre.
 CAMERA_FLOATS = 19
@@ -83,9 +104,13 @@ def _compensate16(kept, k_cut):
         k_cut[LANES + lane] = min(_REACH, math.sqrt(2.0 * above)) if above > 0.0 else -1.0
 
 
-@njit(cache=True, nogil=True)
-def _project16(n, base, scene, cam, width, height, near, far, eps2d, antialiased, scratch, out):
-    """Project Gaussians [base, base + 16) of n padded ones into one camera's flat buffer `out`."""
+@njit(cache=True, nogil=True, forceinline=True)
+def project16(n, base, scene, cam, width, height, near, far, eps2d, antialiased, scratch):
+    """Gaussians [base, base + 16) of n padded ones in one camera.
+
+    Returns centres x and y, A, B, C, k, depths, extents x and y, and two slopes (see `SLOPES`). `scratch`
+    [3 * 16] is overwritten.
+    """
     one, zero = splat(1.0), splat(0.0)
     x, y, z = load(scene, X * n + base), load(scene, Y * n + base), load(scene, Z * n + base)
     r00, r01, r02 = splat(cam[0]), splat(cam[1]), splat(cam[2])
@@ -136,57 +161,81 @@ def _project16(n, base, scene, cam, width, height, near, far, eps2d, antialiased
     hx = where_le(my + hy, zero, gone, where_le(splat(height), my - hy, gone, hx))
     hx = where_le(det, zero, gone, where_le(cut, zero, gone, hx))
     hx = where_le(splat(near), pz, where_le(splat(far), pz, gone, hx), gone)
-    store(out, MX * n + base, mx)
-    store(out, MY * n + base, my)
-    store(out, A * n + base, splat(1.0 / 16.0) * c * rdet)
-    store(out, B * n + base, splat(-1.0 / 8.0) * b * rdet)
-    store(out, C * n + base, splat(1.0 / 16.0) * a * rdet)
-    store(out, DEPTH * n + base, pz)
-    store(out, HX * n + base, hx)
-    store(out, HY * n + base, hy)
-    # The ellipse as x(y) = slope * y +- waist * sqrt(1 - y^2 / hy^2).
-    store(out, SLOPE * n + base, b / c)
-    store(out, WAIST * n + base, cut * sqrt(vmax(zero, a - b * b / c)))
-    store(out, KV * n + base, k)
+    hx = where_le(zero, hx, hx, gone)  # nor what is not a number
+    conic_a, conic_b, conic_c = (
+        splat(1.0 / 16.0) * c * rdet,
+        splat(-1.0 / 8.0) * b * rdet,
+        splat(1.0 / 16.0) * a * rdet,
+    )
+    return mx, my, conic_a, conic_b, conic_c, k, pz, hx, hy, b / c, b / a
 
 
-@njit(cache=True, nogil=True)
-def _sh_color16(n, base, scene, cam, sh, degree, basis, out):
-    """Clamped colours of Gaussians [base, base + 16) seen from one camera; `sh` flat [K * 3, n]."""
+@njit(cache=True, nogil=True, forceinline=True)
+def color16(n, base, scene, cam, sh, degree, basis):
+    """Red, green and blue of Gaussians [base, base + 16) seen from one camera.
+
+    With `degree >= 0` from the coefficients `sh`, flat [K * 3 * n], clamped at zero; with -1 `sh` has the
+    colours themselves, flat [3 * n]. `basis` [16 * 16] is overwritten.
+    """
+    if degree < 0:
+        return load(sh, base), load(sh, n + base), load(sh, 2 * n + base)
     dx = load(scene, X * n + base) - splat(cam[16])
     dy = load(scene, Y * n + base) - splat(cam[17])
     dz = load(scene, Z * n + base) - splat(cam[18])
     r = splat(1.0) / sqrt(vmax(splat(1e-24), dx * dx + dy * dy + dz * dz))
     sh_basis(dx * r, dy * r, dz * r, degree, basis)
-    for channel in range(3):
-        color = splat(0.5)
-        for k in range((degree + 1) * (degree + 1)):
-            color = color + load(basis, k * LANES) * load(sh, (3 * k + channel) * n + base)
-        store(out, (RED + channel) * n + base, vmax(color, splat(0.0)))
+    red, green, blue = splat(0.5), splat(0.5), splat(0.5)
+    for k in range((degree + 1) * (degree + 1)):
+        b, at = load(basis, k * LANES), 3 * k * n + base
+        red = red + b * load(sh, at)
+        green = green + b * load(sh, at + n)
+        blue = blue + b * load(sh, at + 2 * n)
+    return vmax(red, splat(0.0)), vmax(green, splat(0.0)), vmax(blue, splat(0.0))
 
 
 @njit(cache=True, nogil=True)
 def project(
-    start, stop, n, scene, cameras, width, height, near, far, eps2d, antialiased, sh, degree, projected
+    start,
+    stop,
+    n,
+    scene,
+    cameras,
+    width,
+    height,
+    near,
+    far,
+    eps2d,
+    antialiased,
+    sh,
+    degree,
+    projected,
+    records,
 ):
     """Project all Gaussians into all cameras; work items are (camera, chunk of 1024 Gaussians).
 
-    `scene` is flat [SCENE_FLOATS * n], `projected` [V, PROJECTED * n]. With `degree >= 0` the colour rows are
-    filled from the coefficients `sh`, flat [K * 3 * n]; with -1 they are copied from it, flat [3 * n].
+    `scene` is flat [SCENE_FLOATS * n], `projected` [V, PROJECTED * n], `records` [V, n * RECORD]. `sh` and
+    `degree` as in `color16`.
     """
     basis, scratch = np.empty(16 * LANES, np.float32), np.empty(3 * LANES, np.float32)
     w, h = np.float32(width), np.float32(height)
+    columns, rows = blocks_along(width), blocks_along(height)
     chunks = (n + _CHUNK - 1) // _CHUNK
     for item in range(start, stop):
-        cam, out = cameras[item // chunks], projected[item // chunks]
+        cam, out, record = cameras[item // chunks], projected[item // chunks], records[item // chunks]
         first = (item % chunks) * _CHUNK
         for base in range(first, min(first + _CHUNK, n), LANES):
-            _project16(n, base, scene, cam, w, h, near, far, eps2d, antialiased, scratch, out)
-            if degree >= 0:
-                _sh_color16(n, base, scene, cam, sh, degree, basis, out)
-            else:
-                for channel in range(3):
-                    store(out, (RED + channel) * n + base, load(sh, channel * n + base))
+            mx, my, a, b, c, k, depth, hx, hy, slope_x, slope_y = project16(
+                n, base, scene, cam, w, h, near, far, eps2d, antialiased, scratch
+            )  # fmt: skip
+            red, green, blue = color16(n, base, scene, cam, sh, degree, basis)
+            left, top, wide, tiles = tiles16(mx, my, hx, hy, columns, rows)
+            shape = (a, b, c, depth, hx, hy, tiles, red, green, blue)
+            for row in range(PROJECTED):
+                store(out, row * n + base, shape[row])
+            store_transposed(
+                record, base * RECORD,
+                (mx, my, a, b, c, k, red, green, blue, depth, slope_x, slope_y, left, top, wide, tiles),
+            )  # fmt: skip
 
 
 def project_items(n: int, views: int) -> int:

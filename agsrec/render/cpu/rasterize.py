@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agsrec.render.cpu.binning import RECORD, TILE, bin_tiles, sort_visible
+from agsrec.render.cpu.binning import bin_tiles, sort_visible
 from agsrec.render.cpu.blend import GRADIENTS, blend_backward, blend_forward
+from agsrec.render.cpu.footprint import TILE
 from agsrec.render.cpu.project import (
     CAMERA_FLOATS,
     HX,
     HY,
     PROJECTED,
+    RECORD,
     SCENE_FLOATS,
     project,
     project_items,
@@ -31,6 +33,7 @@ from agsrec.render.cpu.project_backward import (
 )
 from agsrec.render.cpu.simd import LANES, padded
 from agsrec.render.cpu.threads import parallel_for
+from agsrec.render.cpu.thumbnails import LARGEST, draw_thumbnails
 
 __all__ = ["rasterize_cpu"]
 
@@ -83,6 +86,15 @@ def _planes(tensor: Tensor, n: int) -> np.ndarray:
     return out.ravel()
 
 
+def _scene_floats(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, n: int) -> np.ndarray:
+    """The buffer [SCENE_FLOATS * n] of `project`."""
+    scene = np.zeros((SCENE_FLOATS, n), np.float32)
+    scene[-1] = -1.0
+    shape = (_array(means), _array(quats), _array(scales), _array(opacities))
+    parallel_for(setup_scene, len(means), *shape, scene)
+    return scene.ravel()
+
+
 def _camera_floats(viewmats: Tensor, Ks: Tensor) -> np.ndarray:
     v, k = _array(viewmats), _array(Ks)
     out = np.empty((len(v), CAMERA_FLOATS), np.float32)
@@ -107,32 +119,29 @@ def _forward(
     """Rendered rgb [V, 3, H, W], alpha and accumulated depth [V, H, W], and what backward needs."""
     n_real, views = len(means), len(viewmats)
     n = padded(max(n_real, 1))
-    scene = np.zeros((SCENE_FLOATS, n), np.float32)
-    scene[-1] = -1.0
-    parallel_for(setup_scene, n_real, _array(means), _array(quats), _array(scales), _array(opacities), scene)
-    scene = scene.ravel()
+    scene = _scene_floats(means, quats, scales, opacities, n)
     cameras, planes_in, bg = _camera_floats(viewmats, Ks), _planes(colors, n), _array(backgrounds)
     tiles_x, tiles_y = -(-s.width // TILE), -(-s.height // TILE)
 
     projected = np.empty((views, PROJECTED * n), np.float32)
+    records = np.empty((views, n * RECORD), np.float32)
     limits = (np.float32(s.near), np.float32(s.far), np.float32(s.eps2d))
     parallel_for(
         project, project_items(n, views),
         n, scene, cameras, s.width, s.height, *limits, s.antialiased, planes_in, s.sh_degree, projected,
+        records,
     )  # fmt: skip
     order, n_visible, n_entries = (
         np.empty((views, n), np.int32),
         np.empty(views, np.int64),
         np.empty(views, np.int64),
     )
-    parallel_for(sort_visible, views, n, n_real, tiles_x, tiles_y, projected, order, n_visible, n_entries)
+    parallel_for(sort_visible, views, n, n_real, projected, order, n_visible, n_entries)
     offsets = np.concatenate([[0], np.cumsum(n_entries)])
-    records = np.empty((views, n * RECORD), np.float32)
     slots, entries = np.empty((views, n + 1), np.int32), np.empty((offsets[-1], 3), np.int32)
     tile_start = np.empty((views, tiles_x * tiles_y + 1), np.int32)
     parallel_for(
-        bin_tiles, views, n, tiles_x, tiles_y, projected, order, n_visible, offsets, records, slots,
-        tile_start, entries,
+        bin_tiles, views, n, tiles_x, tiles_y, records, order, n_visible, offsets, slots, tile_start, entries,
     )  # fmt: skip
 
     planes = 5 if s.with_depth else 4
@@ -246,6 +255,30 @@ class _Rasterize(torch.autograd.Function):
         return (*gradients, None)
 
 
+def _thumbnails(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    viewmats: Tensor,
+    Ks: Tensor,
+    backgrounds: Tensor,
+    s: _Settings,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rendered rgb [V, 3, H, W], alpha [V, H, W] and radii [V, N] of small pictures, without gradients."""
+    views, n = len(viewmats), padded(max(len(means), 1))
+    rgb = np.empty((views, 3, s.height, s.width), np.float32)
+    alpha, radii = np.empty((views, s.height, s.width), np.float32), np.empty((views, n), np.float32)
+    parallel_for(
+        draw_thumbnails, views,
+        n, _scene_floats(means, quats, scales, opacities, n), _camera_floats(viewmats, Ks), s.width, s.height,
+        np.float32(s.near), np.float32(s.far), np.float32(s.eps2d), s.antialiased, _planes(colors, n),
+        s.sh_degree, _array(backgrounds), rgb, alpha, radii,
+    )  # fmt: skip
+    return torch.from_numpy(rgb), torch.from_numpy(alpha), torch.from_numpy(radii)[:, : len(means)]
+
+
 def rasterize_cpu(
     means: Tensor,
     quats: Tensor,
@@ -274,8 +307,11 @@ def rasterize_cpu(
     settings = _Settings(width, height, near, far, eps2d, antialiased, degree, with_depth)
     if sh_degree is not None:
         colors = colors[:, : (sh_degree + 1) ** 2]
-    rgb, alpha, depth, radii = _Rasterize.apply(
-        means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, settings
-    )
+    inputs = (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    if max(width, height) <= LARGEST and not with_depth and not wanted:
+        rgb, alpha, radii = _thumbnails(*inputs, settings)
+        return rgb.permute(0, 2, 3, 1), alpha, None, radii
+    rgb, alpha, depth, radii = _Rasterize.apply(*inputs, settings)
     expected = depth / alpha.clamp_min(1e-10) if with_depth else None
     return rgb.permute(0, 2, 3, 1), alpha, expected, radii

@@ -8,6 +8,7 @@ registers it has (AVX-512, AVX2, SSE, NEON).
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -24,8 +25,11 @@ __all__ = [
     "floor",
     "hsum",
     "hsums",
+    "lanes_le",
     "load",
+    "load_rows",
     "lowest_bit",
+    "minus_abs",
     "padded",
     "popcount",
     "prefetch",
@@ -33,7 +37,8 @@ __all__ = [
     "sqrt",
     "store",
     "store_first",
-    "store_int",
+    "store_rows",
+    "store_transposed",
     "vmax",
     "vmin",
     "where_le",
@@ -108,10 +113,10 @@ def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, in
     return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
 
 
-def _check_array(array: Any, dtype: Any = types.float32) -> None:
+def _check_array(array: Any) -> None:
     flat = isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
-    if not (flat and array.dtype == dtype):
-        raise TypeError(f"vector load and store need a flat {dtype} array, not {array}")
+    if not (flat and array.dtype == types.float32):
+        raise TypeError(f"vector load and store need a flat float32 array, not {array}")
 
 
 @intrinsic
@@ -141,21 +146,6 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
-def store_int(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write the lanes, truncated to int32, to `array[index : index + 16]` of a flat int32 array."""
-    _check_array(array, types.int32)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        integers = ir.VectorType(ir.IntType(32), LANES)
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        pointer = builder.bitcast(builder.gep(data, [args[1]]), integers.as_pointer())
-        builder.store(builder.fptosi(args[2], integers), pointer).align = 4
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, value), codegen
-
-
-@intrinsic
 def where_le(typingctx: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
     """Per lane: `x` where `a <= b`, else `y` (also where either is NaN)."""
 
@@ -163,6 +153,17 @@ def where_le(typingctx: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<=", args[0], args[1]), args[2], args[3])
 
     return f32x16(f32x16, f32x16, f32x16, f32x16), codegen
+
+
+@intrinsic
+def lanes_le(typingctx: Any, a: Any, b: Any) -> Any:
+    """Bit k says whether `a <= b` in lane k."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(builder.fcmp_ordered("<=", args[0], args[1]), ir.IntType(LANES))
+        return builder.zext(bits, ir.IntType(64))
+
+    return types.int64(f32x16, f32x16), codegen
 
 
 @intrinsic
@@ -193,6 +194,18 @@ def _unary_intrinsic(name: str, doc: str) -> Any:
 sqrt = _unary_intrinsic("llvm.sqrt", "Square root per lane.")
 floor = _unary_intrinsic("llvm.floor", "Largest integer not above, per lane.")
 ceil = _unary_intrinsic("llvm.ceil", "Smallest integer not below, per lane.")
+
+
+@intrinsic
+def minus_abs(typingctx: Any, value: Any) -> Any:
+    """`-abs(value)`, per lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        integers = ir.VectorType(ir.IntType(32), LANES)
+        sign = ir.Constant(integers, [-(2**31)] * LANES)
+        return builder.bitcast(builder.or_(builder.bitcast(args[0], integers), sign), _VECTOR)
+
+    return f32x16(f32x16), codegen
 
 
 def _minmax(comparison: str, doc: str) -> Any:
@@ -283,6 +296,70 @@ def store_first(typingctx: Any, array: Any, index: Any, value: Any, count: Any) 
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value, count), codegen
+
+
+@intrinsic
+def store_transposed(typingctx: Any, array: Any, index: Any, values: Any) -> Any:
+    """Write lane k of up to 16 vectors, in a tuple, to row k of 16 rows of 16 from `array[index]` on.
+
+    What follows the values in a row is arbitrary. Four times halves of the vectors change places (butterfly).
+    """
+    _check_array(array)
+    count = len(values)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        undef = ir.Constant(_VECTOR, ir.Undefined)
+        rows = [*cgutils.unpack_tuple(builder, args[2], count), *[undef] * (LANES - count)]
+        for width in (8, 4, 2, 1):
+            low = [lane if not lane & width else LANES + lane - width for lane in range(LANES)]
+            high = [lane + width if not lane & width else LANES + lane for lane in range(LANES)]
+            for k in range(LANES):
+                if not k & width:
+                    a, b = rows[k], rows[k + width]
+                    rows[k], rows[k + width] = _shuffled(builder, a, b, low), _shuffled(builder, a, b, high)
+        for k, row in enumerate(rows):
+            at = builder.add(args[1], ir.Constant(args[1].type, k * LANES))
+            builder.store(row, _element_pointer(context, builder, sig.args[0], args[0], at)).align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, values), codegen
+
+
+_QUARTER = ir.VectorType(ir.FloatType(), 4)
+
+
+def _quarters(context: Any, builder: Any, sig: Any, args: Any) -> Iterator[tuple[list[int], Any]]:
+    """Lanes of four rows of four, and where they are: from `array[index]` on, a `stride` apart."""
+    data, at = context.make_array(sig.args[0])(context, builder, args[0]).data, args[1]
+    for k in range(0, LANES, 4):
+        yield list(range(k, k + 4)), builder.bitcast(builder.gep(data, [at]), _QUARTER.as_pointer())
+        at = builder.add(at, args[2])
+
+
+@intrinsic
+def store_rows(typingctx: Any, array: Any, index: Any, stride: Any, value: Any) -> Any:
+    """Write the lanes as four rows of four, from `array[index]` on, each row a `stride` behind the last."""
+    _check_array(array)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        for lanes, pointer in _quarters(context, builder, sig, args):
+            builder.store(_shuffled(builder, args[3], args[3], lanes), pointer).align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, value), codegen
+
+
+@intrinsic
+def load_rows(typingctx: Any, array: Any, index: Any, stride: Any) -> Any:
+    """Lanes from four rows of four, from `array[index]` on, each row a `stride` behind the last."""
+    _check_array(array)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        a, b, c, d = (builder.load(pointer, align=4) for _, pointer in _quarters(context, builder, sig, args))
+        low, high = (_shuffled(builder, x, y, list(range(8))) for x, y in ((a, b), (c, d)))
+        return _shuffled(builder, low, high, list(range(LANES)))
+
+    return f32x16(array, types.intp, types.intp), codegen
 
 
 @intrinsic
