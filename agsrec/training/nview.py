@@ -34,6 +34,7 @@ __all__ = ["NViewTrainConfig", "train_nview"]
 
 # How often a batch has so many views per object.
 _VIEWS = {2: 0.1, 3: 0.1, 4: 0.2, 6: 0.1, VIEWS_PER_SET: 0.45, 12: 0.05}
+_LEARNED = "lens", "fine_tokens"  # what a network that is started from may lack
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,15 @@ def train_nview(
     options.setdefault("workers", 0)
     run = Run.begin(config, folder, **options)
     network = _started(config.network, run.seed, start).to(run.accelerator.device)
-    settings, size = config.training, config.network.image_size
+    settings = config.training
+    size, zoom = config.network.image_size, config.network.zoom
     save = partial(save_nview, network)
     phase = run.phase("nview", NViewLoss(network), settings, optimizers=muon_with_adamw)
     if not phase.done:
         first = first_object(phase.step, settings.objects_per_step)
-        render = partial(render_view_sets, run.objects_seed(), size=size)
+        render = partial(render_view_sets, run.objects_seed(), size=size, zoom=zoom)
         with RenderStream[ViewSets](render, workers=run.workers, first=first) as stream:
-            pool = ViewPool.empty(config.pool_objects, size, run.accelerator.device, first=first)
+            pool = ViewPool.empty(config.pool_objects, size, run.accelerator.device, first=first, zoom=zoom)
 
             def inputs(step: int) -> tuple[Tensor, Truth]:
                 pool.advance(stream, first_object(step, settings.objects_per_step))
@@ -108,14 +110,22 @@ def _started(config: NViewConfig, seed: int, start: Path | None) -> NView:
     if start is None:
         return NView(config)
     network = load_nview(start)
-    if network.config == replace(config, lens=False):  # what it does not tell yet is to be learned
-        grown = NView(config)
-        grown.load_state_dict(network.state_dict(), strict=False)
-        network = grown
+    lacks = {name: getattr(network.config, name) for name in _LEARNED if not getattr(network.config, name)}
+    if network.config == replace(config, **lacks):
+        network = _grown(network, config)
     if network.config != config:
         changed = [name for name, value in asdict(config).items() if getattr(network.config, name) != value]
         raise OptionError(f"--start: {start} has another {', '.join(changed)} than the --config")
     return network.train().requires_grad_(True)
+
+
+def _grown(network: NView, config: NViewConfig) -> NView:
+    """The network with what it lacks of a config, still to be learned."""
+    grown = NView(config)
+    grown.load_state_dict(network.state_dict(), strict=False)
+    if grown.refinement is not None and network.refinement is None:
+        grown.refinement.stem.load_state_dict(network.stem.state_dict())  # it sees patches as large
+    return grown
 
 
 def _draw_views(generator: torch.Generator) -> int:
