@@ -82,7 +82,8 @@ def _on_grid(
     cells = points.shape[1] // (_POINT_STRIDE * zoom), _POINT_STRIDE * zoom
     shape = len(points), *cells, *cells
     corner = slice(None), slice(None), slice(zoom), slice(None), slice(zoom)
-    return points.reshape(*shape, 3)[corner].mean((2, 4)), seen.reshape(shape)[corner].all((2, 4))
+    whole = np.logical_and.reduce(seen.reshape(shape)[corner], (2, 4))
+    return points.reshape(*shape, 3)[corner].mean((2, 4)), whole
 
 
 def _manner(rng: np.random.Generator) -> dict[str, Any]:

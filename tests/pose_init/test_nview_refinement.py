@@ -32,6 +32,13 @@ def pair() -> tuple[NView, NView]:
     return plain, fine
 
 
+def listen(fine: NView) -> None:
+    """Have it heed its finer tokens, as after some training."""
+    for name, weight in fine.named_parameters():
+        if name.startswith("refinement.questions.") and name.endswith(".out.weight"):
+            torch.nn.init.normal_(weight, std=0.1)
+
+
 def crops(side: int = 64) -> torch.Tensor:
     pictures = torch.rand(2, 3, 4, side, side, generator=torch.Generator().manual_seed(1))
     pictures[..., : side // 4] = 0  # no object there
@@ -73,9 +80,7 @@ def test_finer_tokens_say_nothing_at_first() -> None:
 @torch.no_grad()
 def test_what_only_large_pictures_show_is_heard() -> None:
     _, fine = pair()
-    assert fine.refinement is not None
-    for question in fine.refinement.questions:
-        torch.nn.init.normal_(question.out.weight, std=0.1)
+    listen(fine)
     pictures = crops()
     turned = pictures.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # the same where two pixels are one
     assert torch.allclose(halved(pictures), halved(turned))
@@ -84,15 +89,11 @@ def test_what_only_large_pictures_show_is_heard() -> None:
 
 def test_gradients_reach_the_finer_tokens() -> None:
     _, fine = pair()
-    assert fine.refinement is not None
-    for question in fine.refinement.questions:
-        torch.nn.init.normal_(question.out.weight, std=0.1)
+    listen(fine)
     output = fine.train()(crops())
     (output.pair_logits.square().mean() + output.points.square().mean()).backward()
-    still = [
-        name for name, p in fine.refinement.named_parameters() if p.grad is None or not bool(p.grad.any())
-    ]
-    assert not still
+    finer = {name: p.grad for name, p in fine.named_parameters() if name.startswith("refinement.")}
+    assert finer and all(grad is not None and bool(grad.any()) for grad in finer.values())
 
 
 def test_detail_is_where_large_pictures_show_more() -> None:
