@@ -37,6 +37,7 @@ Render = Literal["workers", "device"]
 
 # How often a batch has so many views per object.
 _VIEWS = {2: 0.1, 3: 0.1, 4: 0.2, 6: 0.1, VIEWS_PER_SET: 0.45, 12: 0.05}
+_LEARNED = "lens", "fine_tokens"  # what a network that is started from may lack
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,13 @@ def _supply(
     render: Render, seed: int, config: NViewTrainConfig, device: torch.device, first: int
 ) -> tuple[Callable[[int], Any], ViewPool | BankPool]:
     """What workers make of every thing of a stream, and the pool that it goes to."""
-    size, objects = config.network.image_size, config.pool_objects
-    if render == "device":
-        return partial(bake_thing, seed, size=size), BankPool.empty(objects, size, device, first=first)
-    return partial(render_view_sets, seed, size=size), ViewPool.empty(objects, size, device, first=first)
+    size, zoom, objects = config.network.image_size, config.network.zoom, config.pool_objects
+    if render == "workers":
+        pool = ViewPool.empty(objects, size, device, first=first, zoom=zoom)
+        return partial(render_view_sets, seed, size=size, zoom=zoom), pool
+    if zoom > 1:
+        raise OptionError("--render device draws no crops for fine_tokens; use --render workers")
+    return partial(bake_thing, seed, size=size), BankPool.empty(objects, size, device, first=first)
 
 
 def _started(config: NViewConfig, seed: int, start: Path | None) -> NView:
@@ -124,14 +128,22 @@ def _started(config: NViewConfig, seed: int, start: Path | None) -> NView:
     if start is None:
         return NView(config)
     network = load_nview(start)
-    if network.config == replace(config, lens=False):  # what it does not tell yet is to be learned
-        grown = NView(config)
-        grown.load_state_dict(network.state_dict(), strict=False)
-        network = grown
+    lacks = {name: getattr(network.config, name) for name in _LEARNED if not getattr(network.config, name)}
+    if network.config == replace(config, **lacks):
+        network = _grown(network, config)
     if network.config != config:
         changed = [name for name, value in asdict(config).items() if getattr(network.config, name) != value]
         raise OptionError(f"--start: {start} has another {', '.join(changed)} than the --config")
     return network.train().requires_grad_(True)
+
+
+def _grown(network: NView, config: NViewConfig) -> NView:
+    """The network with what it lacks of a config, still to be learned."""
+    grown = NView(config)
+    grown.load_state_dict(network.state_dict(), strict=False)
+    if grown.refinement is not None and network.refinement is None:
+        grown.refinement.stem.load_state_dict(network.stem.state_dict())  # it sees patches as large
+    return grown
 
 
 def _draw_views(generator: torch.Generator) -> int:

@@ -11,6 +11,7 @@ from agsrec.training.card import count_parameters, steps_done, write_sections
 from agsrec.training.nview_data import VIEWS_PER_SET
 
 if TYPE_CHECKING:
+    from agsrec.pose_init.nview.network import NViewConfig
     from agsrec.training.loop import Record
     from agsrec.training.nview import NViewTrainConfig
 
@@ -81,7 +82,16 @@ def _architecture(folder: Path, config: NViewTrainConfig) -> str:
         f"{count_parameters(folder):,} parameters, stored in half precision. {network.image_size} x "
         f"{network.image_size} pixels per view, the {network.tokens} patches that show most of the object "
         f"and one camera token; {len(network.blocks)} blocks of width {network.width} with {network.heads} "
-        f"heads, {' '.join(network.blocks)} (F attends within a view, G across all views)."
+        f"heads, {' '.join(network.blocks)} (F attends within a view, G across all views)." + _closer(network)
+    )
+
+
+def _closer(network: NViewConfig) -> str:
+    if not network.fine_tokens:
+        return ""
+    return (
+        f" In the second half they ask {network.fine_tokens} finer tokens per view, the patches with most "
+        f"detail of crops of {network.crop_size} x {network.crop_size} pixels."
     )
 
 

@@ -74,23 +74,41 @@ def random_thing(seed: int, index: int) -> tuple[RandomObject, np.random.Generat
     return make(int(rng.integers(2**62))), rng
 
 
-def render_view_sets(seed: int, index: int, *, size: int) -> ViewSets:
-    """Thing `index` of the stream `seed`, photographed twice, each time in another manner."""
+def render_view_sets(seed: int, index: int, *, size: int, zoom: int = 1) -> ViewSets:
+    """Thing `index` of the stream `seed`, photographed twice, each time in another manner.
+
+    With a `zoom` pictures are so many times larger than the `size` that points go by.
+    """
     obj, rng = random_thing(seed, index)
     cameras = Cameras.cat(
-        [random_cameras(obj.vertices, VIEWS_PER_SET, size, rng, **one_manner(rng)) for _ in range(SETS)]
+        [
+            random_cameras(obj.vertices, VIEWS_PER_SET, zoom * size, rng, **one_manner(rng))
+            for _ in range(SETS)
+        ]
     )
     gains = random_gains(len(cameras), rng, sigma=one_sigma(rng))
     rendered = render_views(obj, cameras, gains=gains, sparing=True, num_threads=1)
-    coarse = slice(None), slice(None, None, POINT_STRIDE), slice(None, None, POINT_STRIDE)
+    points, seen = _on_grid(rendered.points, rendered.masks, zoom)
     return ViewSets(
         (rendered.images * 255 + 0.5).astype(np.uint8),
         cameras.viewmats.float().numpy(),
-        rendered.points[coarse].astype(np.float16),
-        rendered.masks[coarse],
-        np.rad2deg(2 * np.arctan(0.5 * size / cameras.focal_lengths[:, 0].numpy())).astype(np.float32),
+        points.astype(np.float16),
+        seen,
+        np.rad2deg(2 * np.arctan(0.5 * zoom * size / cameras.focal_lengths[:, 0].numpy())).astype(np.float32),
         np.full(len(cameras), obj.alike),
     )
+
+
+def _on_grid(
+    points: NDArray[np.float32], seen: NDArray[np.bool_], zoom: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Points [N, S, S, 3], and whether they are there, where the network tells them: every second pixel of
+    the picture that all its blocks see, of which each is the mean of `zoom` by `zoom`."""
+    cells = points.shape[1] // (POINT_STRIDE * zoom), POINT_STRIDE * zoom
+    shape = len(points), *cells, *cells
+    corner = slice(None), slice(None), slice(zoom), slice(None), slice(zoom)
+    whole = np.logical_and.reduce(seen.reshape(shape)[corner], (2, 4))
+    return points.reshape(*shape, 3)[corner].mean((2, 4)), whole
 
 
 @dataclass
@@ -106,11 +124,11 @@ class ViewPool:
     loaded: int
 
     @staticmethod
-    def empty(objects: int, size: int, device: torch.device, *, first: int = 0) -> ViewPool:
-        """Room for so many objects, of which number `first` will be the oldest."""
-        views, grid = SETS * VIEWS_PER_SET, size // POINT_STRIDE
+    def empty(objects: int, size: int, device: torch.device, *, first: int = 0, zoom: int = 1) -> ViewPool:
+        """Room for so many objects, of which number `first` will be the oldest; see `render_view_sets`."""
+        views, grid, side = SETS * VIEWS_PER_SET, size // POINT_STRIDE, zoom * size
         return ViewPool(
-            torch.zeros(objects, views, size, size, 4, dtype=torch.uint8, device=device),
+            torch.zeros(objects, views, side, side, 4, dtype=torch.uint8, device=device),
             torch.zeros(objects, views, 4, 4, device=device),
             torch.zeros(objects, views, grid, grid, 3, dtype=torch.float16, device=device),
             torch.zeros(objects, views, grid, grid, dtype=torch.bool, device=device),

@@ -30,6 +30,7 @@ _TINY = {
         "match_after": 1,
         "match_channels": 8,
         "lens": True,
+        "fine_tokens": 0,
     },
     "pool_objects": 3,
 }

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -143,6 +144,30 @@ def test_a_network_learns_to_tell_more(
     }
 
 
+def test_a_network_learns_to_look_closer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_accelerator: None
+) -> None:
+    """Finer tokens are learned by networks that had none, whose stem they start with."""
+    train(tmp_path / "first", monkeypatch)
+    closer = NViewTrainConfig(replace(NETWORK, fine_tokens=8), pool_objects=3, training=config(2).training)
+    train(tmp_path / "second", monkeypatch, start=tmp_path / "first" / "model", config=closer)
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert float((first["position"] - second["position"]).abs().max()) < 0.02
+    assert float((first["stem.1.weight"] - second["refinement.stem.1.weight"]).abs().max()) < 0.02
+    assert bool(second["refinement.questions.0.out.weight"].any())
+
+
+def test_points_of_larger_pictures_are_the_same() -> None:
+    """The points of a cell of pixels are those of the one pixel that it is in smaller pictures."""
+    small, large = (render_view_sets(0, 1, size=SIZE, zoom=zoom) for zoom in (1, 2))
+    assert large.images.shape[1:3] == (2 * SIZE, 2 * SIZE) and large.points.shape == small.points.shape
+    assert np.allclose(large.fields, small.fields, atol=1e-3)
+    both = small.seen & large.seen
+    assert both.sum() > 0.8 * small.seen.sum()
+    away = np.linalg.norm(large.points[both].astype(float) - small.points[both].astype(float), axis=-1)
+    assert np.median(away) < 0.005
+
+
 def test_what_is_told_of_the_lens_is_learned() -> None:
     images, truth = pool(2).draw(2, 4, torch.Generator().manual_seed(3))
     assert float(truth.fields.min()) > 4 and float(truth.fields.max()) < 80
@@ -163,6 +188,8 @@ def test_packaged_settings(tmp_path: Path) -> None:
     assert packaged.network == NViewConfig()
     (tmp_path / "copy.json").write_text(settings_json(packaged))
     assert load_settings(NViewTrainConfig, "nview", tmp_path / "copy.json") == packaged
+    finer = load_settings(NViewTrainConfig, "nview", "mini-fine")
+    assert replace(finer.network, fine_tokens=0) == packaged.network and finer.network.crop_size == 128
     content = json.loads(settings_json(packaged))
     content["network"]["blocks"] = "FX"
     (tmp_path / "copy.json").write_text(json.dumps(content))

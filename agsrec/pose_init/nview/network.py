@@ -1,9 +1,10 @@
 """A small transformer that sees all views of an object at once and says where each was taken from.
 
-Tokens of a view attend to each other and, in every second block, to those of all other views. Three things
-are read off: the surface point under every pixel, in a frame shared by all views and in the camera's own
-axes; how the azimuths of any two views differ, as a distribution; elevation, roll and field of view of each
-view, and whether the object looks the same from all around.
+Tokens of a view attend to each other and, in every second block, to those of all other views. In the
+second half they may also ask finer ones, of the patches with most detail (`refinement.py`). Three things are
+read off: the surface point under every pixel, in a frame shared by all views and in the camera's own axes;
+how the azimuths of any two views differ, as a distribution; elevation, roll and field of view of each view,
+and whether the object looks the same from all around.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from agsrec.bounds import Bounded, Count, Whole
 from agsrec.errors import OptionError
+from agsrec.pose_init.nview.layers import Block, patch_stem
+from agsrec.pose_init.nview.refinement import Refinement
 
 __all__ = ["FIELD_BINS", "FIELD_RANGE_DEG", "NView", "NViewConfig", "NViewOutput"]
 
@@ -36,7 +39,7 @@ class NViewConfig(Bounded):
     """Sizes of the network."""
 
     image_size: Count = 64
-    """Side of the square crops in pixels."""
+    """Side of the square crops in pixels; with `fine_tokens`, of half of them."""
     tokens: Count = 40
     """Tokens kept per view: those that show most of the object."""
     width: Count = 256
@@ -51,6 +54,9 @@ class NViewConfig(Bounded):
     """Channels of those descriptions."""
     lens: bool = False
     """Whether it tells fields of view, and whether an object looks the same from all around."""
+    fine_tokens: Whole = 0
+    """Tokens per view of crops twice as large, in patches of the same number of pixels: those with most
+    detail. 0 for none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,11 +66,23 @@ class NViewConfig(Bounded):
             )
         if not self.blocks or set(self.blocks) - set("FG") or self.match_after >= len(self.blocks):
             raise OptionError("blocks must be letters F and G, and match_after one of them")
+        if self.fine_tokens > 4 * self.tokens:
+            raise OptionError("fine_tokens must be at most 4 per token")
 
     @property
     def grid(self) -> int:
         """Tokens along a side of the picture."""
         return self.image_size // 8
+
+    @property
+    def zoom(self) -> int:
+        """Pixels of the crops along a side of a pixel of the picture that all blocks see."""
+        return 2 if self.fine_tokens else 1
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the square crops that the network takes, in pixels."""
+        return self.zoom * self.image_size
 
 
 @dataclass(frozen=True)
@@ -96,37 +114,6 @@ class NViewOutput:
     alike_logit: Tensor | None = None
 
 
-class _Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.norm_q = nn.LayerNorm(width // heads, bias=False)
-        self.norm_k = nn.LayerNorm(width // heads, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:  # [G, N, C]
-        groups, count, width = x.shape
-        q, k, v = self.qkv(x).view(groups, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = self.norm_q(q).to(v.dtype), self.norm_k(k).to(v.dtype)
-        # Not the fused attention: its bfloat16 backward pass is slow on CPUs.
-        weights = (q @ k.mT * (width // self.heads) ** -0.5).softmax(-1)
-        return self.out((weights.to(v.dtype) @ v).transpose(1, 2).reshape(groups, count, width))
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = _Attention(width, heads)
-        self.rise = nn.Linear(width, 4 * width)
-        self.fall = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        return x + self.fall(F.relu(self.rise(self.norm2(x))).square())
-
-
 class NView(nn.Module):
     """The network; see the module's description."""
 
@@ -134,16 +121,11 @@ class NView(nn.Module):
         super().__init__()
         self.config = config = NViewConfig() if config is None else config
         width = config.width
-        self.stem = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(16, 96, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(96, width, 3, stride=2, padding=1),
-        )
+        self.stem = patch_stem(width)
         self.position = nn.Parameter(0.02 * torch.randn(config.grid**2, width))
         self.camera_token = nn.Parameter(0.02 * torch.randn(width))
         self.reference = nn.Parameter(0.02 * torch.randn(width))
-        self.blocks = nn.ModuleList(_Block(width, config.heads) for _ in config.blocks)
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in config.blocks)
         self.describe = nn.Linear(width, config.match_channels)
         self.norm = nn.LayerNorm(width)
         self.point_head = nn.Linear(width, 7 * POINTS_PER_TOKEN**2)
@@ -157,19 +139,31 @@ class NView(nn.Module):
             if config.lens
             else None
         )
+        later = range(len(config.blocks) // 2, len(config.blocks), 2)
+        self.refinement = (
+            Refinement(width, config.heads, config.grid, config.fine_tokens, later)
+            if config.fine_tokens
+            else None
+        )
 
     def forward(self, images: Tensor) -> NViewOutput:
         """Look at B objects.
 
         Args:
-            images: Cut-outs [B, V, 4, S, S]: RGB times alpha, and alpha; the object nearly fills the picture.
+            images: Cut-outs [B, V, 4, S, S] of `crop_size`: RGB times alpha, and alpha; the object nearly
+                fills the picture.
         """
         count, views = images.shape[:2]
+        crops, images = images, self._coarse(images)
         x, tokens = self._embed(images)
+        fine = None
         descriptions = x.new_zeros(0)
         for index, (block, kind) in enumerate(zip(self.blocks, self.config.blocks, strict=True)):
             if index == self.config.match_after:
                 descriptions = F.normalize(self.describe(x[:, :, 1:]).float(), dim=-1)
+            if self.refinement is not None and index in self.refinement.before:
+                fine = self.refinement.tokens(crops, tokens, x) if fine is None else fine
+                x = self.refinement(index, x, fine)
             shape = (count * views, -1) if kind == "F" else (count, -1)
             x = block(x.reshape(*shape, self.config.width)).reshape(x.shape)
         x = self.norm(x)
@@ -191,6 +185,12 @@ class NView(nn.Module):
             field_logits=None if lens is None else lens[..., :FIELD_BINS],
             alike_logit=None if lens is None else lens[..., FIELD_BINS].mean(1),
         )
+
+    def _coarse(self, crops: Tensor) -> Tensor:
+        """The pictures that all blocks see [B, V, 4, image_size, image_size]."""
+        if self.refinement is None:
+            return crops
+        return F.avg_pool2d(crops.flatten(0, 1), self.config.zoom).unflatten(0, crops.shape[:2])
 
     def _embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [B, V, 1 + T, C], the camera's first, and the indices of the others [B, V, T]."""

@@ -13,7 +13,13 @@ from agsrec.cameras import CAMERA_DISTANCE, Cameras
 from agsrec.point_map import PointMap
 from agsrec.pose_init.nview.angles import rotations_from_angles
 from agsrec.pose_init.nview.crops import Crops, network_crops
-from agsrec.pose_init.nview.network import ELEVATION_BINS, POINTS_PER_TOKEN, NView, NViewOutput
+from agsrec.pose_init.nview.network import (
+    ELEVATION_BINS,
+    POINTS_PER_TOKEN,
+    NView,
+    NViewConfig,
+    NViewOutput,
+)
 from agsrec.pose_init.nview.placement import Sightings, place, search_focal, told_of
 from agsrec.views import Views
 
@@ -125,7 +131,7 @@ def read_views(
         CheckpointError: The network cannot be used.
     """
     network = (model if isinstance(model, NView) else _loaded(model)).to(device).eval()
-    crops = network_crops(views.to(device), network.config.image_size)
+    crops = network_crops(views.to(device), network.config.crop_size)
     middle = torch.tensor([0.5 * views.width, 0.5 * views.height], device=device)
     return _read(network, crops, middle, mirrored)
 
@@ -157,7 +163,7 @@ def _read(network: NView, crops: Crops, middle: Tensor, mirrored: bool) -> Readi
         local = output.local_points[rows, back].flatten(2, 4)
         points, weight = points + (confidence[..., None] * local).sum(0), weight + confidence.sum(0)
         tokens = output.tokens[0, back[0]]
-    pixels = _point_pixels(tokens, network.config.grid)
+    pixels = _point_pixels(tokens, network.config)
     rgba = _at(crops.images, pixels)
     points = points / torch.as_tensor(weight)[..., None]
     weights = torch.as_tensor(weight) / count * (rgba[..., 3] > 0.5)
@@ -169,7 +175,7 @@ def _read(network: NView, crops: Crops, middle: Tensor, mirrored: bool) -> Readi
         colors=(rgba[..., :3] / rgba[..., 3:].clamp(min=1e-3)).clamp(0, 1),
         weights=weights,
         sightings=Sightings(points, crops.to_views(pixels) - middle, weights),
-        spans=crops.scales * network.config.image_size,
+        spans=crops.scales * network.config.crop_size,
         fields=angles.fields / passes if network.config.lens else None,
         alike=angles.alike / passes,
     )
@@ -213,14 +219,14 @@ def _peak(probabilities: Tensor) -> Tensor:
     return (share * centers).sum(-1) / share.sum(-1)
 
 
-def _point_pixels(tokens: Tensor, grid: int) -> Tensor:
+def _point_pixels(tokens: Tensor, config: NViewConfig) -> Tensor:
     """Where in the crop the points of each token are seen [V, T * P * P, 2]."""
     stride = 8 // POINTS_PER_TOKEN
-    row, column = tokens // grid, tokens % grid  # [V, T]
+    row, column = tokens // config.grid, tokens % config.grid  # [V, T]
     step = torch.arange(POINTS_PER_TOKEN, device=tokens.device) * stride
     y = (8 * row[..., None, None] + step[:, None]).expand(*row.shape, POINTS_PER_TOKEN, POINTS_PER_TOKEN)
     x = (8 * column[..., None, None] + step[None]).expand_as(y)
-    return torch.stack([x, y], -1).flatten(1, 3) + 0.5
+    return config.zoom * (torch.stack([x, y], -1).flatten(1, 3) + 0.5)
 
 
 def _at(images: Tensor, pixels: Tensor) -> Tensor:
