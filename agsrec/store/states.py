@@ -35,6 +35,24 @@ class Checkpointing:
         """Keep a state instead of the one before."""
         save_state(self.path, self.key, state)
 
+    def part(self, name: str) -> Checkpointing:
+        """The place for the state of one of several pieces of the work, beside those of the others."""
+        return _Part(self.path, self.key, self, name)
+
+
+@dataclass(frozen=True)
+class _Part(Checkpointing):
+    """A state among others in one file."""
+
+    whole: Checkpointing
+    name: str
+
+    def load(self) -> dict[str, Any] | None:
+        return (self.whole.load() or {}).get(self.name)
+
+    def save(self, state: dict[str, Any]) -> None:
+        self.whole.save({**(self.whole.load() or {}), self.name: state})
+
 
 def save_state(path: Path, key: str, state: dict[str, Any]) -> None:
     """Write a state behind its digest; an interrupted write leaves the previous one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from agsrec.pose_init.ace0.features import Seen
 from agsrec.pose_init.ace0.initializer import pose_many
 from agsrec.pose_init.ace0.loop import Start
 from agsrec.pose_init.ace0.registered import Registered
-from agsrec.store import Memory
+from agsrec.pose_init.ace0.seeds import SeedChoice
+from agsrec.store import Checkpointing, Memory
 from agsrec.views import Views
 
 SIZE, VIEWS = 32, 12
@@ -138,6 +140,36 @@ def test_first_photos_that_cannot_be_posed_are_an_error(
     monkeypatch.setattr(initializer, "initialize_auto", lost)
     with pytest.raises(CameraError, match="fewer than two of the first photos could be posed"):
         pose_many(OneAtATime(), NAMES, device="cpu")
+
+
+@pytest.mark.parametrize(("first", "second"), [(9, 12), (9, 8), (10, 12)])
+def test_other_photos_are_posed_first_where_these_lead_to_few(
+    posed_first: list[tuple[str, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    first: int,
+    second: int,
+    tmp_path: Path,
+) -> None:
+    usual, counts, kept = initializer.register_photos, [first, second], []
+
+    def loop(*args: Any, **options: Any) -> Registered:
+        kept.append(options["checkpointing"].load())
+        options["checkpointing"].save({"of": len(kept)})
+        found = usual(*args, **options)
+        return replace(found, placed=found.placed & (torch.arange(VIEWS + 1) < counts[len(kept) - 1]))
+
+    choice = SeedChoice([*range(8)], [*range(4, 12)], VIEWS)
+    monkeypatch.setattr(initializer, "choose_seeds", lambda *_: choice)
+    monkeypatch.setattr(initializer, "register_photos", loop)
+    said: list[str] = []
+    state = Checkpointing(tmp_path / "state", "key")
+    found = pose_many(OneAtATime(), NAMES, device="cpu", report=said.append, checkpointing=state)
+    again = first < 0.8 * VIEWS
+    assert posed_first == [tuple(NAMES[:8]), *([tuple(NAMES[4:12])] if again else [])]
+    assert any("only 9 of 12 photos could be registered" in sentence for sentence in said) == again
+    assert kept == [None] * len(posed_first), "neither goes on from where the other stands"
+    assert state.part("overlapping").load() == {"of": 1}
+    assert int(found.placed[:VIEWS].sum()) == (max(first, second) if again else first)
 
 
 def test_a_model_that_is_not_there_is_named() -> None:

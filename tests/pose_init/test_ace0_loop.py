@@ -188,13 +188,17 @@ def test_a_view_that_few_others_see_points_of_keeps_its_tracks() -> None:
     assert torch.equal(kept.pixels[kept.views == 3], pixels[views == 3])
 
 
-def test_the_first_photos_overlap_and_are_of_the_same_thing() -> None:
+def test_the_first_photos_are_of_the_same_thing_and_overlap_or_are_far_apart() -> None:
     """The thumbnails of what does not belong are the most different ones of all."""
     azimuth = torch.arange(VIEWS) * 2 * torch.pi / VIEWS
     looks_like = torch.stack([azimuth.cos(), azimuth.sin()], 1)
     thumbnails = torch.cat([looks_like, 5 + torch.arange(2.0 * FOREIGN).view(FOREIGN, 2)])
     seen = photos()[0]
-    chosen = choose_seeds(thumbnails, seen, 4)
+    choice = choose_seeds(thumbnails, seen, 4)
+    assert choice.alike == VIEWS and max(choice.apart) < VIEWS
+    steps = [(b - a) % VIEWS for a, b in zip(choice.apart, [*choice.apart[1:], choice.apart[0]], strict=True)]
+    assert min(steps) >= 2, "as far apart as there are"
+    chosen = choice.overlapping
     assert len(set(chosen)) == 4 and max(chosen) < VIEWS
     for k, v in enumerate(chosen[1:], 1):
         assert max(likeness(seen[v], seen[before]) for before in chosen[:k]) >= 40

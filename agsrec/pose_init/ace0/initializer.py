@@ -23,7 +23,7 @@ from agsrec.pose_init.ace0.bundling import agreeing_pairs, bundled
 from agsrec.pose_init.ace0.features import Describer, Seen, describer
 from agsrec.pose_init.ace0.loop import LoopConfig, Start, register_photos
 from agsrec.pose_init.ace0.registered import Registered
-from agsrec.pose_init.ace0.seeds import choose_seeds, thumbnail
+from agsrec.pose_init.ace0.seeds import SeedChoice, choose_seeds, thumbnail
 from agsrec.pose_init.ace0.sharing import Sharing
 from agsrec.pose_init.auto import initialize_auto
 from agsrec.pose_init.estimate import PoseEstimate
@@ -46,6 +46,7 @@ _FIRST_MODEL = "nview-mini"
 _MIN_OBJECT_PIXELS = 4  # fewer are dust, not an object
 _SURFACE = coarse_schedule(Stage(32, 150), Stage(64, 150), warmup=1000)  # its cameras stay
 _SURELY = 0.4  # share of agreeing pixels from which a pose is sure
+_MOST = 0.8  # share of photos of one object that are enough not to look for more
 
 
 @dataclass(frozen=True)
@@ -128,32 +129,77 @@ def pose_many(
     height, width = photos[0].shape[:2]
     size = width, height
     lenses = _Lenses.of(folder, names, width, focals, zooms)
-    chosen = [different[k] for k in choose_seeds(collection.thumbnails, seen)]
-    report(f"posing {len(chosen)} of {len(photos)} photos first: {', '.join(names[v] for v in chosen)}")
-    first = Views(torch.stack([photos[v].float().cpu() for v in chosen]), tuple(names[v] for v in chosen))
     options = (first_model, device, folder, background, refine, seed)
     around = {} if folder is None or background == "moving" else originals_digests(folder)
-    seeds = memory.once(
-        ("first photos", first, chosen, lenses, around, [str(option) for option in options]),
-        lambda: _posed_first(first, chosen, lenses, options, memory, target),
-    )
-    if len(seeds.estimate.cameras) < 2:
+    sharing, known = Sharing(seen, size), lenses.focals is not None
+
+    def posed_from(rows: list[int], state: Checkpointing | None) -> _Outcome:
+        """All photos, by way of some that are posed first."""
+        chosen = [different[k] for k in rows]
+        report(f"posing {len(chosen)} of {len(photos)} photos first: {', '.join(names[v] for v in chosen)}")
+        first = Views(torch.stack([photos[v].float().cpu() for v in chosen]), tuple(names[v] for v in chosen))
+        seeds = memory.once(
+            ("first photos", first, chosen, lenses, around, [str(option) for option in options]),
+            lambda: _posed_first(first, chosen, lenses, options, memory, target),
+        )
+        if len(seeds.estimate.cameras) < 2:
+            return _Outcome(seeds, None)
+        found = register_photos(
+            seen,
+            _start(different, seen, seeds, lenses, size),
+            config,
+            seed=seed,
+            adjust=partial(bundled, seen, size=size, focal_known=known),
+            sharing=sharing,
+            checkpointing=state,
+            report=report,
+        )
+        return _Outcome(seeds, found)
+
+    outcome = _best_of(choose_seeds(collection.thumbnails, seen), posed_from, checkpointing, report)
+    if outcome.found is None:
         raise CameraError("fewer than two of the first photos could be posed; use photos that overlap more")
-    start = _start(different, seen, seeds, lenses, size)
-    known = lenses.focals is not None
-    adjust = partial(bundled, seen, size=size, focal_known=known)
-    found = register_photos(
-        seen,
-        start,
-        config,
-        seed=seed,
-        adjust=adjust,
-        sharing=Sharing(seen, size),
-        checkpointing=checkpointing,
-        report=report,
-    )
-    estimate = _estimate(found, collection, seeds, size)
+    estimate = _estimate(outcome.found, collection, outcome.seeds, size)
     return replace(estimate, focal_known=known)
+
+
+# -------------------------------------------------------------------- which photos first
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of posing some photos first.
+
+    Attributes:
+        seeds: These.
+        found: All photos; None where fewer than two of these could be posed.
+    """
+
+    seeds: _Seeds
+    found: Registered | None
+
+    @property
+    def count(self) -> int:
+        """Photos that are registered."""
+        return 0 if self.found is None else int(self.found.placed.sum())
+
+
+def _best_of(
+    choice: SeedChoice,
+    posed_from: Callable[[list[int], Checkpointing | None], _Outcome],
+    checkpointing: Checkpointing | None,
+    report: Callable[[str], object],
+) -> _Outcome:
+    """The outcome of photos that overlap, or of some far apart if that leaves many out and these fewer."""
+    states = {
+        name: None if checkpointing is None else checkpointing.part(name) for name in ("overlapping", "apart")
+    }
+    near = posed_from(choice.overlapping, states["overlapping"])
+    if near.count >= _MOST * choice.alike or set(choice.apart) == set(choice.overlapping):
+        return near
+    report(f"only {near.count} of {choice.alike} photos could be registered to these: trying others")
+    far = posed_from(choice.apart, states["apart"])
+    return far if far.count > near.count else near
 
 
 # -------------------------------------------------------------------- what there is

@@ -1,8 +1,9 @@
-"""Which of many photos are posed first: a few that show one object and overlap."""
+"""Which of many photos are posed first: a few that show one object."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,8 +11,9 @@ from torch.nn import functional as F
 
 from agsrec.pose_init.ace0.bundling import likeness
 from agsrec.pose_init.ace0.features import Seen
+from agsrec.pose_init.farthest import farthest_first
 
-__all__ = ["SEEDS", "choose_seeds", "thumbnail"]
+__all__ = ["SEEDS", "SeedChoice", "choose_seeds", "thumbnail"]
 
 SEEDS = 8
 """Photos that are posed first: what initialisers are made for."""
@@ -29,13 +31,28 @@ def thumbnail(photo: Tensor) -> Tensor:
     return F.interpolate(over.movedim(-1, 0)[None], (_SIDE, _SIDE), mode="area").flatten().cpu()
 
 
-def choose_seeds(thumbnails: Tensor, seen: Sequence[Seen], count: int = SEEDS) -> list[int]:
-    """The photos to pose first, in their order.
+@dataclass(frozen=True)
+class SeedChoice:
+    """Photos to pose first, by their indices, in two ways.
+
+    Attributes:
+        overlapping: Each shares enough points with one or two of the others, and looks as little like them as
+            that lets it: those are posed well where texture is rich, and the others registered from there.
+        apart: They look as little alike as possible: of what has little texture, silhouettes from all around
+            say more.
+        alike: Photos that shared points connect, of which both are.
+    """
+
+    overlapping: list[int]
+    apart: list[int]
+    alike: int
+
+
+def choose_seeds(thumbnails: Tensor, seen: Sequence[Seen], count: int = SEEDS) -> SeedChoice:
+    """The photos to pose first.
 
     Photos that share points with others, directly or over others, show one object: the largest such group
-    counts, if it is large enough. Of it, the photo that shares most with others, and then always the one that
-    looks least like those chosen before, of those that share enough points with two of them, or with one:
-    photos from all around would be harder to pose, and the others are registered from wherever these are.
+    counts, if it is large enough.
 
     Args:
         thumbnails: Of V photos [V, C].
@@ -47,6 +64,13 @@ def choose_seeds(thumbnails: Tensor, seen: Sequence[Seen], count: int = SEEDS) -
     group = _largest_group(shared)
     if len(group) < min(count, len(seen)):
         group = list(range(len(seen)))
+    inside = away[group][:, group]
+    apart = farthest_first(inside, count, first=int(inside.sum(1).argmin()))
+    return SeedChoice(_overlapping(group, shared, away, count), [group[k] for k in apart], len(group))
+
+
+def _overlapping(group: list[int], shared: Tensor, away: Tensor, count: int) -> list[int]:
+    """Of a group, the photo that shares most with others, and then always the one least like those before."""
     chosen = [max(group, key=lambda v: float(shared[v].clamp(max=_PLENTY).sum()))]
     while len(chosen) < min(count, len(group)):
         rest = [v for v in group if v not in chosen]
