@@ -123,10 +123,10 @@ def fit_scene(
 
     def fitted(begun: Checkpointing | None) -> Fitted:
         photos = views.to(device)
-        judge.begin()
         guidance = judge.shown(photos, config)
 
         def told(progress: FitProgress) -> None:
+            judge.begin()  # not sooner: its libraries would be in the way of the first steps
             judge.check()  # a model that cannot be used ends the fit before it is asked
             desk.listener.step("fit", progress)
 
