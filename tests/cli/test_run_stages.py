@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,18 @@ from tests.pose_init.fakes import install, knowing
 from tests.tiny import NAMES, quick_options, rough, tiny_scene, write_scene
 
 TRUE = tiny_scene(8)[1][[0, 1, 2, 4, 5, 6]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_video() -> Iterator[None]:
+    """In place of the video, which is of no interest here."""
+
+    def write(path: Path, *_: object) -> None:
+        path.write_bytes(b"video")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agsrec.export.results.save_turntable", write)
+        yield
 
 
 @pytest.fixture(scope="module")
