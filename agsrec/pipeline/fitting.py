@@ -78,8 +78,8 @@ class Fitted:
     Attributes:
         result: Scene, cameras and course.
         glimpses: What the prior saw at a few moments.
-        seconds: Time of the fit, of all its pieces where it was interrupted.
-        prior_seconds: Time that the fit waited for the prior to be loaded, where there is one.
+        seconds: Time of the fit, of all its pieces where it was interrupted, without waiting for the prior.
+        prior_seconds: Time that the run waited for the prior to be loaded, where there is one.
     """
 
     result: FitResult
@@ -130,7 +130,7 @@ def fit_scene(
             judge.check()  # a model that cannot be used ends the fit before it is asked
             desk.listener.step("fit", progress)
 
-        clock = time.perf_counter()
+        clock, loaded = time.perf_counter(), judge.seconds or 0.0
         result = fit(
             photos,
             cameras.to(device, torch.float32),
@@ -142,7 +142,8 @@ def fit_scene(
             progress=told,
             checkpointing=begun,
         )
-        seconds = max(result.seconds, time.perf_counter() - clock)
+        waited = (judge.seconds or 0.0) - loaded
+        seconds = max(result.seconds, time.perf_counter() - clock) - waited
         here = replace(
             result,
             cameras=result.cameras.to("cpu"),

@@ -14,11 +14,12 @@ from torch.nn import functional as F
 
 from agsrec.cameras import Cameras
 from agsrec.matching import Tracks, turns_apart
-from agsrec.pose_init.ace0.bundling import bundled, likeness, longest_tracks, shared_points
+from agsrec.pose_init.ace0.bundling import bundled, longest_tracks
 from agsrec.pose_init.ace0.features import Seen
 from agsrec.pose_init.ace0.loop import LoopConfig, Start, register_photos
 from agsrec.pose_init.ace0.registered import Registered
 from agsrec.pose_init.ace0.seeds import choose_seeds
+from agsrec.pose_init.ace0.shared_points import SharedPoints, shared_points
 from agsrec.pose_init.ace0.sharing import Sharing
 from agsrec.pose_init.ace0.training import TrainingConfig
 from agsrec.store import Checkpointing
@@ -76,7 +77,7 @@ def start(known: bool = True) -> Start:
 
 
 def registered(**options: Any) -> Registered:
-    adjust = partial(bundled, photos()[0], size=(SIZE, SIZE), focal_known=True)
+    adjust = partial(bundled, SharedPoints(photos()[0]), size=(SIZE, SIZE), focal_known=True)
     return register_photos(photos()[0], start(), QUICK, adjust=adjust, **options)
 
 
@@ -137,15 +138,15 @@ def test_where_texture_is_rich_points_register_photos_without_a_head(
         posed[:, None, None], ring().viewmats[[v % VIEWS for v in range(len(seen))]], torch.eye(4)
     )
     begun = replace(given, posed=posed, viewmats=viewmats)
-    sharing = Sharing(seen, (SIZE, SIZE))
+    sharing = Sharing(SharedPoints(seen), (SIZE, SIZE))
     alone = Registered(viewmats, given.Ks, posed, posed.float(), ())
     once = sharing.register(alone)
     assert once.placed.sum() == 4 and once.placed[[2, VIEWS - 1]].all(), "those beside the two"
-    adjust = partial(bundled, seen[:VIEWS], size=(SIZE, SIZE), focal_known=True)
+    adjust = partial(bundled, SharedPoints(seen[:VIEWS]), size=(SIZE, SIZE), focal_known=True)
     rows = list(range(VIEWS))
     own = replace(begun, viewmats=viewmats[rows], Ks=given.Ks[rows], posed=posed[rows], known=[None] * VIEWS)
     found = register_photos(
-        seen[:VIEWS], own, QUICK, adjust=adjust, sharing=Sharing(seen[:VIEWS], (SIZE, SIZE))
+        seen[:VIEWS], own, QUICK, adjust=adjust, sharing=Sharing(SharedPoints(seen[:VIEWS]), (SIZE, SIZE))
     )
     assert found.placed.all() and found.course == (VIEWS, VIEWS)
     turns = found.viewmats[:, :3, :3] @ found.viewmats[:1, :3, :3].mT
@@ -162,8 +163,10 @@ def test_of_two_objects_mixed_one_is_registered() -> None:
     index = [v % VIEWS for v in range(len(mixed))]
     posed = torch.tensor([v in (0, 2, 3, 6) for v in range(len(mixed))])
     given = Start(cameras.viewmats[index], cameras.Ks[index], posed, [None] * len(mixed), SIZE)
-    adjust = partial(bundled, mixed, size=(SIZE, SIZE), focal_known=True)
-    found = register_photos(mixed, given, QUICK, adjust=adjust, sharing=Sharing(mixed, (SIZE, SIZE)))
+    adjust = partial(bundled, SharedPoints(mixed), size=(SIZE, SIZE), focal_known=True)
+    found = register_photos(
+        mixed, given, QUICK, adjust=adjust, sharing=Sharing(SharedPoints(mixed), (SIZE, SIZE))
+    )
     assert found.placed[:VIEWS].all() and found.placed[-1] and not found.placed[VIEWS:-1].any()
     assert float(turns_apart(found.viewmats[4:5, :3, :3], found.viewmats[-1:, :3, :3])) < 0.5
 
@@ -173,7 +176,7 @@ def test_shared_points_are_the_same_point() -> None:
     shared = shared_points(seen[i], seen[j], i, j)
     assert len(shared) > 50
     assert torch.equal(points[i][shared.ids[:, 0]], points[j][shared.ids[:, 1]])
-    assert likeness(seen[0], seen[VIEWS]) < 10 < likeness(seen[0], seen[1])
+    assert len(shared_points(seen[0], seen[VIEWS])) < 10 < len(shared_points(seen[0], seen[1]))
 
 
 def test_a_view_that_few_others_see_points_of_keeps_its_tracks() -> None:
@@ -194,14 +197,14 @@ def test_the_first_photos_are_of_the_same_thing_and_overlap_or_are_far_apart() -
     looks_like = torch.stack([azimuth.cos(), azimuth.sin()], 1)
     thumbnails = torch.cat([looks_like, 5 + torch.arange(2.0 * FOREIGN).view(FOREIGN, 2)])
     seen = photos()[0]
-    choice = choose_seeds(thumbnails, seen, 4)
+    choice = choose_seeds(thumbnails, SharedPoints(seen), 4)
     assert choice.alike == VIEWS and max(choice.apart) < VIEWS
     steps = [(b - a) % VIEWS for a, b in zip(choice.apart, [*choice.apart[1:], choice.apart[0]], strict=True)]
     assert min(steps) >= 2, "as far apart as there are"
     chosen = choice.overlapping
     assert len(set(chosen)) == 4 and max(chosen) < VIEWS
     for k, v in enumerate(chosen[1:], 1):
-        assert max(likeness(seen[v], seen[before]) for before in chosen[:k]) >= 40
+        assert max(len(shared_points(seen[v], seen[before])) for before in chosen[:k]) >= 40
     span = max(min((a - b) % VIEWS, (b - a) % VIEWS) for a in chosen for b in chosen)
     assert span >= 3, "as far apart as that lets them be"
 

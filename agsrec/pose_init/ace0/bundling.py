@@ -18,37 +18,33 @@ from agsrec.matching import (
     Tracks,
     adjust_bundle,
     consistent_matches,
-    mutual_nearest,
     tracks_of,
 )
-from agsrec.pose_init.ace0.features import Seen
 from agsrec.pose_init.ace0.registered import Registered
+from agsrec.pose_init.ace0.shared_points import SharedPoints
 
 __all__ = [
     "agreeing_pairs",
     "bundled",
-    "likeness",
     "longest_tracks",
     "neighbours",
     "rig_of",
-    "shared_points",
 ]
 
 _NEAREST = 4  # photos that each is matched with
 _APART_DEG = 55.0  # photos farther apart share too little
-_RATIO = 0.9  # of the distances to the best and the next feature
 _TRACKS_EACH = 120  # of every photo, those that most photos see; more take minutes and tell little
 _ROUNDS = ((0.03, (0.015,)), (0.012, (0.005,)), (0.006, (0.002,)))  # how near matches must be, and scales
 _SPREAD = Spread(turn=0.1, center=0.02, depth=0.05, focal=0.1)  # of what the head says
 
 
 def bundled(
-    seen: Sequence[Seen], found: Registered, *, size: tuple[int, int], focal_known: bool
+    shared: SharedPoints, found: Registered, *, size: tuple[int, int], focal_known: bool
 ) -> Registered:
     """The photos with their cameras adjusted to the points that neighbours share.
 
     Args:
-        seen: What is seen in each of V photos.
+        shared: The points that V photos share.
         found: Their poses.
         size: Width and height of the photos in pixels.
         focal_known: Whether focal lengths stay.
@@ -57,7 +53,7 @@ def bundled(
     if len(rows) < 2:
         return found
     rig = rig_of(found, rows)
-    pairs = _shared(seen, found, rows, size)
+    pairs = _shared(shared, found, rows, size)
     spread = replace(_SPREAD, focal=0.0) if focal_known else _SPREAD
     for near, scales in _ROUNDS:
         agreeing = consistent_matches(pairs, rig, size, near)
@@ -69,10 +65,12 @@ def bundled(
     return replace(found, viewmats=viewmats, Ks=Ks)
 
 
-def agreeing_pairs(seen: Sequence[Seen], found: Registered, size: tuple[int, int]) -> Correspondences | None:
+def agreeing_pairs(shared: SharedPoints, found: Registered, size: tuple[int, int]) -> Correspondences | None:
     """The points that registered photos share and that agree with their cameras, by the cameras' indices."""
     rows = found.placed.nonzero()[:, 0].tolist()
-    agreeing = consistent_matches(_shared(seen, found, rows, size), rig_of(found, rows), size, _ROUNDS[-1][0])
+    agreeing = consistent_matches(
+        _shared(shared, found, rows, size), rig_of(found, rows), size, _ROUNDS[-1][0]
+    )
     if not agreeing:
         return None
     away = off_middle(found, rows, size)
@@ -92,11 +90,14 @@ def off_middle(found: Registered, rows: Sequence[int], size: tuple[int, int]) ->
 
 
 def _shared(
-    seen: Sequence[Seen], found: Registered, rows: Sequence[int], size: tuple[int, int]
+    shared: SharedPoints, found: Registered, rows: Sequence[int], size: tuple[int, int]
 ) -> list[PairMatches]:
     """Points that neighbours share, in pixels of pictures that have their principal points in the middle."""
     away = off_middle(found, rows, size)
-    pairs = [shared_points(seen[rows[i]], seen[rows[j]], i, j) for i, j in neighbours(rig_of(found, rows))]
+    pairs = [
+        replace(shared.between(rows[i], rows[j]), first=i, second=j)
+        for i, j in neighbours(rig_of(found, rows))
+    ]
     return [replace(p, points=p.points - away[[p.first, p.second]]) for p in pairs if len(p)]
 
 
@@ -111,16 +112,6 @@ def neighbours(rig: Rig) -> list[tuple[int, int]]:
         near = row.argsort()[:_NEAREST].tolist()
         pairs |= {(min(i, j), max(i, j)) for j in near if float(row[j]) < _APART_DEG}
     return sorted(pairs)
-
-
-@torch.no_grad()
-def shared_points(a: Seen, b: Seen, first: int = 0, second: int = 1) -> PairMatches:
-    """The pixels of two photos whose features are each other's nearest, by far."""
-    ids, scores = mutual_nearest(F.normalize(a.features, dim=1), F.normalize(b.features, dim=1), _RATIO)
-    points = torch.stack([a.pixels[ids[:, 0]], b.pixels[ids[:, 1]]], 1)
-    return PairMatches(
-        first, second, points.cpu().float().numpy(), ids.cpu().numpy(), scores.cpu().float().numpy()
-    )
 
 
 def longest_tracks(tracks: Tracks, each: int = _TRACKS_EACH) -> Tracks:
@@ -140,8 +131,3 @@ def longest_tracks(tracks: Tracks, each: int = _TRACKS_EACH) -> Tracks:
         points=number[tracks.points[inside]],
         pixels=tracks.pixels[inside],
     )
-
-
-def likeness(a: Seen, b: Seen) -> int:
-    """How many pixels of two photos are each other's nearest by far: whether they show one thing."""
-    return len(shared_points(a, b))

@@ -24,6 +24,7 @@ from agsrec.pose_init.ace0.features import Describer, Seen, describer
 from agsrec.pose_init.ace0.loop import LoopConfig, Start, register_photos
 from agsrec.pose_init.ace0.registered import Registered
 from agsrec.pose_init.ace0.seeds import SeedChoice, choose_seeds, thumbnail
+from agsrec.pose_init.ace0.shared_points import SharedPoints
 from agsrec.pose_init.ace0.sharing import Sharing
 from agsrec.pose_init.auto import initialize_auto
 from agsrec.pose_init.estimate import PoseEstimate
@@ -131,7 +132,7 @@ def pose_many(
     lenses = _Lenses.of(folder, names, width, focals, zooms)
     options = (first_model, device, folder, background, refine, seed)
     around = {} if folder is None or background == "moving" else originals_digests(folder)
-    sharing, known = Sharing(seen, size), lenses.focals is not None
+    shared, known = SharedPoints(seen), lenses.focals is not None
 
     def posed_from(rows: list[int], state: Checkpointing | None) -> _Outcome:
         """All photos, by way of some that are posed first."""
@@ -149,17 +150,17 @@ def pose_many(
             _start(different, seen, seeds, lenses, size),
             config,
             seed=seed,
-            adjust=partial(bundled, seen, size=size, focal_known=known),
-            sharing=sharing,
+            adjust=partial(bundled, shared, size=size, focal_known=known),
+            sharing=Sharing(shared, size),
             checkpointing=state,
             report=report,
         )
         return _Outcome(seeds, found)
 
-    outcome = _best_of(choose_seeds(collection.thumbnails, seen), posed_from, checkpointing, report)
+    outcome = _best_of(choose_seeds(collection.thumbnails, shared), posed_from, checkpointing, report)
     if outcome.found is None:
         raise CameraError("fewer than two of the first photos could be posed; use photos that overlap more")
-    estimate = _estimate(outcome.found, collection, outcome.seeds, size)
+    estimate = _estimate(outcome.found, collection, outcome.seeds, shared, size)
     return replace(estimate, focal_known=known)
 
 
@@ -356,7 +357,7 @@ def _start(
 
 
 def _estimate(
-    found: Registered, collection: _Collection, seeds: _Seeds, size: tuple[int, int]
+    found: Registered, collection: _Collection, seeds: _Seeds, shared: SharedPoints, size: tuple[int, int]
 ) -> PoseEstimate:
     """The estimate for all photos, at the usual distance from the object."""
     rows = found.placed.nonzero()[:, 0].tolist()
@@ -365,7 +366,7 @@ def _estimate(
     cameras = Cameras(found.viewmats[rows], found.Ks[rows], *size)
     scale = float(CAMERA_DISTANCE / cameras.centers.norm(dim=1).mean())
     still, origin = torch.eye(3, device="cpu"), torch.zeros(3, device="cpu")
-    matches: Correspondences | None = agreeing_pairs(collection.seen, found, size)
+    matches: Correspondences | None = agreeing_pairs(shared, found, size)
     different = PoseEstimate(
         cameras=cameras.transformed(scale, still, origin),
         placed=found.placed,

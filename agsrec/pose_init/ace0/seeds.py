@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agsrec.pose_init.ace0.bundling import likeness
-from agsrec.pose_init.ace0.features import Seen
+from agsrec.pose_init.ace0.shared_points import SharedPoints
 from agsrec.pose_init.farthest import farthest_first
 
 __all__ = ["SEEDS", "SeedChoice", "choose_seeds", "thumbnail"]
@@ -48,7 +46,7 @@ class SeedChoice:
     alike: int
 
 
-def choose_seeds(thumbnails: Tensor, seen: Sequence[Seen], count: int = SEEDS) -> SeedChoice:
+def choose_seeds(thumbnails: Tensor, points: SharedPoints, count: int = SEEDS) -> SeedChoice:
     """The photos to pose first.
 
     Photos that share points with others, directly or over others, show one object: the largest such group
@@ -56,14 +54,14 @@ def choose_seeds(thumbnails: Tensor, seen: Sequence[Seen], count: int = SEEDS) -
 
     Args:
         thumbnails: Of V photos [V, C].
-        seen: What is seen in each.
+        points: Those that they share.
         count: How many, or all if there are fewer.
     """
     away = torch.cdist(thumbnails, thumbnails)
-    shared = _shared(away, seen)
+    shared = _counts(away, points)
     group = _largest_group(shared)
-    if len(group) < min(count, len(seen)):
-        group = list(range(len(seen)))
+    if len(group) < min(count, len(away)):
+        group = list(range(len(away)))
     inside = away[group][:, group]
     apart = farthest_first(inside, count, first=int(inside.sum(1).argmin()))
     return SeedChoice(_overlapping(group, shared, away, count), [group[k] for k in apart], len(group))
@@ -80,11 +78,11 @@ def _overlapping(group: list[int], shared: Tensor, away: Tensor, count: int) -> 
     return chosen
 
 
-def _shared(away: Tensor, seen: Sequence[Seen]) -> Tensor:
+def _counts(away: Tensor, points: SharedPoints) -> Tensor:
     """How many points photos share [V, V], of those that are worth comparing."""
     shared = torch.zeros_like(away)
     for i, j in sorted(_worth_comparing(away)):
-        shared[i, j] = shared[j, i] = likeness(seen[i], seen[j])
+        shared[i, j] = shared[j, i] = len(points.between(i, j))
     return shared
 
 

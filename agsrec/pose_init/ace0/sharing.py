@@ -6,16 +6,15 @@ registered photos share has a place in the world, and a third one that shows it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from agsrec.matching import Bundle, PairMatches, Rig, Tracks, reprojection_errors, triangulated
-from agsrec.pose_init.ace0.bundling import neighbours, off_middle, rig_of, shared_points
-from agsrec.pose_init.ace0.features import Seen
+from agsrec.pose_init.ace0.bundling import neighbours, off_middle, rig_of
 from agsrec.pose_init.ace0.registered import Registered
+from agsrec.pose_init.ace0.shared_points import SharedPoints
 from agsrec.pose_init.resection import resected
 
 __all__ = ["Sharing"]
@@ -41,16 +40,15 @@ class _Matched:
 
 
 class Sharing:
-    """The points that V photos share, pair by pair; each pair is compared once.
+    """Registers photos by the points that they share.
 
     Args:
-        seen: What is seen in each photo.
+        shared: The points that V photos share.
         size: Width and height of the photos in pixels.
     """
 
-    def __init__(self, seen: Sequence[Seen], size: tuple[int, int]) -> None:
-        self._seen, self._size, self._side = seen, size, float(max(size))
-        self._pairs: dict[tuple[int, int], PairMatches] = {}
+    def __init__(self, shared: SharedPoints, size: tuple[int, int]) -> None:
+        self._shared, self._size, self._side = shared, size, float(max(size))
 
     def register(self, found: Registered) -> Registered:
         """Pose the photos that have no pose and share enough with some that have one, once."""
@@ -68,7 +66,7 @@ class Sharing:
             )
             if solved.viewmat is not None and _enough(solved.agreeing, solved.matches):
                 viewmats[v], placed[v] = solved.viewmat, True
-                agreeing[v] = solved.agreeing / len(self._seen[v])
+                agreeing[v] = solved.agreeing / len(self._shared.seen[v])
         return replace(found, viewmats=viewmats, placed=placed, agreeing=agreeing)
 
     def holding(self, found: Registered) -> Tensor:
@@ -82,9 +80,9 @@ class Sharing:
         """Where the pixels of registered photos are in the world [N_v, 3], NaN where nobody knows."""
         rows = found.placed.nonzero()[:, 0].tolist()
         rig, away = rig_of(found, rows), torch.from_numpy(off_middle(found, rows, self._size)).double()
-        sums = [torch.zeros(len(self._seen[v]), 4, dtype=torch.float64, device="cpu") for v in rows]
+        sums = [torch.zeros(len(self._shared.seen[v]), 4, dtype=torch.float64, device="cpu") for v in rows]
         for i, j in neighbours(rig):
-            pair = self._pair(rows[i], rows[j])
+            pair = self._shared.between(rows[i], rows[j])
             if not len(pair):
                 continue
             points, good = self._located(pair, rig, away, (i, j))
@@ -113,20 +111,13 @@ class Sharing:
         """The points that a photo shares with registered ones and that have a place."""
         points, pixels = [torch.zeros(0, 3, device="cpu")], [torch.zeros(0, 2, device="cpu")]
         for other, place in places.items():
-            pair = self._pair(v, other)
+            pair = self._shared.between(v, other)
             own, its = (0, 1) if v < other else (1, 0)
             where = place[torch.from_numpy(pair.ids[:, its]).long()]
             known = where.isfinite().all(1)
             points.append(where[known])
             pixels.append(torch.from_numpy(pair.points[:, own]).float()[known])
         return _Matched(torch.cat(points), torch.cat(pixels))
-
-    def _pair(self, i: int, j: int) -> PairMatches:
-        """What two photos share, the lower index first."""
-        pair = min(i, j), max(i, j)
-        if pair not in self._pairs:
-            self._pairs[pair] = shared_points(self._seen[pair[0]], self._seen[pair[1]], *pair)
-        return self._pairs[pair]
 
 
 def _enough(agreeing: int, matches: int) -> bool:

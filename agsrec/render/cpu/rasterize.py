@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,19 @@ class _Settings:
     with_depth: bool
 
 
+class _Inputs(NamedTuple):
+    """What is drawn, as `agsrec.render.rasterize` is given it."""
+
+    means: Tensor
+    quats: Tensor
+    scales: Tensor
+    opacities: Tensor
+    colors: Tensor
+    viewmats: Tensor
+    Ks: Tensor
+    backgrounds: Tensor
+
+
 @dataclass(frozen=True)
 class _Pass:
     """What the backward pass needs from the forward pass; N Gaussians padded to Np."""
@@ -86,17 +99,17 @@ def _planes(tensor: Tensor, n: int) -> np.ndarray:
     return out.ravel()
 
 
-def _scene_floats(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, n: int) -> np.ndarray:
+def _scene_floats(inputs: _Inputs, n: int) -> np.ndarray:
     """The buffer [SCENE_FLOATS * n] of `project`."""
     scene = np.zeros((SCENE_FLOATS, n), np.float32)
     scene[-1] = -1.0
-    shape = (_array(means), _array(quats), _array(scales), _array(opacities))
-    parallel_for(setup_scene, len(means), *shape, scene)
+    shape = [_array(t) for t in (inputs.means, inputs.quats, inputs.scales, inputs.opacities)]
+    parallel_for(setup_scene, len(inputs.means), *shape, scene)
     return scene.ravel()
 
 
-def _camera_floats(viewmats: Tensor, Ks: Tensor) -> np.ndarray:
-    v, k = _array(viewmats), _array(Ks)
+def _camera_floats(inputs: _Inputs) -> np.ndarray:
+    v, k = _array(inputs.viewmats), _array(inputs.Ks)
     out = np.empty((len(v), CAMERA_FLOATS), np.float32)
     out[:, :9] = v[:, :3, :3].reshape(-1, 9)
     out[:, 9:12] = v[:, :3, 3]
@@ -105,22 +118,12 @@ def _camera_floats(viewmats: Tensor, Ks: Tensor) -> np.ndarray:
     return out
 
 
-def _forward(
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    viewmats: Tensor,
-    Ks: Tensor,
-    backgrounds: Tensor,
-    s: _Settings,
-) -> tuple[_Pass, np.ndarray, np.ndarray, np.ndarray]:
+def _forward(inputs: _Inputs, s: _Settings) -> tuple[_Pass, np.ndarray, np.ndarray, np.ndarray]:
     """Rendered rgb [V, 3, H, W], alpha and accumulated depth [V, H, W], and what backward needs."""
-    n_real, views = len(means), len(viewmats)
+    n_real, views = len(inputs.means), len(inputs.viewmats)
     n = padded(max(n_real, 1))
-    scene = _scene_floats(means, quats, scales, opacities, n)
-    cameras, planes_in, bg = _camera_floats(viewmats, Ks), _planes(colors, n), _array(backgrounds)
+    scene, cameras = _scene_floats(inputs, n), _camera_floats(inputs)
+    planes_in, bg = _planes(inputs.colors, n), _array(inputs.backgrounds)
     tiles_x, tiles_y = -(-s.width // TILE), -(-s.height // TILE)
 
     projected = np.empty((views, PROJECTED * n), np.float32)
@@ -210,14 +213,11 @@ def _intrinsics_gradient(v: np.ndarray) -> np.ndarray:
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, s):
-        kept, rgb, alpha, depth = _forward(
-            means, quats, scales, opacities, colors, viewmats, Ks, backgrounds, s
-        )
+        inputs = _Inputs(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)
+        kept, rgb, alpha, depth = _forward(inputs, s)
         ctx.kept, ctx.settings, ctx.alpha = kept, s, alpha
         ctx.save_for_backward(quats, scales, opacities)
-        ctx.meta = [
-            (t.dtype, t.shape) for t in (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)
-        ]
+        ctx.meta = [(t.dtype, t.shape) for t in inputs]
         reach = kept.projected.reshape(len(viewmats), PROJECTED, kept.n)
         radii = torch.from_numpy(np.where(reach[:, HX] > 0, np.maximum(reach[:, HX], reach[:, HY]), 0.0))
         radii = radii[:, : len(means)].contiguous()
@@ -255,28 +255,18 @@ class _Rasterize(torch.autograd.Function):
         return (*gradients, None)
 
 
-def _thumbnails(
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    viewmats: Tensor,
-    Ks: Tensor,
-    backgrounds: Tensor,
-    s: _Settings,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _thumbnails(inputs: _Inputs, s: _Settings) -> tuple[Tensor, Tensor, Tensor]:
     """Rendered rgb [V, 3, H, W], alpha [V, H, W] and radii [V, N] of small pictures, without gradients."""
-    views, n = len(viewmats), padded(max(len(means), 1))
+    views, n = len(inputs.viewmats), padded(max(len(inputs.means), 1))
     rgb = np.empty((views, 3, s.height, s.width), np.float32)
     alpha, radii = np.empty((views, s.height, s.width), np.float32), np.empty((views, n), np.float32)
     parallel_for(
         draw_thumbnails, views,
-        n, _scene_floats(means, quats, scales, opacities, n), _camera_floats(viewmats, Ks), s.width, s.height,
-        np.float32(s.near), np.float32(s.far), np.float32(s.eps2d), s.antialiased, _planes(colors, n),
-        s.sh_degree, _array(backgrounds), rgb, alpha, radii,
+        n, _scene_floats(inputs, n), _camera_floats(inputs), s.width, s.height,
+        np.float32(s.near), np.float32(s.far), np.float32(s.eps2d), s.antialiased, _planes(inputs.colors, n),
+        s.sh_degree, _array(inputs.backgrounds), rgb, alpha, radii,
     )  # fmt: skip
-    return torch.from_numpy(rgb), torch.from_numpy(alpha), torch.from_numpy(radii)[:, : len(means)]
+    return torch.from_numpy(rgb), torch.from_numpy(alpha), torch.from_numpy(radii)[:, : len(inputs.means)]
 
 
 def rasterize_cpu(
@@ -307,10 +297,10 @@ def rasterize_cpu(
     settings = _Settings(width, height, near, far, eps2d, antialiased, degree, with_depth)
     if sh_degree is not None:
         colors = colors[:, : (sh_degree + 1) ** 2]
-    inputs = (means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)
+    inputs = _Inputs(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     if max(width, height) <= LARGEST and not with_depth and not wanted:
-        rgb, alpha, radii = _thumbnails(*inputs, settings)
+        rgb, alpha, radii = _thumbnails(inputs, settings)
         return rgb.permute(0, 2, 3, 1), alpha, None, radii
     rgb, alpha, depth, radii = _Rasterize.apply(*inputs, settings)
     expected = depth / alpha.clamp_min(1e-10) if with_depth else None
