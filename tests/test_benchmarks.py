@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import runpy
 import subprocess
@@ -225,6 +226,20 @@ def test_a_day_on_a_gpu_on_the_cpu(run: Run, tmp_path: Path) -> None:
     subprocess.run(line, shell=True, cwd=tmp_path / "parts", check=True, capture_output=True)
     for file in (tmp_path / "train" / "model").iterdir():
         assert (tmp_path / "parts" / "model" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_whoever_renders_faster_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "gpu"))
+    agenda, day = importlib.import_module("agenda"), importlib.import_module("day")
+    monkeypatch.setattr(sys, "argv", ["day.py", "--output", str(tmp_path), "--dry_run"])
+    steps = {step.name: step for step in agenda.agenda(agenda.Day.of(day.options()))}
+    for name, seconds in (("pace", 2.0), ("pace_drawn", 1.0)):
+        (tmp_path / name).mkdir()
+        record = {"phase": "nview", "step": 10, "steps": 10, "loss": 1.0, "seconds": seconds}
+        (tmp_path / name / "log.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    command = steps["train"].command(90.0)
+    assert command[command.index("--render") + 1] == "device"
+    assert json.loads((tmp_path / "train-settings.json").read_text())["training"]["steps"] == 6
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def train_nview(
             phase.run(
                 inputs,
                 run.time_left(),
-                lambda _step: validate_poses(network, scenes or {}),
+                lambda _step: validate_poses(network, scenes or {}) | pool.figures(),
                 supply=stream,
                 keep=partial(run.keep, save),
             )

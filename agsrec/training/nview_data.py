@@ -168,6 +168,10 @@ class ViewPool:
             self.alike[index][:, 0],
         )
 
+    def figures(self) -> dict[str, float]:
+        """What the log says of it: nothing, photos that were rendered once are whole."""
+        return {}
+
 
 def chosen_views(objects: int, count: int, generator: torch.Generator) -> Tensor:  # [objects, count]
     """Views among all of an object's, for each object: of one set, or of all in a third of the cases."""

@@ -40,11 +40,13 @@ class BankPool:
 
     bank: ObjectBank
     loaded: int
+    lost: Tensor
 
     @staticmethod
     def empty(objects: int, size: int, device: torch.device, *, first: int = 0) -> BankPool:
         """Room for so many objects, of which number `first` will be the oldest."""
-        return BankPool(ObjectBank.empty(objects, size, device), first)
+        lost = torch.zeros((), dtype=torch.int64, device=device)
+        return BankPool(ObjectBank.empty(objects, size, device), first, lost)
 
     def advance(self, stream: Iterator[BakedObject], first: int) -> None:
         """Take in new objects until the oldest is number `first`."""
@@ -62,6 +64,7 @@ class BankPool:
         slots, viewmats, crops, gains = (t.to(device) for t in (slots, viewmats, crops, gains))
         Ks = cropped_intrinsics(bank.vertices[slots], viewmats, crops, bank.size)
         drawn = draw_objects(bank, slots, viewmats, Ks, gains=gains)
+        self.lost = self.lost + drawn.lost
         rotations = viewmats[..., :3, :3]
         coarse = slice(None, None, POINT_STRIDE)
         truth = Truth(
@@ -73,6 +76,10 @@ class BankPool:
             bank.alike[slots],
         )
         return as_cut_out(drawn.images.permute(0, 1, 4, 2, 3), generator), truth
+
+    def figures(self) -> dict[str, float]:
+        """What the log says of it: see `DeviceViews.lost`, added up since the training was started."""
+        return {"lost_tests": float(self.lost)}
 
 
 def _photographers(objects: int, views: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(__file__).resolve().parent
 
 CHECKS = (
-    "gsplat", "pace", "tests", "kernels", "fast", "quality", "loop", "nview", "poses", "stereo", "paper",
-    "published",
+    "gsplat", "pace", "pace_drawn", "tests", "kernels", "fast", "quality", "loop", "nview", "poses", "stereo",
+    "paper", "published",
 )  # fmt: skip
 TRAINING = ("feed", "train", "parts")
 STEPS = (*CHECKS, *TRAINING)
@@ -34,6 +34,7 @@ _TRAININGS = {"nview": ("large", None), "zero123": ("mini-warped", "zero123-6dof
 _COMPILING = {"MAX_JOBS": "16", "TORCH_CUDA_ARCH_LIST": "9.0"}
 _TO_FINISH = 60.0  # seconds that a training may take after its time is up
 _PACE_SECONDS = 25.0
+_PACES = {"workers": "pace", "device": "pace_drawn"}  # steps by who renders
 _DEMO = ("--category", "jordan", "--data", str(ROOT / "data/demo"))
 _STAGES = ((0, 2), (1, 1), (2, 3))  # how many each round of the preset `fast` has
 
@@ -49,6 +50,7 @@ class Day:
         settings: Its settings.
         start: Folder of the model that it starts from.
         workers: Processes that render for it.
+        renders: Who may render, of `agsrec train --render`; the fastest does.
         part_mib: Size of the parts that it is written in, if it is.
     """
 
@@ -58,6 +60,7 @@ class Day:
     settings: dict[str, Any]
     start: Path | None
     workers: int
+    renders: tuple[str, ...]
     part_mib: float | None
 
     @staticmethod
@@ -72,7 +75,10 @@ class Day:
         start = None if model is None else embedded_folder(model)
         workers = min(1, options.workers) if tiny else options.workers
         folder = options.output.resolve()
-        return Day(folder, tiny, options.train, settings, None if tiny else start, workers, options.part_mib)
+        draws = options.train == "nview" and not settings["network"]["fine_tokens"]
+        renders = ("workers", "device") if draws else ("workers",)
+        start = None if tiny else start
+        return Day(folder, tiny, options.train, settings, start, workers, renders, options.part_mib)
 
     @property
     def device(self) -> str:
@@ -85,7 +91,7 @@ def agenda(day: Day) -> list[Step]:
     build = {name: value for name, value in _COMPILING.items() if name not in os.environ}
     steps = [
         _in_the_background(_measured(day, "gsplat", 420, environment=build)),
-        _pace(day),
+        *(_pace(day, render) for render in day.renders),
         _measured(day, "tests", 90, after="gsplat"),
         _measured(day, "kernels", 60, after="gsplat"),
         _reconstructed(day, "fast", 90, *_DEMO, "--preset", "fast"),
@@ -133,15 +139,18 @@ def _tiny_run(given: Sequence[str]) -> list[str]:
     return options
 
 
-def _pace(day: Day) -> Step:
+def _pace(day: Day, render: str) -> Step:
     """The training for some seconds, to see how fast it goes."""
-    config, output = day.folder / "pace-settings.json", day.folder / "pace"
+    config, output = day.folder / "pace-settings.json", day.folder / _PACES[render]
 
     def command(limit: float) -> list[str]:
         config.write_text(json.dumps(day.settings), encoding="utf-8")
-        return _training_command(day, config, output, min(_PACE_SECONDS, limit))
+        return _training_command(day, config, output, min(_PACE_SECONDS, limit), render)
 
-    return Step("pace", command, 90, lambda: {"steps_per_second": pace(output), **training_figures(output)})
+    def figures() -> dict[str, Any]:
+        return {"steps_per_second": pace(output), **training_figures(output)}
+
+    return Step(_PACES[render], command, 90, figures)
 
 
 def _train(day: Day) -> Step:
@@ -150,18 +159,19 @@ def _train(day: Day) -> Step:
 
     def command(limit: float) -> list[str]:
         seconds = max(1.0, limit - _TO_FINISH)
-        rate = pace(day.folder / "pace")
-        fitted_settings(day.model, day.settings, rate, 3.0 if day.tiny else seconds, config)
-        return _training_command(day, config, output, seconds)
+        rates = {render: pace(day.folder / _PACES[render]) for render in day.renders}
+        fastest = max(day.renders, key=lambda render: rates[render] or 0.0)
+        fitted_settings(day.model, day.settings, rates[fastest], 3.0 if day.tiny else seconds, config)
+        return _training_command(day, config, output, seconds, fastest)
 
     figures = partial(training_figures, output)
     return Step("train", command, 3600, figures, lambda found: found["step"] == found["steps"])
 
 
-def _training_command(day: Day, config: Path, output: Path, seconds: float) -> list[str]:
+def _training_command(day: Day, config: Path, output: Path, seconds: float, render: str) -> list[str]:
     command = [sys.executable, "-m", "agsrec", "train", day.model, "--output", str(output)]
     command += ["--config", str(config), "--device", day.device, "--workers", str(day.workers)]
-    command += ["--minutes", str(seconds / 60)]
+    command += ["--minutes", str(seconds / 60), "--render", render]
     return command if day.start is None else [*command, "--start", str(day.start)]
 
 

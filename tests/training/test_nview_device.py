@@ -18,7 +18,7 @@ from agsrec.pose_init.nview.weights import load_nview
 from agsrec.synthetic.texels import BakedObject
 from agsrec.training import nview as training
 from agsrec.training.config import PhaseConfig
-from agsrec.training.loop import Intervals
+from agsrec.training.loop import Intervals, read_log
 from agsrec.training.nview import NViewTrainConfig, train_nview
 from agsrec.training.nview_device import BankPool, bake_thing
 from tests.pretended_cuda import is_pretended, pretended_cuda
@@ -109,6 +109,8 @@ def test_resumes_bit_for_bit(tmp_path: Path, unvalidated: None, fresh_accelerato
         train(part, render="workers")  # would see other views
     while not train(part, intervals=stop):
         pass
+    validated = [record for record in read_log(tmp_path / "whole") if "median_deg" in record]
+    assert validated[-1]["lost_tests"] == 0
     whole, resumed = (load_nview(tmp_path / name / "model").state_dict() for name in ("whole", "part"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
