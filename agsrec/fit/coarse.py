@@ -7,16 +7,17 @@ from agsrec.config import FitConfig, LossConfig, PoseConfig, Rates, Round, Stage
 __all__ = ["coarse_schedule"]
 
 
-def coarse_schedule(*stages: Stage, warmup: int) -> FitConfig:
-    """A fit of 500 Gaussians, too few to explain wrong poses away.
+def coarse_schedule(*stages: Stage, warmup: int, points: int = 500) -> FitConfig:
+    """A fit of few Gaussians.
 
     Args:
         stages: Sizes of pictures, and steps.
         warmup: Steps over which the cameras wait until there is a scene to look at.
+        points: Gaussians; 500 are too few to explain wrong poses away.
     """
     plan = Round(
-        num_points=500,
-        max_points=500,
+        num_points=points,
+        max_points=points,
         hull_blur=0.06,
         stages=stages,
         rate_rotation=1e-2,

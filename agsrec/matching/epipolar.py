@@ -134,6 +134,16 @@ class Correspondences:
             grains=self.grains[kept],
         )
 
+    def resized(self, scale: float) -> Correspondences:
+        """The matches in pixels of views that are so many times as large."""
+        return replace(
+            self,
+            points=scale * self.points,
+            middle=scale * self.middle,
+            size=scale * self.size,
+            away=scale * self.away,
+        )
+
     def __len__(self) -> int:
         return len(self.first)
 

@@ -26,7 +26,7 @@ STORE_FOLDER = "stages"
 VERSIONS: dict[StageName, int] = {
     **dict.fromkeys(STAGES, 1),
     "cutout": 2,
-    "poses": 8,
+    "poses": 9,
     "fit": 4,
     "mesh": 3,
     "export": 2,

@@ -36,6 +36,12 @@ class Poses:
         """The selected poses."""
         return Poses(self.rotations[index], self.positions[index])
 
+    @staticmethod
+    def of(viewmats: Tensor, center: Tensor) -> Poses:
+        """The poses of world-to-camera matrices [C, 4, 4] for an object whose middle is at `center` [3]."""
+        rotations = viewmats[:, :3, :3]
+        return Poses(rotations, rotations @ center.to(viewmats) + viewmats[:, :3, 3])
+
     def viewmats(self, center: Tensor) -> Tensor:
         """World-to-camera matrices [C, 4, 4] for an object whose middle is at `center` [3]."""
         translation = self.positions - self.rotations @ center.to(self.rotations)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agsrec.pose_search.photo import CentredPhoto
     from agsrec.pose_search.renderers import PoseRenderer
 
-__all__ = ["FoundPoses", "search_pose"]
+__all__ = ["FoundPoses", "pose_losses", "search_pose"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,26 @@ def search_pose(
     poses = coarse_search(render, target, config, config.levels[0].keep)
     poses = _refined(render, target, poses, config)
     return _answer(render, target, poses, config)
+
+
+@torch.no_grad()
+def pose_losses(
+    render: PoseRenderer,
+    photo: Tensor,  # [H, W, 4]
+    K: Tensor,  # [3, 3]
+    viewmats: Tensor,  # [C, 4, 4]
+    config: SearchConfig | None = None,
+) -> Tensor:
+    """What `search_pose` would say of given poses: squared differences [C] per pixel of the object.
+
+    Arguments and errors as of `search_pose`.
+    """
+    config = SearchConfig() if config is None else config
+    target = centred_photo(photo, K, max(level.size for level in config.levels))
+    turn = torch.eye(4).to(viewmats)
+    turn[:3, :3] = target.turn
+    comparison = Comparison.at(render, target, min(config.levels[-1].size, target.native), config)
+    return comparison.losses(Poses.of(turn @ viewmats, render.center))
 
 
 def _refined(render: PoseRenderer, photo: CentredPhoto, poses: Poses, config: SearchConfig) -> Poses:

@@ -82,6 +82,13 @@ def posed_first(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     def no_scene(*_: Any, **__: Any) -> None:
         raise SceneError("no scene")
 
+    class NoSearch:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def register(self, found: Registered, *_: Any) -> Registered:
+            return found
+
+    monkeypatch.setattr(initializer, "Searching", NoSearch)
     monkeypatch.setattr(initializer, "describer", lambda *_: described)
     monkeypatch.setattr(initializer, "initialize_auto", auto)
     monkeypatch.setattr(initializer, "register_photos", loop)
@@ -102,6 +109,26 @@ def test_every_photo_gets_what_is_its_due(posed_first: list[tuple[str, ...]]) ->
     assert found.confidence[0] == pytest.approx(0.5) and found.confidence[ALIEN] == 0
     assert any("posing 8 of 15 photos first" in sentence for sentence in said)
     assert max(photos.asked.count(v) for v in range(len(NAMES))) <= 3
+
+
+def test_what_a_search_finds_counts(
+    posed_first: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = initializer.register_photos
+
+    def loop(*args: Any, **options: Any) -> Registered:
+        found = usual(*args, **options)
+        return replace(found, placed=found.placed & (torch.arange(VIEWS + 1) < 9))
+
+    def register(self: Any, found: Registered, holding: Tensor, *_: Any) -> Registered:
+        assert int(found.placed.sum()) == 9 and holding.shape == (VIEWS + 1,)
+        return replace(found, placed=torch.arange(VIEWS + 1) < VIEWS)
+
+    monkeypatch.setattr(initializer, "register_photos", loop)
+    monkeypatch.setattr(initializer.Searching, "register", register)
+    said: list[str] = []
+    found = pose_many(OneAtATime(), NAMES, device="cpu", report=said.append)
+    assert found.indices == [*range(VIEWS), COPY] and len(posed_first) == 1
 
 
 def test_the_first_poses_are_kept(posed_first: list[tuple[str, ...]]) -> None:
@@ -168,7 +195,7 @@ def test_other_photos_are_posed_first_where_these_lead_to_few(
     assert posed_first == [tuple(NAMES[:8]), *([tuple(NAMES[4:12])] if again else [])]
     assert any("only 9 of 12 photos could be registered" in sentence for sentence in said) == again
     assert kept == [None] * len(posed_first), "neither goes on from where the other stands"
-    assert state.part("overlapping").load() == {"of": 1}
+    assert state.part("overlapping, loop").load() == {"of": 1}
     assert int(found.placed[:VIEWS].sum()) == (max(first, second) if again else first)
 
 

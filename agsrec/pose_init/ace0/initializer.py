@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,10 +19,12 @@ from agsrec.errors import CameraError, SceneError
 from agsrec.fit import fit
 from agsrec.fit.coarse import coarse_schedule
 from agsrec.pose_init.ace0.bundling import agreeing_pairs, bundled
-from agsrec.pose_init.ace0.features import Describer, Seen, describer
+from agsrec.pose_init.ace0.collection import Collection, collected
+from agsrec.pose_init.ace0.features import Seen, describer
 from agsrec.pose_init.ace0.loop import LoopConfig, Start, register_photos
 from agsrec.pose_init.ace0.registered import Registered
-from agsrec.pose_init.ace0.seeds import SeedChoice, choose_seeds, thumbnail
+from agsrec.pose_init.ace0.searching import Searching
+from agsrec.pose_init.ace0.seeds import SeedChoice, choose_seeds
 from agsrec.pose_init.ace0.shared_points import SharedPoints
 from agsrec.pose_init.ace0.sharing import Sharing
 from agsrec.pose_init.auto import initialize_auto
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["initialize_ace0", "pose_many"]
 
 _FIRST_MODEL = "nview-mini"
-_MIN_OBJECT_PIXELS = 4  # fewer are dust, not an object
 _SURFACE = coarse_schedule(Stage(32, 150), Stage(64, 150), warmup=1000)  # its cameras stay
 _SURELY = 0.4  # share of agreeing pixels from which a pose is sure
 _MOST = 0.8  # share of photos of one object that are enough not to look for more
@@ -123,7 +123,7 @@ def pose_many(
     target = resolve_device(device)
     memory = Memory(device=target) if memory is None else memory
     describe = describer(model, target, memory)
-    collection = _collected(photos, names, describe, target, report)
+    collection = collected(photos, names, describe, target, report)
     different, seen = collection.different, collection.seen
     if len(different) < 2:
         raise CameraError("fewer than two of the photos show an object and are different; use other photos")
@@ -133,8 +133,12 @@ def pose_many(
     options = (first_model, device, folder, background, refine, seed)
     around = {} if folder is None or background == "moving" else originals_digests(folder)
     shared, known = SharedPoints(seen), lenses.focals is not None
+    sharing, adjusted = Sharing(shared, size), partial(bundled, shared, size=size, focal_known=known)
+    searching = Searching(
+        (photos[v] for v in different), shared, size, device=target, seed=seed, report=report
+    )
 
-    def posed_from(rows: list[int], state: Checkpointing | None) -> _Outcome:
+    def posed_from(rows: list[int], state: Callable[[str], Checkpointing | None]) -> _Outcome:
         """All photos, by way of some that are posed first."""
         chosen = [different[k] for k in rows]
         report(f"posing {len(chosen)} of {len(photos)} photos first: {', '.join(names[v] for v in chosen)}")
@@ -150,12 +154,13 @@ def pose_many(
             _start(different, seen, seeds, lenses, size),
             config,
             seed=seed,
-            adjust=partial(bundled, shared, size=size, focal_known=known),
-            sharing=Sharing(shared, size),
-            checkpointing=state,
+            adjust=adjusted,
+            sharing=sharing,
+            checkpointing=state("loop"),
             report=report,
         )
-        return _Outcome(seeds, found)
+        more = searching.register(found, sharing.holding(found), state("search"))
+        return _Outcome(seeds, found if more is found else adjusted(more))
 
     outcome = _best_of(choose_seeds(collection.thumbnails, shared), posed_from, checkpointing, report)
     if outcome.found is None:
@@ -187,70 +192,24 @@ class _Outcome:
 
 def _best_of(
     choice: SeedChoice,
-    posed_from: Callable[[list[int], Checkpointing | None], _Outcome],
+    posed_from: Callable[[list[int], Callable[[str], Checkpointing | None]], _Outcome],
     checkpointing: Checkpointing | None,
     report: Callable[[str], object],
 ) -> _Outcome:
     """The outcome of photos that overlap, or of some far apart if that leaves many out and these fewer."""
-    states = {
-        name: None if checkpointing is None else checkpointing.part(name) for name in ("overlapping", "apart")
-    }
-    near = posed_from(choice.overlapping, states["overlapping"])
+
+    def outcome(way: str, rows: list[int]) -> _Outcome:
+        return posed_from(rows, lambda part: checkpointing and checkpointing.part(f"{way}, {part}"))
+
+    near = outcome("overlapping", choice.overlapping)
     if near.count >= _MOST * choice.alike or set(choice.apart) == set(choice.overlapping):
         return near
     report(f"only {near.count} of {choice.alike} photos could be registered to these: trying others")
-    far = posed_from(choice.apart, states["apart"])
+    far = outcome("apart", choice.apart)
     return far if far.count > near.count else near
 
 
-# -------------------------------------------------------------------- what there is
-
-
-@dataclass(frozen=True)
-class _Collection:
-    """All photos, seen once.
-
-    Attributes:
-        first: For each photo the first that is the same picture, itself if none; -1 where it shows nothing.
-        different: The photos that are others' first.
-        seen: What is seen in these.
-        thumbnails: Of these [D, C].
-    """
-
-    first: list[int]
-    different: list[int]
-    seen: list[Seen]
-    thumbnails: Tensor
-
-
-def _collected(
-    photos: Sequence[Tensor] | Tensor,
-    names: Sequence[str],
-    describe: Describer,
-    device: torch.device,
-    report: Callable[[str], object],
-) -> _Collection:
-    """Look at every photo, one at a time."""
-    first: list[int] = []
-    known: dict[bytes, int] = {}
-    seen, thumbnails = [], []
-    for v, name in enumerate(names):
-        photo = photos[v].float()
-        if int((photo[..., 3] >= 0.5).sum()) < _MIN_OBJECT_PIXELS:
-            first.append(-1)
-            continue
-        shown = torch.cat([photo[..., :3] * photo[..., 3:], photo[..., 3:]], -1)
-        digest = hashlib.sha256(shown.cpu().numpy().tobytes()).digest()
-        first.append(known.setdefault(digest, v))
-        if first[v] != v:
-            continue
-        report(f"looking at {name}, {v + 1} of {len(names)}")
-        seen.append(describe(Views(photo[None].to(device), (name,))))
-        thumbnails.append(thumbnail(photo))
-    different = [v for v, same in enumerate(first) if same == v]
-    return _Collection(
-        first, different, seen, torch.stack(thumbnails) if thumbnails else torch.zeros(0, 1, device="cpu")
-    )
+# -------------------------------------------------------------------- lenses
 
 
 @dataclass(frozen=True)
@@ -357,7 +316,7 @@ def _start(
 
 
 def _estimate(
-    found: Registered, collection: _Collection, seeds: _Seeds, shared: SharedPoints, size: tuple[int, int]
+    found: Registered, collection: Collection, seeds: _Seeds, shared: SharedPoints, size: tuple[int, int]
 ) -> PoseEstimate:
     """The estimate for all photos, at the usual distance from the object."""
     rows = found.placed.nonzero()[:, 0].tolist()
