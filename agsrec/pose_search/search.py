@@ -82,10 +82,10 @@ def pose_losses(
     """
     config = SearchConfig() if config is None else config
     target = centred_photo(photo, K, max(level.size for level in config.levels))
-    turn = torch.eye(4).to(viewmats)
+    turn = torch.eye(4).to(photo)
     turn[:3, :3] = target.turn
     comparison = Comparison.at(render, target, min(config.levels[-1].size, target.native), config)
-    return comparison.losses(Poses.of(turn @ viewmats, render.center))
+    return comparison.losses(Poses.of(turn @ viewmats.to(photo), render.center))
 
 
 def _refined(render: PoseRenderer, photo: CentredPhoto, poses: Poses, config: SearchConfig) -> Poses:

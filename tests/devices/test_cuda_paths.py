@@ -26,6 +26,10 @@ from agsrec.metrics.poses import pairwise_rotation_errors
 from agsrec.novel_view import Viewpoint, novel_views
 from agsrec.outliers.residuals import view_errors
 from agsrec.point_map import PointMap
+from agsrec.pose_init.ace0 import searching
+from agsrec.pose_init.ace0.features import Seen
+from agsrec.pose_init.ace0.registered import Registered
+from agsrec.pose_init.ace0.shared_points import SharedPoints
 from agsrec.pose_init.dust3r.initializer import initialize_dust3r
 from agsrec.pose_init.leap.initializer import LeapOptions, initialize_leap
 from agsrec.pose_init.leap.model import Leap
@@ -164,6 +168,21 @@ def test_pose_search_and_polish(cuda: Traffic) -> None:
     assert there(found.viewmats, found.losses)
     start = Cameras(found.viewmats[:1].cpu(), seen.Ks, seen.width, seen.height)
     assert not there(_polished(scene, shown, start, None).viewmats)
+
+
+def test_photos_looked_for_in_a_scene(cuda: Traffic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "_SCENE", tiny_config(3))
+    monkeypatch.setattr(searching, "_SEARCH", SEARCH)
+    monkeypatch.setattr(searching, "_POLISH", (Stage(16, 2),))
+    monkeypatch.setattr(searching, "_MOST", 3)
+    views, cameras = tiny_scene(5)
+    seen = [Seen(torch.full((1, 2), 16.0).to(CUDA), torch.ones(1, 4).to(CUDA)) for _ in views.names]
+    placed = torch.arange(5) < 4
+    known = Registered(cameras.viewmats, cameras.Ks, placed, 0.2 * placed, (4,))
+    size = views.width, views.height
+    search = searching.Searching(views.images, SharedPoints(seen), size, device=CUDA)
+    found = search.register(known, torch.zeros(5, dtype=torch.bool))
+    assert not there(found.viewmats) and not torch.equal(found.viewmats[:4], known.viewmats[:4])
 
 
 def test_all_views_network(cuda: Traffic) -> None:

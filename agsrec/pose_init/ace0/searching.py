@@ -43,7 +43,10 @@ _POLISH = (Stage(64, 60),)  # of poses that are not in it
 _FEWEST, _MOST = 3, 40  # photos that make a scene
 _ROUNDS = 8
 _MARGIN = 0.25  # how much better a photo has to be explained from one side than from any other
-_LOSS = 0.28  # squared differences per pixel of the object up to which it is, times this margin
+_LOSS, _MOST_LOSS = (
+    1.8,
+    0.25,
+)  # squared differences per pixel of the object up to which it is: see `_explained`
 _HOPELESS = 0.6  # loss from which a photo shows something else
 _WORSE = 3.0  # times the usual loss from which a photo is contradicted
 _SAME_DEG = 15.0  # from its doubted pose, at which a photo that is found there again was right
@@ -244,10 +247,15 @@ class _Look:
             foreign[v] = loss > _HOPELESS
             again = bool(doubted[v]) and _turn_deg(best, viewmats[v]) < _SAME_DEG
             margin = max(poses.margin, _MARGIN) if again else poses.margin
-            if margin >= _MARGIN and loss < _LOSS * margin:
+            if _explained(loss, margin):
                 viewmats[v], placed[v], agreeing[v], doubted[v] = best, True, margin, False
         found = replace(self.found, viewmats=viewmats, placed=placed, agreeing=agreeing)
         return replace(state, found=found, foreign=foreign, doubted=doubted)
+
+
+def _explained(loss: float, margin: float) -> bool:
+    """Whether a scene explains a photo: the less well it does, the worse all other sides have to be."""
+    return margin >= _MARGIN and loss < min(_LOSS * margin**2, _MOST_LOSS)
 
 
 def _turn_deg(one: Tensor, other: Tensor) -> float:
