@@ -48,14 +48,18 @@ def lent(count: int) -> Iterator[None]:
         _LENT.remove(count)
 
 
-def parallel_for(kernel: Callable[..., Any], n_items: int, *args: Any, chunks_per_thread: int = 4) -> None:
+def parallel_for(
+    kernel: Callable[..., Any], n_items: int, *args: Any, chunks_per_thread: int = 4, least: int = 1
+) -> None:
     """Run `kernel(start, stop, *args)` over `range(n_items)` in contiguous chunks on all threads.
+
+    Chunks have `least` items, but for the rest: to hand over fewer would take longer than to do them.
 
     The kernel must release the GIL and write disjoint outputs per item, so that the result does not depend
     on the number of threads.
     """
     threads = max(1, num_threads() - sum(_LENT))
-    n_chunks = min(n_items, chunks_per_thread * threads)
+    n_chunks = min(max(1, n_items // least), chunks_per_thread * threads)
     if n_chunks <= 1 or threads == 1:
         if n_items > 0:
             kernel(0, n_items, *args)
