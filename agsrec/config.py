@@ -217,6 +217,9 @@ class GuidanceConfig(Bounded):
     """Weight of its loss, which is a mean over latent elements."""
     interval: Count = 2
     """Steps between two guided ones."""
+    lag: Whole = 0
+    """Steps between a look at novel views and the step that heeds what the prior says of them; on the CPU it
+    judges them meanwhile, beside the steps."""
     stop: Annotated[float, Range(0, 1, above=True)] = 0.6
     """Share of a round after which the photos alone count, so that they have the last word where they see."""
     views: Count = 1
@@ -282,6 +285,7 @@ class FitConfig(Bounded):
         return min(last.size, max(width, height))
 
 
+_LATER = GuidanceConfig(lag=8)
 _REGULAR = LossConfig(drop=0.3, roughness=0.05, bounded_colors=True)
 _COARSE = Round(
     num_points=500,
@@ -320,6 +324,7 @@ FAST = FitConfig(
     ),
     loss=_REGULAR,
     exposure=ExposureConfig(optimize=True),
+    guidance=_LATER,
 )
 
 QUALITY = FitConfig(
@@ -339,6 +344,7 @@ QUALITY = FitConfig(
     ),
     loss=_REGULAR,
     exposure=ExposureConfig(optimize=True),
+    guidance=_LATER,
 )
 
 # Zhao & Tulsiani 2024, public configuration: learning rates, loss weights, iterations, points.

@@ -154,7 +154,7 @@ def single_photo_schedule(config: FitConfig) -> FitConfig:
     return replace(
         config,
         rounds=rounds,
-        guidance=replace(config.guidance, interval=1),
+        guidance=replace(config.guidance, interval=1, lag=0),
         poses=replace(config.poses, optimize=False, refine_focal=False),
     )
 

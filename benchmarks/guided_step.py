@@ -29,7 +29,7 @@ from agsrec.device import resolve_device
 from agsrec.errors import AgsrecError
 from agsrec.export.tables import text_table
 from agsrec.files import atomic_write
-from agsrec.fit.guided import Guidance, guidance_loss
+from agsrec.fit.guided import Guidance, Judging
 from agsrec.fit.hull import object_sphere
 from agsrec.fit.joint import FitProgress, FitResult, fit
 from agsrec.prior import EMBEDDED_PRIOR, load_prior
@@ -74,13 +74,15 @@ def guidance_alone(
     gaussians = fitted.gaussians.detach()
     gaussians = replace(gaussians, means=gaussians.means.clone().requires_grad_(True))
 
-    def judge() -> None:
-        args = guidance, config.guidance, gaussians, fitted.cameras, center, 0.5, generator
-        judged = guidance_loss(*args)
-        assert judged is not None
-        judged.backward()
+    with Judging(guidance, config.guidance, beside=False) as judging:
 
-    return timed(judge, seconds=seconds)
+        def judge() -> None:
+            judging.ask(0, gaussians, fitted.cameras, center, 0.5, generator)
+            judged = judging.due(config.guidance.lag)
+            assert judged is not None
+            judged.pull(gaussians).backward()
+
+        return timed(judge, seconds=seconds)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

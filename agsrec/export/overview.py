@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from agsrec.cameras import Cameras
@@ -22,7 +23,43 @@ if TYPE_CHECKING:
     from agsrec.outliers import Correction
     from agsrec.prior.sds import Glimpse
 
-__all__ = ["Outcome", "reconstruction_report"]
+__all__ = ["Figures", "Outcome", "reconstruction_report"]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The pictures of a report, uint8 [h, w, 3] each.
+
+    Attributes:
+        comparison: Photos and renders.
+        cameras: Where the photos were taken from.
+        curves: Course of the fit, where it has a history.
+        glimpses: What the prior saw, where there was one.
+    """
+
+    comparison: np.ndarray
+    cameras: np.ndarray
+    curves: np.ndarray | None
+    glimpses: np.ndarray | None
+
+    @staticmethod
+    def of(
+        names: Sequence[str],
+        inputs: Tensor,  # [V, H, W, 3]
+        renders: Tensor,  # [V, H, W, 3]
+        initial: Cameras,
+        final: Cameras,
+        truth: Cameras | None,
+        history: Sequence[Mapping[str, Any]],
+        glimpses: Sequence[Glimpse],
+    ) -> Figures:
+        """Drawn from what `Outcome` has by the same names."""
+        return Figures(
+            comparison_figure(names, inputs, renders),
+            cameras_figure(initial, final, truth, names=names, thumbnails=inputs),
+            curves_figure(history) if history else None,
+            glimpses_figure(glimpses) if glimpses else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -48,6 +85,7 @@ class Outcome:
         glimpses: What the prior saw, where there was one.
         correction: What was decided about badly posed views, where they were looked for.
         all_truth: True cameras of all photos, those that were left out too, where known.
+        figures: Pictures of all this, if they have been drawn already.
     """
 
     name: str
@@ -68,6 +106,14 @@ class Outcome:
     glimpses: Sequence[Glimpse] = ()
     correction: Correction | None = None
     all_truth: Cameras | None = None
+    figures: Figures | None = None
+
+    def drawn(self) -> Figures:
+        """The figures, drawn now unless they were before."""
+        if self.figures is not None:
+            return self.figures
+        seen = self.view_names, self.inputs, self.renders
+        return Figures.of(*seen, self.initial, self.final, self.truth, self.history, self.glimpses)
 
 
 @dataclass(frozen=True)
@@ -168,34 +214,27 @@ def _facts(outcome: Outcome, measured: _Measured) -> dict[str, str]:
 
 
 def _pictures(outcome: Outcome) -> Iterator[Section]:
-    comparison = comparison_figure(outcome.view_names, outcome.inputs, outcome.renders)
+    figures = outcome.drawn()
     caption = "Each photo, the model rendered from the same camera, and where the two differ."
-    yield Section("Photos and model", [Picture(comparison, caption)])
+    yield Section("Photos and model", [Picture(figures.comparison, caption)])
     if outcome.video is not None:
         yield Section("Turntable", [Video(outcome.video, "The model from all around.")])
-    cameras = cameras_figure(
-        outcome.initial,
-        outcome.final,
-        outcome.truth,
-        names=outcome.view_names,
-        thumbnails=outcome.inputs,
-    )
     caption = (
         "Where each photo was taken from: before the fit (orange) and after it (blue)"
         + (", with the true cameras dashed in green" if outcome.truth is not None else "")
         + ". Dotted lines show how far a camera moved; the wedge on a frame marks the photo's upper edge."
     )
-    yield Section("Cameras", [Picture(cameras, caption)])
-    if outcome.history:
+    yield Section("Cameras", [Picture(figures.cameras, caption)])
+    if figures.curves is not None:
         caption = "Loss and agreement with the photos while the model was fitted."
-        yield Section("Course of the fit", [Picture(curves_figure(outcome.history), caption)])
-    if outcome.glimpses:
+        yield Section("Course of the fit", [Picture(figures.curves, caption)])
+    if figures.glimpses is not None:
         caption = (
             "Views nobody photographed, as the fit went on: the model's render, the render as the prior was "
             "shown it, noise added, and what the prior takes it to be. The fit pulls the first towards the "
             "last; the percentage is the share of noise steps."
         )
-        yield Section("What the prior sees", [Picture(glimpses_figure(outcome.glimpses), caption)])
+        yield Section("What the prior sees", [Picture(figures.glimpses, caption)])
 
 
 def _numbers(outcome: Outcome, measured: _Measured) -> Iterator[Section]:

@@ -14,12 +14,10 @@ from agsrec.camera_files import CameraCourse, write_camera_course, write_cameras
 from agsrec.export.camera_export import ExportInput, save_camera_exports
 from agsrec.export.decisions import decision_record
 from agsrec.export.mesh_results import add_mesh
-from agsrec.export.overview import Outcome, reconstruction_report
+from agsrec.export.overview import Figures, Outcome, reconstruction_report
 from agsrec.export.report import write_report
 from agsrec.export.spz import write_spz
 from agsrec.export.viewer_splat import thickened_for_viewers
-from agsrec.figures.cameras import cameras_figure
-from agsrec.figures.panels import comparison_figure
 from agsrec.figures.turntable import save_turntable
 from agsrec.files import atomic_write, prepare_folder
 from agsrec.images import save_png
@@ -53,6 +51,7 @@ class WrittenScene:
         inputs: The photos over white [V, H, W, 3].
         renders: The scene from their cameras, likewise.
         evaluation: The scene against what is known of the object, if anything is.
+        figures: The report's.
         seconds: Time it took.
     """
 
@@ -60,6 +59,7 @@ class WrittenScene:
     inputs: Tensor
     renders: Tensor
     evaluation: Evaluation | None
+    figures: Figures
     seconds: float
 
 
@@ -100,8 +100,7 @@ def save_results(
     metrics = dict(written.metrics)
     if result.correction is not None:
         metrics["outliers"] = decision_record(result.correction, all_truth)
-    history = [{k: v for k, v in record.items() if k != "viewmats"} for record in result.history]
-    metrics |= {"timings": timings, "seconds": sum(timings.values()), "history": history}
+    metrics |= {"timings": timings, "seconds": sum(timings.values()), "history": _told(result.history)}
     _write_json(folder / "config.json", result.options)
     _write_json(folder / "metrics.json", metrics)
     evaluation = written.evaluation
@@ -124,6 +123,7 @@ def save_results(
         glimpses=result.glimpses,
         correction=result.correction,
         all_truth=all_truth,
+        figures=written.figures,
     )
     write_report(folder / "report.html", reconstruction_report(outcome))
     if mesh is not None:
@@ -166,11 +166,10 @@ def save_scene(
     inputs = result.views.composited(torch.ones(3))
     renders = rendered_on_white(result.gaussians, result.cameras, exposures=result.exposures)
     truth = None if scene is None else scene.truth
-    save_png(folder / "comparison.png", comparison_figure(names, inputs, renders))
-    save_png(
-        folder / "cameras.png",
-        cameras_figure(result.initial_cameras, result.cameras, truth, names=names, thumbnails=inputs),
-    )
+    cameras = result.initial_cameras, result.cameras, truth
+    figures = Figures.of(names, inputs, renders, *cameras, _told(result.history), result.glimpses)
+    save_png(folder / "comparison.png", figures.comparison)
+    save_png(folder / "cameras.png", figures.cameras)
     evaluation = None if scene is None else _evaluation(result, scene)
     metrics: dict[str, Any] = {"views": list(names), "gaussians": len(result.gaussians)}
     metrics["fitted_size"] = result.fitted_size
@@ -178,7 +177,7 @@ def save_scene(
         metrics["exposures"] = dict(zip(names, result.exposures.tolist(), strict=True))
     if evaluation is not None:
         metrics |= evaluation.as_dict()
-    return WrittenScene(metrics, inputs, renders, evaluation, time.perf_counter() - clock)
+    return WrittenScene(metrics, inputs, renders, evaluation, figures, time.perf_counter() - clock)
 
 
 def _evaluation(result: Reconstruction, scene: Scene) -> Evaluation:
@@ -279,6 +278,11 @@ def _write_full_size(names: Sequence[str], full_size: FullSizeViews | None, fold
         return
     for file in files:  # of an earlier run
         file.unlink(missing_ok=True)
+
+
+def _told(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The course of a fit without the cameras, which have a file of their own."""
+    return [{k: v for k, v in record.items() if k != "viewmats"} for record in history]
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -62,12 +62,12 @@ def draw_text(
     )
 
 
-def rasterized(figure: Figure) -> np.ndarray:
-    """The figure's pixels, uint8 [H, W, 3]."""
+def rasterized(figure: Figure, *, alpha: bool = False) -> np.ndarray:
+    """The figure's pixels, uint8 [H, W, 3], or [H, W, 4] with straight alpha."""
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg), type(canvas)
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return np.asarray(canvas.buffer_rgba())[..., : 4 if alpha else 3].copy()
 
 
 def shortened(name: str, length: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agsrec.device import one_thread_of_torch
 from agsrec.fit.between import novel_roughness, thinned
 from agsrec.fit.densify import densify_and_prune
 from agsrec.fit.gaussian_optimizer import GaussianOptimizer
-from agsrec.fit.guided import Guidance, StatefulGuidance, guidance_loss
+from agsrec.fit.guided import Guidance, Judging
 from agsrec.fit.hull import gaussians_from_hull, object_sphere, visual_hull
 from agsrec.fit.poses import PoseOptimizer, PoseParameters
 from agsrec.fit.seeds import MIN_SEEDS, gaussians_from_points
 from agsrec.fit.state import FitState
 from agsrec.fit.target import Target, data_loss
+from agsrec.limits import usual_threads
 from agsrec.render import render_scene
 
 if TYPE_CHECKING:
@@ -117,10 +120,17 @@ def fit(
     """
     state = FitState.at(cameras, config, seed)
     stored = None if checkpointing is None else checkpointing.load()
-    if stored is not None:
-        _restore(state, config, guidance, stored)
-    while state.round < len(config.rounds):
-        _run_round(state, views, config, points, guidance, camera_loss, progress, checkpointing)
+    with ExitStack() as stack:
+        judging = None
+        if views.images.device.type == "cpu":
+            stack.enter_context(one_thread_of_torch())
+        if guidance is not None:
+            beside = views.images.device.type == "cpu" and usual_threads() > 1 and config.guidance.lag > 0
+            judging = stack.enter_context(Judging(guidance, config.guidance, beside=beside))
+        if stored is not None:
+            _restore(state, config, judging, stored)
+        while state.round < len(config.rounds):
+            _run_round(state, views, config, points, judging, camera_loss, progress, checkpointing)
     assert state.optimizer is not None
     final = state.current()
     final = replace(final, viewmats=final.viewmats.detach(), Ks=final.Ks.detach())
@@ -154,13 +164,15 @@ def _run_round(
     views: Views,
     config: FitConfig,
     points: PointMap | None,
-    guidance: Guidance | None,
+    judging: Judging | None,
     camera_loss: CameraLoss | None,
     progress: Callable[[FitProgress], None] | None,
     checkpointing: Checkpointing | None,
 ) -> None:
     """Run, or finish, the current round and move on to the next."""
     if state.optimizer is None or state.iteration == 0:
+        if judging is not None:
+            judging.forget()
         _begin_round(state, views, config, points)
     plan = config.rounds[state.round]
     clock = time.perf_counter()
@@ -173,7 +185,7 @@ def _run_round(
         state.optimizer.raise_sh_degree(plan.sh_degree_at(index))
         target = Target.at(views, stage.size)
         while state.iteration < end:
-            record = _step(state, target, config, plan, guidance, camera_loss)
+            record = _step(state, target, config, plan, judging, camera_loss)
             now = time.perf_counter()
             state.seconds, clock = state.seconds + now - clock, now
             if record is not None:
@@ -182,10 +194,10 @@ def _run_round(
                     progress(_progress(state, config, record))
             at_checkpoint = state.iteration % config.checkpoint_interval == 0
             if checkpointing is not None and at_checkpoint and state.iteration < plan.iterations:
-                checkpointing.save(_snapshot(state, guidance))
+                checkpointing.save(_snapshot(state, judging))
     state.end_round(config)
     if checkpointing is not None:
-        checkpointing.save(_snapshot(state, guidance))
+        checkpointing.save(_snapshot(state, judging))
 
 
 def _progress(state: FitState, config: FitConfig, record: dict[str, Any]) -> FitProgress:
@@ -217,7 +229,7 @@ def _step(
     target: Target,
     config: FitConfig,
     plan: Round,
-    guidance: Guidance | None,
+    judging: Judging | None,
     camera_loss: CameraLoss | None,
 ) -> dict[str, Any] | None:
     """One optimisation step over all views; a record of it at every logging interval."""
@@ -232,6 +244,10 @@ def _step(
     exposures = state.exposures.factors() if state.exposures.optimized else None
     # As bright as photos have it is the object alone, not what is behind it.
     behind = background if exposures is None else background / exposures
+    if judging is not None and plan.guided and progress < config.guidance.stop:
+        if state.iteration % config.guidance.interval == 0:
+            share = progress / config.guidance.stop
+            judging.ask(state.iteration, gaussians, state.current(), state.center, share, state.generator)
     rendered = render_scene(drawn, cameras, behind, render_mode="RGB")
     wanted = target.over(background)
     loss = data_loss(rendered, wanted, target.alpha, config.loss, exposures)
@@ -239,15 +255,10 @@ def _step(
         loss = loss * progress
     if exposures is not None:
         loss = loss + state.exposures.penalty()
-    guided = plan.guided and progress < config.guidance.stop
-    if guidance is not None and guided and state.iteration % config.guidance.interval == 0:
-        share = progress / config.guidance.stop
-        judged = guidance_loss(
-            guidance, config.guidance, gaussians, state.current(), state.center, share, state.generator
-        )
-        if judged is not None:
-            state.guidance_loss = float(judged.detach())
-            loss = loss + judged
+    judged = None if judging is None else judging.due(state.iteration)
+    if judged is not None:
+        state.guidance_loss = judged.loss
+        loss = loss + judged.pull(gaussians)
     if plan.regularized and config.loss.roughness and state.iteration % config.loss.novel_interval == 0:
         rough = novel_roughness(gaussians, state.current(), config.loss, state.radius, state.generator)
         loss = loss + config.loss.roughness * rough
@@ -319,12 +330,11 @@ def _record(state: FitState, size: int, loss: float, rendered: Tensor, wanted: T
 # -------------------------------------------------------------------- checkpoints
 
 
-def _snapshot(state: FitState, guidance: Guidance | None) -> dict[str, Any]:
-    judge = guidance.state_dict() if isinstance(guidance, StatefulGuidance) else {}
-    return {"fit": state.state_dict(), "judge": judge}
+def _snapshot(state: FitState, judging: Judging | None) -> dict[str, Any]:
+    return {"judging": {} if judging is None else judging.state_dict(), "fit": state.state_dict()}
 
 
-def _restore(state: FitState, config: FitConfig, guidance: Guidance | None, stored: dict[str, Any]) -> None:
+def _restore(state: FitState, config: FitConfig, judging: Judging | None, stored: dict[str, Any]) -> None:
     state.load_state_dict(stored["fit"], config)
-    if isinstance(guidance, StatefulGuidance):
-        guidance.load_state_dict(stored["judge"])
+    if judging is not None:
+        judging.load_state_dict(stored["judging"], state.start.viewmats.device)

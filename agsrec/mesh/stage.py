@@ -15,6 +15,7 @@ from agsrec.config import GuidanceConfig
 from agsrec.device import resolve_device
 from agsrec.errors import OptionError
 from agsrec.fit.novel_views import novel_cameras
+from agsrec.limits import usual_threads
 from agsrec.mesh.album import opened
 from agsrec.mesh.bake import bake_texture
 from agsrec.mesh.balance import balanced
@@ -27,7 +28,7 @@ from agsrec.mesh.repair import is_closed
 from agsrec.mesh.shape import Shape
 from agsrec.mesh.surface import Surface, around, extract_surface, silhouette_iou
 from agsrec.mesh.textured import TexturedMesh, render_mesh
-from agsrec.mesh.unwrap import unwrapped
+from agsrec.mesh.unwrap import Unwrapping
 from agsrec.render import render_scene
 
 if TYPE_CHECKING:
@@ -116,16 +117,22 @@ def make_mesh(
     clock = _Clock()
     surface = extract_surface(gaussians, views, cameras, grid=config.grid, faces=config.faces)
     clock.lap("surface")
-    surface = _fitted(surface, views, cameras)
-    clock.lap("fitted")
-    shape = Shape.of(surface.vertices, surface.faces)
-    album = _album(shape, views.images if photos is None else photos, cameras, others)
-    clock.lap("photos")
-    size = _texture_size(shape, album) if config.texture_size is None else config.texture_size
+    smallest = config.texture_size or _SIZES[0]
+    with Unwrapping(surface.vertices, surface.faces, smallest, beside=usual_threads() > 1) as unwrapping:
+        # Where to cut the surface does not depend on the hair's breadth that photos move it by.
+        surface = _fitted(surface, views, cameras)
+        clock.lap("fitted")
+        shape = Shape.of(surface.vertices, surface.faces)
+        album = _album(shape, views.images if photos is None else photos, cameras, others)
+        size = _texture_size(shape, album) if config.texture_size is None else config.texture_size
+        clock.lap("photos")
+        pictures = _scene_pictures(gaussians, shape)
+        clock.lap("scene")
+        source, corners, uvs = unwrapping.layout()
     blank = np.zeros((size, size, 3), dtype=np.float32)
-    mesh = TexturedMesh(*unwrapped(surface.vertices, surface.faces, size), blank)
+    mesh = TexturedMesh(surface.vertices[source], corners, uvs, blank)
     clock.lap("unwrap")
-    baked = bake_texture(mesh, shape, album, _scene_pictures(gaussians, shape))
+    baked = bake_texture(mesh, shape, album, pictures)
     clock.lap("bake")
     judge = None
     if guidance is not None:

@@ -9,18 +9,21 @@ sides: they are a thin shell.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional as F
 
 from agsrec.cameras import Cameras
 from agsrec.errors import SceneError
 from agsrec.mesh.fusion import fused_distances
+from agsrec.mesh.normals import corner_normals
 from agsrec.mesh.repair import taken_apart
 from agsrec.mesh.textured import mesh_fragments
 from agsrec.render import render_scene
@@ -218,13 +221,18 @@ def _polygons(
 
 def _without_floaters(vertices: Array, faces: NDArray[np.int32]) -> tuple[Array, NDArray[np.int32]]:
     """The parts of a mesh that are neither crumbs nor cavities."""
-    import trimesh
-
-    parts = trimesh.Trimesh(vertices, faces, process=False).split(only_watertight=False)
-    outer = [part for part in parts if part.volume > 0] or list(parts)
-    largest = max(part.area for part in outer)
-    whole: Any = trimesh.util.concatenate([part for part in outer if part.area >= _FLOATER * largest])
-    return np.asarray(whole.vertices, dtype=np.float64), np.asarray(whole.faces, dtype=np.int32)
+    count = len(vertices)
+    ends = faces.ravel(), faces[:, [1, 2, 0]].ravel()
+    edges = coo_matrix((np.ones(faces.size, dtype=np.int8), ends), shape=(count, count))
+    parts, of_points = connected_components(edges, directed=False)
+    part = of_points[faces[:, 0]]  # of each triangle
+    normals = corner_normals(vertices, faces)
+    areas = np.bincount(part, np.linalg.norm(normals, axis=1), parts)
+    volumes = np.bincount(part, (normals * vertices[faces[:, 0]]).sum(axis=1), parts)  # by Gauss
+    outer = volumes > 0 if (volumes > 0).any() else np.ones(parts, dtype=bool)
+    kept = outer & (areas >= _FLOATER * areas[outer].max())
+    used, corners = np.unique(faces[kept[part]], return_inverse=True)
+    return vertices[used], corners.reshape(-1, 3).astype(np.int32)
 
 
 def _simplified(vertices: Array, faces: NDArray[np.int32], most: int) -> tuple[Array, NDArray[np.int32]]:

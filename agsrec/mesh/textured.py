@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from agsrec.limits import usual_threads
 from agsrec.render.zbuffer import Fragments, rasterize_mesh
 
 if TYPE_CHECKING:
@@ -82,12 +84,14 @@ def looked_up(texture: Tensor, places: Tensor, seen: Tensor, supersampling: int)
 def render_mesh(mesh: TexturedMesh, cameras: Cameras, *, supersampling: int = 2) -> Tensor:
     """Pictures [V, H, W, 4] of a mesh, RGB times alpha, unlit: the photos' light is in the texture."""
     texture = torch.from_numpy(mesh.texture).movedim(-1, 0)
-    out = []
-    for view in range(len(cameras)):
+
+    def picture(view: int) -> Tensor:
         fragments = mesh_fragments(mesh.vertices, mesh.faces, cameras[[view]], supersampling=supersampling)
         places, seen = texture_places(mesh, fragments), torch.from_numpy(fragments.mask)
-        out.append(looked_up(_shrunk_for(texture, places, seen), places, seen, supersampling))
-    return torch.cat(out)
+        return looked_up(_shrunk_for(texture, places, seen), places, seen, supersampling)
+
+    with ThreadPoolExecutor(usual_threads()) as pool:
+        return torch.cat(list(pool.map(picture, range(len(cameras)))))
 
 
 def _shrunk_for(texture: Tensor, places: Tensor, seen: Tensor) -> Tensor:

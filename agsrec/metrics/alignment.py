@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from agsrec.device import one_thread_of_torch
 from agsrec.fit.adam import Adam
 from agsrec.fit.target import Target
 from agsrec.lie import so3_exp
@@ -111,9 +112,10 @@ def align_scene(
     seen = start.inverse().cameras(truth).to(dtype=torch.float32)
     frame = _Frame.about(gaussians)
     best = torch.zeros(7)
-    for level in _LEVELS:
-        target = Target.at(views, max(1, round(level.share * size)))
-        best = _refined(gaussians, seen, target, size, frame, best, level)
+    with one_thread_of_torch():
+        for level in _LEVELS:
+            target = Target.at(views, max(1, round(level.share * size)))
+            best = _refined(gaussians, seen, target, size, frame, best, level)
     # True cameras were moved within the estimated world; the scene moves by the inverse.
     factor, rotation, translation = frame.moves(best)
     refined = Similarity(float(factor), rotation.double(), translation.double()).inverse()

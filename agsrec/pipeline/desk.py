@@ -27,9 +27,10 @@ VERSIONS: dict[StageName, int] = {
     **dict.fromkeys(STAGES, 1),
     "cutout": 2,
     "poses": 9,
-    "fit": 4,
-    "mesh": 3,
-    "export": 2,
+    "outliers": 2,
+    "fit": 5,
+    "mesh": 4,
+    "export": 3,
 }
 """Raised whenever a stage would make something else of the same."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -205,6 +206,66 @@ def test_guidance_is_asked_in_guided_rounds_alone() -> None:
     result = fit(views, truth, config, guidance=judge)
     assert seen == [0, 1 / 3, 2 / 3]
     assert ["guidance" in record for record in result.history] == [False] * 3 + [True] * 3
+
+
+def test_an_answer_is_heeded_when_it_is_due_however_long_it_took() -> None:
+    views, truth = tiny_scene()
+    guidance = GuidanceConfig(interval=2, lag=3, stop=1.0, size=24, full_angle=0.0)
+    config = replace(tiny_config(8, guidance=guidance), log_interval=1)
+
+    def fitted(pause: float) -> FitResult:
+        def judge(novel: NovelViews) -> torch.Tensor:
+            time.sleep(pause)
+            return (novel.progress + 1) * novel.images.mean()
+
+        return fit(views, rough(truth), config, guidance=judge)
+
+    quick, slow = fitted(0.0), fitted(0.05)
+    assert_equal(quick, slow)
+    # Asked in steps 0, 2 and 4, and heeded in steps 3, 5 and 7.
+    heeded = [record.get("guidance", 0.0) for record in quick.history]
+    assert heeded[:3] == [0.0] * 3 and heeded[3] == heeded[4] and heeded[5] == heeded[6]
+    assert 0 < heeded[3] < heeded[5] < heeded[7]
+
+
+def test_answers_change_the_fit_alike_beside_it_and_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    views, truth = tiny_scene()
+    config = tiny_config(12, guidance=GuidanceConfig(interval=1, lag=4, stop=1.0, size=16, full_angle=0.0))
+    results = []
+    for processors in (1, 2):
+        monkeypatch.setattr("agsrec.fit.joint.usual_threads", lambda n=processors: n)
+        results.append(fit(views, rough(truth), config, guidance=red))
+    assert_equal(*results)
+    assert not torch.equal(results[0].gaussians.sh, fit(views, rough(truth), config).gaussians.sh)
+
+
+def test_a_judge_that_fails_ends_the_fit() -> None:
+    views, truth = tiny_scene()
+
+    def judge(novel: NovelViews) -> torch.Tensor:
+        raise ValueError("no model")
+
+    config = tiny_config(6, guidance=GuidanceConfig(interval=1, lag=2, stop=1.0, size=16, full_angle=0.0))
+    with pytest.raises(ValueError, match="no model"):
+        fit(views, truth, config, guidance=judge)
+
+
+def test_resuming_with_answers_to_come_changes_nothing(tmp_path: Path) -> None:
+    views, truth = tiny_scene()
+    guidance = GuidanceConfig(interval=1, lag=3, stop=0.9, size=16, full_angle=0.0)
+    config = replace(INVOLVED, guidance=guidance)
+    kept = Checkpointing(tmp_path / "c.pt", "key")
+
+    def stop(report: FitProgress) -> None:
+        if report.iteration == 21:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(views, rough(truth), config, guidance=red, progress=stop, checkpointing=kept)
+    stored = kept.load()
+    assert stored is not None and len(stored["judging"]["asked"]) == 3
+    resumed = fit(views, rough(truth), config, guidance=red, checkpointing=kept)
+    assert_equal(resumed, fit(views, rough(truth), config, guidance=red))
 
 
 def test_where_photos_are_all_around_hardly_anything_is_judged() -> None:

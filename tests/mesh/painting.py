@@ -24,7 +24,8 @@ def cut_open(solid: trimesh.Trimesh, size: int) -> tuple[TexturedMesh, Shape]:
     """A solid with an empty texture, and its shape."""
     vertices, faces = np.asarray(solid.vertices, dtype=np.float64), np.asarray(solid.faces, dtype=np.int32)
     blank = np.zeros((size, size, 3), dtype=np.float32)
-    return TexturedMesh(*unwrapped(vertices, faces, size), blank), Shape.of(vertices, faces)
+    source, corners, uvs = unwrapped(vertices, faces, size)
+    return TexturedMesh(vertices[source], corners, uvs, blank), Shape.of(vertices, faces)
 
 
 def ball(size: int) -> tuple[TexturedMesh, Shape]:

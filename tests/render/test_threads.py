@@ -36,6 +36,31 @@ def test_every_item_exactly_once(workers: int, n_items: int, chunks_per_thread: 
     assert (counts == 1).all()
 
 
+@pytest.mark.parametrize("n_items", [1, 7, 8, 9, 30])
+def test_too_little_is_not_handed_over(workers: int, n_items: int) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def kernel(start: int, stop: int) -> None:
+        seen.append((start, stop, threading.get_ident()))
+
+    parallel_for(kernel, n_items, least=8)
+    assert sum(stop - start for start, stop, _ in seen) == n_items
+    assert all(stop - start >= min(8, n_items) for start, stop, _ in seen)
+    if n_items < 16:
+        assert seen == [(0, n_items, threading.get_ident())]
+
+
+def test_what_is_lent_to_other_work_is_not_used(workers: int) -> None:
+    seen = set()
+    with threads.lent(workers - 1):
+        parallel_for(lambda start, stop: seen.add(threading.get_ident()), 40)
+        assert seen == {threading.get_ident()}
+        with threads.lent(workers):  # one is always left
+            parallel_for(lambda start, stop: seen.add(stop - start), 40)
+    assert seen == {threading.get_ident(), 40}
+    assert not threads._LENT
+
+
 def test_more_than_one_thread_takes_part(workers: int) -> None:
     seen, meeting = set(), threading.Barrier(workers, timeout=20)
 

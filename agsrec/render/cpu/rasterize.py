@@ -37,6 +37,8 @@ from agsrec.render.cpu.thumbnails import LARGEST, draw_thumbnails
 
 __all__ = ["rasterize_cpu"]
 
+_GAUSSIANS, _TILES = 2048, 8  # that are worth being handed to another thread
+
 
 @dataclass(frozen=True)
 class _Settings:
@@ -87,6 +89,11 @@ class _Pass:
         return self.order.shape[1]
 
 
+def _views(n: int) -> int:
+    """Views of n Gaussians that are worth being handed to another thread."""
+    return max(1, _GAUSSIANS // n)
+
+
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().to(torch.float32).contiguous().numpy()
 
@@ -104,7 +111,7 @@ def _scene_floats(inputs: _Inputs, n: int) -> np.ndarray:
     scene = np.zeros((SCENE_FLOATS, n), np.float32)
     scene[-1] = -1.0
     shape = [_array(t) for t in (inputs.means, inputs.quats, inputs.scales, inputs.opacities)]
-    parallel_for(setup_scene, len(inputs.means), *shape, scene)
+    parallel_for(setup_scene, len(inputs.means), *shape, scene, least=_GAUSSIANS)
     return scene.ravel()
 
 
@@ -132,19 +139,20 @@ def _forward(inputs: _Inputs, s: _Settings) -> tuple[_Pass, np.ndarray, np.ndarr
     parallel_for(
         project, project_items(n, views),
         n, scene, cameras, s.width, s.height, *limits, s.antialiased, planes_in, s.sh_degree, projected,
-        records,
+        records, least=project_items(_GAUSSIANS, 1),
     )  # fmt: skip
     order, n_visible, n_entries = (
         np.empty((views, n), np.int32),
         np.empty(views, np.int64),
         np.empty(views, np.int64),
     )
-    parallel_for(sort_visible, views, n, n_real, projected, order, n_visible, n_entries)
+    parallel_for(sort_visible, views, n, n_real, projected, order, n_visible, n_entries, least=_views(n))
     offsets = np.concatenate([[0], np.cumsum(n_entries)])
     slots, entries = np.empty((views, n + 1), np.int32), np.empty((offsets[-1], 3), np.int32)
     tile_start = np.empty((views, tiles_x * tiles_y + 1), np.int32)
     parallel_for(
         bin_tiles, views, n, tiles_x, tiles_y, records, order, n_visible, offsets, slots, tile_start, entries,
+        least=_views(n),
     )  # fmt: skip
 
     planes = 5 if s.with_depth else 4
@@ -154,7 +162,7 @@ def _forward(inputs: _Inputs, s: _Settings) -> tuple[_Pass, np.ndarray, np.ndarr
     parallel_for(
         blend_forward, views * tiles_x * tiles_y,
         tiles_x, tiles_y, s.width, s.height, planes, records, tile_start, offsets, entries, bg,
-        rgb, alpha, depth, chunks_per_thread=16,
+        rgb, alpha, depth, chunks_per_thread=16, least=_TILES,
     )  # fmt: skip
     kept = _Pass(
         scene, cameras, planes_in, bg, projected, order, n_visible, offsets, records, slots,
@@ -178,9 +186,12 @@ def _backward(
         blend_backward, views * tiles_x * tiles_y,
         tiles_x, tiles_y, s.width, s.height, 5 if s.with_depth else 4, kept.records, kept.tile_start,
         kept.offsets, kept.entries, kept.backgrounds, v_rgb, v_alpha, v_depth, slots, chunks_per_thread=16,
+        least=_TILES,
     )  # fmt: skip
     gradients = np.empty((views, GRADIENTS * n), np.float32)
-    parallel_for(sum_slots, views, n, kept.slots, kept.offsets, slots, kept.projected, gradients)
+    parallel_for(
+        sum_slots, views, n, kept.slots, kept.offsets, slots, kept.projected, gradients, least=_views(n)
+    )
     v_scene = np.zeros(SCENE_GRADIENTS * n, np.float32)
     v_colors = np.zeros(kept.colors.size, np.float32)
     blocks = backward_blocks(n)
@@ -241,6 +252,7 @@ class _Rasterize(torch.autograd.Function):
         parallel_for(
             scene_backward, n_real,
             n, quats, scales, opacities, v_scene, v_means, v_quats, v_scales, v_opacities,
+            least=_GAUSSIANS,
         )  # fmt: skip
         v_colors = v_colors.reshape(-1, n)[:, :n_real].T
         out = [v_means, v_quats, v_scales, v_opacities, v_colors, _viewmat_gradient(kept.cameras, v_cameras)]

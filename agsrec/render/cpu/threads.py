@@ -7,15 +7,18 @@ threading layer aborts the process when two Python threads enter it at once, whi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 from agsrec.limits import usual_threads
 
-__all__ = ["num_threads", "parallel_for"]
+__all__ = ["lent", "num_threads", "parallel_for"]
+
+_LENT: list[int] = []  # processors that other work of this process has at the moment; changed by `lent` alone
 
 
 @lru_cache(maxsize=1)
@@ -35,14 +38,29 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def parallel_for(kernel: Callable[..., Any], n_items: int, *args: Any, chunks_per_thread: int = 4) -> None:
+@contextmanager
+def lent(count: int) -> Iterator[None]:
+    """Leave so many processors to other work: threads that await each other must not wait for one."""
+    _LENT.append(count)
+    try:
+        yield
+    finally:
+        _LENT.remove(count)
+
+
+def parallel_for(
+    kernel: Callable[..., Any], n_items: int, *args: Any, chunks_per_thread: int = 4, least: int = 1
+) -> None:
     """Run `kernel(start, stop, *args)` over `range(n_items)` in contiguous chunks on all threads.
+
+    Chunks have `least` items, but for the rest: to hand over fewer would take longer than to do them.
 
     The kernel must release the GIL and write disjoint outputs per item, so that the result does not depend
     on the number of threads.
     """
-    n_chunks = min(n_items, chunks_per_thread * num_threads())
-    if n_chunks <= 1 or num_threads() == 1:
+    threads = max(1, num_threads() - sum(_LENT))
+    n_chunks = min(max(1, n_items // least), chunks_per_thread * threads)
+    if n_chunks <= 1 or threads == 1:
         if n_items > 0:
             kernel(0, n_items, *args)
         return
@@ -54,7 +72,7 @@ def parallel_for(kernel: Callable[..., Any], n_items: int, *args: Any, chunks_pe
         for start, stop in chunks:
             kernel(start, stop, *args)
 
-    futures = [_pool().submit(drain) for _ in range(min(num_threads(), n_chunks) - 1)]
+    futures = [_pool().submit(drain) for _ in range(min(threads, n_chunks) - 1)]
     try:
         drain()
     finally:
