@@ -118,12 +118,16 @@ def test_what_is_contradicted_loses_its_pose(photos: tuple[torch.Tensor, Cameras
     assert after.agreeing[0] == 0 and after.agreeing[1] > 0
 
 
-def test_without_a_scene_everything_stays(
+def test_where_nothing_is_found_everything_stays(
     photos: tuple[torch.Tensor, Cameras], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_scene(*_: Any, **__: Any) -> None:
         raise SceneError("no scene")
 
+    images, cameras = photos
+    complete = replace(known(cameras), placed=torch.arange(VIEWS + 1) != ALIEN)
+    complete.viewmats[:VIEWS] = cameras.viewmats
+    assert search(images).register(complete, NONE) is complete
     monkeypatch.setattr(searching, "fit", no_scene)
     before = known(photos[1])
     assert search(photos[0]).register(before, NONE) is before

@@ -131,7 +131,8 @@ class Searching:
             checkpointing: Where the state is kept after every round.
 
         Returns:
-            The same with more poses, or fewer, and all of them bettered by scenes.
+            The same with more poses, or fewer, and all of them bettered by scenes; `found` itself where none
+            was found.
         """
         if bool(found.placed.all()) or int(found.placed.sum()) < _FEWEST:
             return found
@@ -151,15 +152,18 @@ class Searching:
     def _turn(self, state: _State, holding: Tensor) -> _State:
         """The state after one more scene."""
         missing = (~state.found.placed & ~state.foreign).nonzero()[:, 0].tolist()
-        if state.rounds < _ROUNDS:
-            self._report(f"searching for {len(missing)} photos, round {state.rounds + 1}")
+        is_last = state.rounds == _ROUNDS or not missing
+        looks = f"looking for {len(missing)} photos in a scene of the others, round {state.rounds + 1}"
+        self._report("adjusting the poses to a scene" if is_last else looks)
         look = self._look(state.found, holding)
         if state.rounds == _ROUNDS:  # what was found last is bettered, too
             return replace(state, found=look.found, done=True)
         wrong = look.contradicted() & ~holding
         after = look.searched(replace(state, doubted=state.doubted | wrong), missing)
-        done = bool((after.found.placed == look.found.placed).all())
-        return replace(after, rounds=state.rounds + 1, done=done)
+        if bool((after.found.placed != look.found.placed).any()):
+            return replace(after, rounds=state.rounds + 1)
+        # Where nobody was found the poses stay as points made them, which are finer than a coarse scene.
+        return replace(state if state.rounds == 0 else after, done=True)
 
     def _look(self, found: Registered, holding: Tensor) -> _Look:
         """A scene of photos that have poses, and these bettered by it."""
