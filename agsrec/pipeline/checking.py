@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,12 @@ MOST_TEXTURED = 12
 
 
 def others_moved(result: Reconstruction, others: Others) -> Cameras:
-    """Their cameras in the world of the result: carried along as the fit moved those that it was given."""
-    return align_cameras(result.initial_cameras, result.cameras).cameras(others.cameras)
+    """Their cameras in the world of the result: carried along as the fit changed those that it was given."""
+    before, after = result.initial_cameras, result.cameras
+    carried = align_cameras(before, after).cameras(others.cameras)
+    # A longer focal length goes with a greater distance; one of them alone would change how large things look.
+    zoom = (after.focal_lengths / before.focal_lengths).median()
+    return replace(carried, Ks=carried.Ks * torch.stack([zoom, zoom, torch.ones_like(zoom)]))
 
 
 def farthest_others(result: Reconstruction, others: Others) -> tuple[FullSizeViews, Cameras]:

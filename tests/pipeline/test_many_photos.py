@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,7 +17,9 @@ from agsrec.cli import main
 from agsrec.config import PRESETS
 from agsrec.errors import ImageError, SceneError
 from agsrec.images import save_png
+from agsrec.lie import so3_exp
 from agsrec.pipeline import Listener, PhotoFolder, Posing, Settings
+from agsrec.pipeline.checking import others_moved
 from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.many_photos import MOST_TOGETHER, fitted_of
 from agsrec.pipeline.photos import pose_in_memory
@@ -105,6 +109,19 @@ def test_the_surest_and_farthest_are_fitted() -> None:
     fitted = fitted_of(estimate)
     assert len(fitted) == MOST_TOGETHER and 3 not in fitted
     assert set(range(12)) - {3} <= set(fitted)
+
+
+def test_others_follow_the_fit_and_its_focal_length() -> None:
+    cameras = tiny_scene(8)[1]
+    final = replace(
+        cameras.transformed(1.3, so3_exp(torch.tensor([[0.0, 0.4, 0.1]]))[0], torch.tensor([0.2, 0.0, 0.1])),
+        Ks=cameras.Ks * torch.tensor([1.1, 1.1, 1.0]),
+    )
+    result = SimpleNamespace(initial_cameras=cameras[[0, 2, 4, 6]], cameras=final[[0, 2, 4, 6]])
+    others = SimpleNamespace(cameras=cameras[[1, 3, 5, 7]])
+    moved = others_moved(cast(Any, result), cast(Any, others))
+    torch.testing.assert_close(moved.viewmats, final.viewmats[[1, 3, 5, 7]], atol=1e-4, rtol=0)
+    torch.testing.assert_close(moved.Ks, final.Ks[[1, 3, 5, 7]])
 
 
 def test_the_result_is_checked_by_the_photos_that_were_not_fitted(
