@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from agsrec.fit.photometric import photometric_loss
+from agsrec.views import Views
 
 if TYPE_CHECKING:
     from agsrec.config import LossConfig
     from agsrec.render import Render
-    from agsrec.views import Views
 
-__all__ = ["Target", "data_loss"]
+__all__ = ["Target", "data_loss", "shrunk"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,13 @@ class Target:
         """The photos [V, H, W, 3] over background colours [V, 3]."""
         planes, bare = self.rgb.movedim(-1, 1), (1 - self.alpha)[:, None]
         return torch.addcmul(planes, background[..., None, None], bare).movedim(1, -1)
+
+
+def shrunk(photo: Tensor, size: int) -> Tensor:
+    """A photo [H, W, 4] with its longer side reduced to `size` pixels [h, w, 4]; both have straight alpha."""
+    target = Target.at(Views(photo[None].float(), ("",)), size)
+    alpha = target.alpha[0, ..., None]
+    return torch.cat([target.rgb[0] / alpha.clamp_min(1e-6), alpha], -1).clamp(0, 1)
 
 
 def data_loss(

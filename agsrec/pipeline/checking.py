@@ -4,68 +4,115 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from agsrec.camera_files import write_cameras_json
+from agsrec.cameras import Cameras
+from agsrec.config import Stage
 from agsrec.files import atomic_write
+from agsrec.fit.refine import refine_poses
+from agsrec.fit.target import shrunk
 from agsrec.metrics.evaluation import rendered_on_white
 from agsrec.metrics.images import psnr
 from agsrec.metrics.poses import align_cameras
+from agsrec.outliers import view_errors
 from agsrec.pose_init.farthest import farthest_cameras
 from agsrec.result_files import OTHERS_CAMERAS, OTHERS_PHOTOS
+from agsrec.views import Views
 
 if TYPE_CHECKING:
-    from agsrec.cameras import Cameras
     from agsrec.pipeline.many_photos import Others
     from agsrec.reconstruction import Reconstruction
     from agsrec.view_files import FullSizeViews
 
-__all__ = ["check_others", "checked_sentence", "farthest_others", "forget_others", "others_moved"]
+__all__ = ["OthersInScene", "checked_sentence", "forget_others"]
+
+_TOGETHER = 8  # photos that are adjusted at once: each on its own, all in memory
+_SHARP = 192  # pixels of the pictures that they are adjusted by at last
+_STAGES = Stage(48, 40), Stage(96, 40), Stage(_SHARP, 30)
+_RATES = {"rate_rotation": 5e-3, "rate_translation": 1e-2}
 
 MOST_TEXTURED = 12
 """Photos that the fit was not given and the texture is, at most: each is compared with every other."""
 
 
-def others_moved(result: Reconstruction, others: Others) -> Cameras:
-    """Their cameras in the world of the result: carried along as the fit changed those that it was given."""
-    before, after = result.initial_cameras, result.cameras
-    carried = align_cameras(before, after).cameras(others.cameras)
-    # A longer focal length goes with a greater distance; one of them alone would change how large things look.
-    zoom = (after.focal_lengths / before.focal_lengths).median()
-    return replace(carried, Ks=carried.Ks * torch.stack([zoom, zoom, torch.ones_like(zoom)]))
+@dataclass(frozen=True)
+class OthersInScene:
+    """Photos that the fit was not given, in the world of its result.
 
-
-def farthest_others(result: Reconstruction, others: Others) -> tuple[FullSizeViews, Cameras]:
-    """At most `MOST_TEXTURED` of them, those farthest apart, at their own sizes, and their cameras."""
-    cameras = others_moved(result, others).to(dtype=torch.float32)
-    chosen = sorted(farthest_cameras(cameras, min(MOST_TEXTURED, len(cameras))))
-    return others.photos.full.select([others.names[k] for k in chosen]), cameras[chosen]
-
-
-@torch.no_grad()
-def check_others(result: Reconstruction, others: Others, folder: Path) -> dict[str, Any]:
-    """How well the scene explains them, in dB of PSNR over white.
-
-    Their cameras are written into the folder, and those photos that are of use for textures. One photo at a
-    time is in memory. Poses stay as they were registered: what is off there counts too.
+    Attributes:
+        result: The result.
+        others: The photos, and their cameras in the world of the fitted ones before the fit.
     """
-    cameras = others_moved(result, others)
-    write_cameras_json(folder / OTHERS_CAMERAS, cameras, others.names)
-    _write_photos(farthest_others(result, others)[0], folder / OTHERS_PHOTOS)
-    listed = list(others.photos.full.names)
-    values = {}
-    for k, name in enumerate(others.names):
-        photo = others.photos[listed.index(name)]
-        drawn = rendered_on_white(
-            result.gaussians, cameras[k].to(dtype=torch.float32), fitted_size=result.fitted_size
-        )
-        wanted = photo[..., :3] * photo[..., 3:] + (1 - photo[..., 3:])
-        values[name] = float(psnr(drawn, wanted[None])[0])
-    return {"psnr": sum(values.values()) / len(values), "by_view": values}
+
+    result: Reconstruction
+    others: Others
+
+    def contents(self) -> dict[str, object]:
+        """What tells whether anything has changed, beside the scene."""
+        return {**self.others.contents(), "cameras before the fit": self.result.initial_cameras}
+
+    @cached_property
+    def cameras(self) -> Cameras:
+        """Their cameras: carried along as the fit changed those that it was given, then each adjusted to the
+        scene, which the focal length and the principal points of a fit let drift."""
+        carried, listed = _carried(self.result, self.others.cameras), list(self.others.photos.full.names)
+        parts = []
+        for names in (self.others.names[k : k + _TOGETHER] for k in range(0, len(carried), _TOGETHER)):
+            first = len(parts) * _TOGETHER
+            photos = [shrunk(self.others.photos[listed.index(name)].cpu(), _SHARP) for name in names]
+            rows = list(range(first, first + len(names)))
+            parts.append(_adjusted(self.result, Views(torch.stack(photos), names), carried[rows]))
+        return Cameras.cat(parts)
+
+    def farthest(self) -> tuple[FullSizeViews, Cameras]:
+        """At most `MOST_TEXTURED` of them, those farthest apart, at their own sizes, and their cameras."""
+        chosen = sorted(farthest_cameras(self.cameras, min(MOST_TEXTURED, len(self.cameras))))
+        return self.others.photos.full.select([self.others.names[k] for k in chosen]), self.cameras[chosen]
+
+    @torch.no_grad()
+    def check(self, folder: Path) -> dict[str, Any]:
+        """How well the scene explains them, in dB of PSNR over white.
+
+        Their cameras are written into the folder, and those photos that are of use for textures. One photo at
+        a time is in memory.
+        """
+        result, others, cameras = self.result, self.others, self.cameras
+        write_cameras_json(folder / OTHERS_CAMERAS, cameras, others.names)
+        _write_photos(self.farthest()[0], folder / OTHERS_PHOTOS)
+        listed = list(others.photos.full.names)
+        values = {}
+        for k, name in enumerate(others.names):
+            photo = others.photos[listed.index(name)]
+            drawn = rendered_on_white(result.gaussians, cameras[k], fitted_size=result.fitted_size)
+            wanted = photo[..., :3] * photo[..., 3:] + (1 - photo[..., 3:])
+            values[name] = float(psnr(drawn, wanted[None])[0])
+        return {"psnr": sum(values.values()) / len(values), "by_view": values}
+
+
+def _carried(result: Reconstruction, cameras: Cameras) -> Cameras:
+    """Cameras changed as the fit changed those that it was given."""
+    before, after = result.initial_cameras, result.cameras
+    carried = align_cameras(before, after).cameras(cameras)
+    # A longer focal length goes with a greater distance; alone it would change how large things look.
+    zoom = (after.focal_lengths / before.focal_lengths).median()
+    Ks = carried.Ks * torch.stack([zoom, zoom, torch.ones_like(zoom)])
+    return replace(carried, Ks=Ks).to(dtype=torch.float32)
+
+
+def _adjusted(result: Reconstruction, views: Views, cameras: Cameras) -> Cameras:
+    """The cameras of some photos, adjusted to the scene where that explains the photos better."""
+    size, sharp = result.fitted_size, max(views.width, views.height)
+    start = cameras.resized(views.width, views.height)
+    better = refine_poses(result.gaussians, views, start, fitted_size=size, stages=_STAGES, **_RATES)
+    errors = [view_errors(views, result.gaussians, c, sharp, fitted_size=size) for c in (start, better)]
+    viewmats = torch.where((errors[1] < errors[0])[:, None, None], better.viewmats, cameras.viewmats)
+    return replace(cameras, viewmats=viewmats)
 
 
 def _write_photos(photos: FullSizeViews, folder: Path) -> None:

@@ -14,14 +14,13 @@ from agsrec.errors import SceneError
 from agsrec.files import contents_digest
 from agsrec.locks import LOCK_FILES
 from agsrec.pipeline.ahead import Ahead
-from agsrec.pipeline.checking import check_others, checked_sentence, farthest_others, forget_others
+from agsrec.pipeline.checking import OthersInScene, checked_sentence, forget_others
 from agsrec.pipeline.desk import STORE_FOLDER, Desk
 
 if TYPE_CHECKING:
     from agsrec.dataset import Scene
     from agsrec.export.results import WrittenScene
     from agsrec.mesh import MeshResult
-    from agsrec.pipeline.many_photos import Others
     from agsrec.pipeline.photos import Posed
     from agsrec.pipeline.settings import Settings
     from agsrec.reconstruction import Reconstruction
@@ -37,7 +36,7 @@ def make_textured_mesh(
     desk: Desk,
     result: Reconstruction,
     full_size: FullSizeViews | None = None,
-    others: Others | None = None,
+    others: OthersInScene | None = None,
     meanwhile: Ahead[Any] | None = None,
 ) -> MeshResult | None:
     """The mesh, where one is wanted and the scene has a surface.
@@ -59,12 +58,12 @@ def make_textured_mesh(
     inputs = {"scene": gaussians, "photos": views, "cameras": cameras}
     if photos is not None:
         inputs["photos at full size"] = photos.contents()
-    more = None if others is None else farthest_others(result, others)
-    if more is not None:
-        inputs["further photos"] = {"photos": more[0].contents(), "cameras": more[1]}
+    if others is not None:
+        inputs["further photos"] = others.contents()
     request = desk.request("mesh", inputs, mesh=config)
 
     def made(_: object) -> MeshResult:
+        more = None if others is None else others.farthest()  # placed now, not by what is done meanwhile, too
         if meanwhile is not None:
             meanwhile.begin()
         return make_mesh(gaussians, views, cameras, config, photos=photos, others=more)
@@ -113,12 +112,14 @@ class Export:
         folder: The folder.
         scene: What it was made from.
         posed: The photos whose poses were estimated, if they were.
+        others: Those that the fit was not given, if there are any.
     """
 
     result: Reconstruction
     folder: Path
     scene: Scene
     posed: Posed | None
+    others: OthersInScene | None
 
     def begun(self, desk: Desk) -> Ahead[Begun]:
         """All that needs no mesh, to be written and measured in a thread of its own."""
@@ -158,9 +159,8 @@ class Export:
         inputs = {"result": self.result, "scene": shown, "mesh": mesh, "what is known of the cameras": extras}
         if self.scene.full_size is not None:
             inputs["photos at full size"] = self.scene.full_size.contents()
-        others = None if self.posed is None else self.posed.others
-        if others is not None:
-            inputs["photos that the fit was not given"] = others.contents()
+        if self.others is not None:
+            inputs["photos that the fit was not given"] = self.others.contents()
         formats = {"mesh_format": desk.settings.mesh_format, "splat_format": desk.settings.splat_format}
         return desk.request("export", inputs, **formats)
 
@@ -173,11 +173,10 @@ class Export:
         if posed is not None:
             file = folder / "cameras_initial.json"
             write_cameras_json(file, posed.estimate.cameras, posed.views.names, extras=posed.extras())
-        if posed is None or posed.others is None:
+        if self.others is None:
             forget_others(folder)
         else:
-            checked = check_others(result, posed.others, folder)
-            scene = replace(scene, metrics=scene.metrics | {"others": checked})
+            scene = replace(scene, metrics=scene.metrics | {"others": self.others.check(folder)})
         return Begun(scene, since)
 
 

@@ -17,6 +17,7 @@ from agsrec.export.spz import require_spz
 from agsrec.files import remove_leftovers
 from agsrec.fit.seeds import MIN_SEEDS
 from agsrec.locks import locked
+from agsrec.pipeline.checking import OthersInScene
 from agsrec.pipeline.desk import Desk
 from agsrec.pipeline.finishing import Export, make_textured_mesh
 from agsrec.pipeline.fitting import correct_poses, fit_scene, resolved_options
@@ -99,9 +100,11 @@ def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
     if posed is None:
         say_what_nobody_saw(desk, scene.cameras)
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
-    export = Export(result, folder, scene, posed)
+    others = None
+    if posed is not None and posed.others is not None:
+        others = OthersInScene(result, posed.others)
+    export = Export(result, folder, scene, posed, others)
     with export.begun(desk) as begun:
-        others = None if posed is None else posed.others
         mesh = make_textured_mesh(desk, result, scene.full_size, others, meanwhile=begun)
         exported = export.finished(desk, mesh, begun)
     return Finished(result, exported.metrics, None if exported.mesh is None else folder / exported.mesh)

@@ -14,19 +14,21 @@ import torch
 from agsrec.camera_files import read_cameras_json
 from agsrec.cameras import Cameras
 from agsrec.cli import main
-from agsrec.config import PRESETS
+from agsrec.config import PRESETS, PoseConfig
 from agsrec.errors import ImageError, SceneError
+from agsrec.fit import fit
 from agsrec.images import save_png
 from agsrec.lie import so3_exp
-from agsrec.pipeline import Listener, PhotoFolder, Posing, Settings
-from agsrec.pipeline.checking import others_moved
+from agsrec.metrics.poses import rotation_angles
+from agsrec.pipeline import Listener, PhotoFolder, Posing, Settings, checking
+from agsrec.pipeline.checking import OthersInScene
 from agsrec.pipeline.desk import Desk
-from agsrec.pipeline.many_photos import MOST_TOGETHER, fitted_of
+from agsrec.pipeline.many_photos import MOST_TOGETHER, Others, fitted_of
 from agsrec.pipeline.photos import pose_in_memory
 from agsrec.pipeline.run import pose, reconstruct
 from agsrec.pose_init import PoseEstimate
 from agsrec.view_files import SizedViews, load_files
-from tests.tiny import tiny_config, tiny_scene
+from tests.tiny import rough, tiny_config, tiny_scene
 
 COUNT, LOST = 15, "007"
 NAMES = tuple(f"{i:03d}" for i in range(COUNT))
@@ -118,10 +120,22 @@ def test_others_follow_the_fit_and_its_focal_length() -> None:
         Ks=cameras.Ks * torch.tensor([1.1, 1.1, 1.0]),
     )
     result = SimpleNamespace(initial_cameras=cameras[[0, 2, 4, 6]], cameras=final[[0, 2, 4, 6]])
-    others = SimpleNamespace(cameras=cameras[[1, 3, 5, 7]])
-    moved = others_moved(cast(Any, result), cast(Any, others))
+    moved = checking._carried(cast(Any, result), cameras[[1, 3, 5, 7]])
     torch.testing.assert_close(moved.viewmats, final.viewmats[[1, 3, 5, 7]], atol=1e-4, rtol=0)
     torch.testing.assert_close(moved.Ks, final.Ks[[1, 3, 5, 7]])
+
+
+def test_others_are_adjusted_to_the_scene(original: Path) -> None:
+    views, cameras = tiny_scene(COUNT)
+    scene = fit(views, cameras, tiny_config(60, poses=PoseConfig(optimize=False)))
+    result = SimpleNamespace(**vars(scene), initial_cameras=cameras)
+    photos = SizedViews.of({name: original / "processed" / f"{name}_rgba.png" for name in NAMES})
+    others, off = [11, 3, 6], rough(cameras, 4.0)
+    given = Others(photos, tuple(NAMES[v] for v in others), off[others])
+    placed = OthersInScene(cast(Any, result), given).cameras
+    turns = [(c.rotations.double() @ cameras[others].rotations.mT.double()) for c in (off[others], placed)]
+    before, after = (rotation_angles(turn) for turn in turns)
+    assert (after < before).all() and float(after.mean()) < 0.6 * float(before.mean())
 
 
 def test_the_result_is_checked_by_the_photos_that_were_not_fitted(

@@ -21,7 +21,7 @@ from agsrec.errors import CameraError, SceneError
 from agsrec.fit import fit
 from agsrec.fit.coarse import coarse_schedule
 from agsrec.fit.refine import refine_poses
-from agsrec.fit.target import Target
+from agsrec.fit.target import shrunk
 from agsrec.lie import so3_log
 from agsrec.matching import EpipolarTerm
 from agsrec.pose_init.ace0.bundling import agreeing_pairs
@@ -118,7 +118,7 @@ class Searching:
     @cached_property
     def _small(self) -> Tensor:
         """All photos, small [V, h, w, 4]."""
-        return torch.stack([_small(photo) for photo in self._photos]).to(self._device)
+        return torch.stack([shrunk(photo, _SIDE) for photo in self._photos]).to(self._device)
 
     def register(
         self, found: Registered, holding: Tensor, checkpointing: Checkpointing | None = None
@@ -265,10 +265,3 @@ def _explained(loss: float, margin: float) -> bool:
 def _turn_deg(one: Tensor, other: Tensor) -> float:
     """Angle between the rotations of two matrices [4, 4], degrees."""
     return float(so3_log(one[:3, :3] @ other[:3, :3].mT).norm().rad2deg())
-
-
-def _small(photo: Tensor) -> Tensor:
-    """A small picture [h, w, 4] of a photo [H, W, 4]; both have straight alpha."""
-    target = Target.at(Views(photo[None].float().cpu(), ("",)), _SIDE)
-    alpha = target.alpha[0, ..., None]
-    return torch.cat([target.rgb[0] / alpha.clamp_min(1e-6), alpha], -1).clamp(0, 1)
