@@ -181,8 +181,12 @@ def test_photos_looked_for_in_a_scene(cuda: Traffic, monkeypatch: pytest.MonkeyP
     known = Registered(cameras.viewmats, cameras.Ks, placed, 0.2 * placed, (4,))
     size = views.width, views.height
     search = searching.Searching(views.images, SharedPoints(seen), size, device=CUDA)
-    found = search.register(known, torch.zeros(5, dtype=torch.bool))
-    assert not there(found.viewmats) and not torch.equal(found.viewmats[:4], known.viewmats[:4])
+    nobody = torch.zeros(5, dtype=torch.bool)
+    look = search._look(known, nobody)
+    bettered = look.found.viewmats[:4]
+    assert not there(bettered) and (bettered != known.viewmats[:4]).flatten(1).any(1).all()
+    state = look.searched(searching._State(look.found, nobody, look.contradicted()), [4])
+    assert not there(state.found.viewmats) and not there(state.found.agreeing)
 
 
 def test_all_views_network(cuda: Traffic) -> None:
