@@ -1,9 +1,7 @@
-"""The choice of a device, everything else is handed one; and how many threads PyTorch takes of the CPU."""
+"""The choice of a device; everything else is handed one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agsrec.errors import DeviceError, OptionError
@@ -12,7 +10,7 @@ from agsrec.names import DeviceName
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DeviceName", "one_thread_of_torch", "resolve_device"]
+__all__ = ["DeviceName", "resolve_device"]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -30,16 +28,3 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise DeviceError("--device cuda: no CUDA device is available to PyTorch; use --device cpu or auto")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-@contextmanager
-def one_thread_of_torch() -> Iterator[None]:
-    """Let PyTorch compute alone in this thread: for operations so short that waking others takes longer."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

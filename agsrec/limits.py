@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ __all__ = [
     "allowed_cores",
     "is_lack_of_memory",
     "memory",
+    "one_thread_of_torch",
     "processor_quota",
     "tell_libraries",
     "use_no_more_threads",
@@ -101,6 +103,19 @@ def tell_libraries(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(threads)
+
+
+@contextmanager
+def one_thread_of_torch() -> Iterator[None]:
+    """Let PyTorch compute alone in this thread: for operations so short that waking others takes longer."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # -------------------------------------------------------------------- memory

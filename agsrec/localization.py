@@ -19,11 +19,10 @@ from agsrec.cameras import Cameras
 from agsrec.config import Stage
 from agsrec.device import resolve_device
 from agsrec.errors import ImageError, OptionError, SceneError
-from agsrec.fit.refine import refine_poses
 from agsrec.images import load_image
 from agsrec.match_localization import posed_by_matches
 from agsrec.names import LocalizerName
-from agsrec.outliers import view_errors
+from agsrec.outliers import polish_poses
 from agsrec.pose_search import GaussianRenderer, SearchConfig, search_pose
 from agsrec.preprocess import make_remover, object_box
 from agsrec.preprocess.exif import exif_focal
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Located", "localize"]
 
 _LONGEST = 512  # pixels; the search looks at far fewer
-_POLISH = ((96, 40), (192, 40))  # pixels, steps
+_POLISH = Stage(96, 40), Stage(192, 40)
 _AMBIGUOUS = 0.1
 _MIN_OVERLAP = 0.75  # of the silhouettes; below, it is another object, or the mask is wrong
 _SURE_OVERLAP = 0.8  # the same where the answer is ambiguous: all poses are alike, and none good
@@ -179,17 +178,11 @@ def _polished(gaussians: Gaussians, image: Tensor, cameras: Cameras, fitted_foca
     """The candidates, the first one refined at higher resolution than the search's, where that helps."""
     photo = Views(image[None], ("photo",))
     first = cameras[[0]].to(image.device)
-    stages = tuple(Stage(size, steps) for size, steps in _POLISH)
     fitted = None  # size at which the photo has the pixels of the fit
     if fitted_focal is not None:
         fitted = fitted_focal * max(first.width, first.height) / float(first.focal_lengths.mean())
-    rates = {"rate_rotation": 5e-3, "rate_translation": 1e-2}
-    better = refine_poses(gaussians, photo, first, fitted_size=fitted, stages=stages, **rates)
-    size = _POLISH[-1][0]
-    old, new = (
-        float(view_errors(photo, gaussians, each, size, fitted_size=fitted)) for each in (first, better)
-    )
-    return Cameras.cat([better.to("cpu"), cameras[1:]]) if new < old else cameras
+    better = polish_poses(gaussians, photo, first, fitted_size=fitted, stages=_POLISH)
+    return Cameras.cat([better.to("cpu"), cameras[1:]])
 
 
 def _record(found: FoundPoses, cameras: Cameras, source: str) -> dict[str, Any]:

@@ -205,7 +205,10 @@ def _acquire(lock: BaseFileLock, folder: Path) -> None:
 
 
 def _means_no_locks(error: NotImplementedError | OSError) -> bool:
-    """Whether the file system cannot lock, and not something that a user can mend."""
+    """Whether the file system cannot lock, and not something that a user can mend.
+
+    filelock raises NotImplementedError where the system answers that it has no locks.
+    """
     return isinstance(error, NotImplementedError) or error.errno in _NO_LOCKS
 
 

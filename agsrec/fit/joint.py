@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agsrec.device import one_thread_of_torch
 from agsrec.fit.between import novel_roughness, thinned
 from agsrec.fit.densify import densify_and_prune
 from agsrec.fit.gaussian_optimizer import GaussianOptimizer
@@ -22,7 +21,7 @@ from agsrec.fit.poses import PoseOptimizer, PoseParameters
 from agsrec.fit.seeds import MIN_SEEDS, gaussians_from_points
 from agsrec.fit.state import FitState
 from agsrec.fit.target import Target, data_loss
-from agsrec.limits import usual_threads
+from agsrec.limits import one_thread_of_torch, usual_threads
 from agsrec.render import render_scene
 
 if TYPE_CHECKING:

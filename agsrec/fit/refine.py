@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from agsrec.gaussians import Gaussians
     from agsrec.views import Views
 
-__all__ = ["refine_poses"]
+__all__ = ["GENTLE", "refine_poses"]
+
+GENTLE = {"rate_rotation": 5e-3, "rate_translation": 1e-2}
+"""Rates of `refine_poses` for poses within a few degrees."""
 
 _STAGES = (Stage(32, 150), Stage(64, 150), Stage(128, 100), Stage(256, 60))
 

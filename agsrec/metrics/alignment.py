@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agsrec.device import one_thread_of_torch
 from agsrec.fit.adam import Adam
 from agsrec.fit.target import Target
 from agsrec.lie import so3_exp
+from agsrec.limits import one_thread_of_torch
 from agsrec.metrics.poses import Similarity, align_cameras
 from agsrec.render import render_scene
 

@@ -15,12 +15,11 @@ from agsrec.camera_files import write_cameras_json
 from agsrec.cameras import Cameras
 from agsrec.config import Stage
 from agsrec.files import atomic_write
-from agsrec.fit.refine import refine_poses
 from agsrec.fit.target import shrunk
 from agsrec.metrics.evaluation import rendered_on_white
 from agsrec.metrics.images import psnr
 from agsrec.metrics.poses import align_cameras
-from agsrec.outliers import view_errors
+from agsrec.outliers import polish_poses
 from agsrec.pose_init.farthest import farthest_cameras
 from agsrec.result_files import OTHERS_CAMERAS, OTHERS_PHOTOS
 from agsrec.views import Views
@@ -33,9 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["OthersInScene", "checked_sentence", "forget_others"]
 
 _TOGETHER = 8  # photos that are adjusted at once: each on its own, all in memory
-_SHARP = 192  # pixels of the pictures that they are adjusted by at last
-_STAGES = Stage(48, 40), Stage(96, 40), Stage(_SHARP, 30)
-_RATES = {"rate_rotation": 5e-3, "rate_translation": 1e-2}
+_STAGES = Stage(48, 40), Stage(96, 40), Stage(192, 30)
 
 MOST_TEXTURED = 12
 """Photos that the fit was not given and the texture is, at most: each is compared with every other."""
@@ -48,10 +45,12 @@ class OthersInScene:
     Attributes:
         result: The result.
         others: The photos, and their cameras in the world of the fitted ones before the fit.
+        device: Where to compute.
     """
 
     result: Reconstruction
     others: Others
+    device: torch.device
 
     def contents(self) -> dict[str, object]:
         """What tells whether anything has changed, beside the scene."""
@@ -61,18 +60,21 @@ class OthersInScene:
     def cameras(self) -> Cameras:
         """Their cameras: carried along as the fit changed those that it was given, then each adjusted to the
         scene, which the focal length and the principal points of a fit let drift."""
-        carried, listed = _carried(self.result, self.others.cameras), list(self.others.photos.full.names)
-        parts = []
-        for names in (self.others.names[k : k + _TOGETHER] for k in range(0, len(carried), _TOGETHER)):
-            first = len(parts) * _TOGETHER
-            photos = [shrunk(self.others.photos[listed.index(name)].cpu(), _SHARP) for name in names]
-            rows = list(range(first, first + len(names)))
-            parts.append(_adjusted(self.result, Views(torch.stack(photos), names), carried[rows]))
+        result, others, device = self.result, self.others, self.device
+        carried, listed = _carried(result, others.cameras), list(others.photos.full.names)
+        gaussians, parts = result.gaussians.to(device), []
+        for k in range(0, len(carried), _TOGETHER):
+            names = others.names[k : k + _TOGETHER]
+            photos = [shrunk(others.photos[listed.index(name)], _STAGES[-1].size) for name in names]
+            views = Views(torch.stack(photos).to(device), names)
+            start = carried[list(range(k, k + len(names)))].resized(views.width, views.height).to(device)
+            polished = polish_poses(gaussians, views, start, fitted_size=result.fitted_size, stages=_STAGES)
+            parts.append(polished.to("cpu").resized(carried.width, carried.height))
         return Cameras.cat(parts)
 
     def farthest(self) -> tuple[FullSizeViews, Cameras]:
         """At most `MOST_TEXTURED` of them, those farthest apart, at their own sizes, and their cameras."""
-        chosen = sorted(farthest_cameras(self.cameras, min(MOST_TEXTURED, len(self.cameras))))
+        chosen = farthest_cameras(self.cameras, MOST_TEXTURED)
         return self.others.photos.full.select([self.others.names[k] for k in chosen]), self.cameras[chosen]
 
     @torch.no_grad()
@@ -103,16 +105,6 @@ def _carried(result: Reconstruction, cameras: Cameras) -> Cameras:
     zoom = (after.focal_lengths / before.focal_lengths).median()
     Ks = carried.Ks * torch.stack([zoom, zoom, torch.ones_like(zoom)])
     return replace(carried, Ks=Ks).to(dtype=torch.float32)
-
-
-def _adjusted(result: Reconstruction, views: Views, cameras: Cameras) -> Cameras:
-    """The cameras of some photos, adjusted to the scene where that explains the photos better."""
-    size, sharp = result.fitted_size, max(views.width, views.height)
-    start = cameras.resized(views.width, views.height)
-    better = refine_poses(result.gaussians, views, start, fitted_size=size, stages=_STAGES, **_RATES)
-    errors = [view_errors(views, result.gaussians, c, sharp, fitted_size=size) for c in (start, better)]
-    viewmats = torch.where((errors[1] < errors[0])[:, None, None], better.viewmats, cameras.viewmats)
-    return replace(cameras, viewmats=viewmats)
 
 
 def _write_photos(photos: FullSizeViews, folder: Path) -> None:

@@ -102,7 +102,7 @@ def _whole(desk: Desk, what: Scene | PhotoFolder, folder: Path) -> Finished:
     result = _reconstruction(desk, scene.views, scene.cameras, scene.focal_known, posed)
     others = None
     if posed is not None and posed.others is not None:
-        others = OthersInScene(result, posed.others)
+        others = OthersInScene(result, posed.others, desk.device)
     export = Export(result, folder, scene, posed, others)
     with export.begun(desk) as begun:
         mesh = make_textured_mesh(desk, result, scene.full_size, others, meanwhile=begun)

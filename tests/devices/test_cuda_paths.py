@@ -14,11 +14,10 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from agsrec import Settings, reconstruct
+from agsrec import Settings, localization, reconstruct
 from agsrec.cameras import Cameras
 from agsrec.config import DensifyConfig, ExposureConfig, LossConfig, Stage
 from agsrec.fit import fit
-from agsrec.localization import _polished
 from agsrec.matching import Correspondences, EpipolarTerm, load_matcher, match_views
 from agsrec.mesh import MeshConfig, make_mesh
 from agsrec.metrics.evaluation import input_quality, rendered_on_white
@@ -159,7 +158,8 @@ def test_reconstruct_ends_on_the_cpu(cuda: Traffic) -> None:
 # -------------------------------------------------------------------- poses
 
 
-def test_pose_search_and_polish(cuda: Traffic) -> None:
+def test_pose_search_and_polish(cuda: Traffic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(localization, "_POLISH", (Stage(16, 2),))
     scene, seen = blobs(80), camera(torch.tensor([0.3, 0.5, 0.1]))
     shown = photo(scene, seen)
     on_device = scene.to("cuda")
@@ -167,7 +167,8 @@ def test_pose_search_and_polish(cuda: Traffic) -> None:
     found = search_pose(render, shown.to("cuda"), seen.Ks[0].to("cuda"), SEARCH)
     assert there(found.viewmats, found.losses)
     start = Cameras(found.viewmats[:1].cpu(), seen.Ks, seen.width, seen.height)
-    assert not there(_polished(scene, shown, start, None).viewmats)
+    assert not there(localization._polished(scene, shown, start, None).viewmats)
+    assert not there(localization._polished(on_device, shown.to("cuda"), start, None).viewmats)
 
 
 def test_photos_looked_for_in_a_scene(cuda: Traffic, monkeypatch: pytest.MonkeyPatch) -> None:

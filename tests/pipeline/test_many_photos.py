@@ -132,7 +132,7 @@ def test_others_are_adjusted_to_the_scene(original: Path) -> None:
     photos = SizedViews.of({name: original / "processed" / f"{name}_rgba.png" for name in NAMES})
     others, off = [11, 3, 6], rough(cameras, 4.0)
     given = Others(photos, tuple(NAMES[v] for v in others), off[others])
-    placed = OthersInScene(cast(Any, result), given).cameras
+    placed = OthersInScene(cast(Any, result), given, torch.device("cpu")).cameras
     turns = [(c.rotations.double() @ cameras[others].rotations.mT.double()) for c in (off[others], placed)]
     before, after = (rotation_angles(turn) for turn in turns)
     assert (after < before).all() and float(after.mean()) < 0.6 * float(before.mean())

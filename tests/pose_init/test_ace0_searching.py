@@ -118,6 +118,17 @@ def test_what_is_contradicted_loses_its_pose(photos: tuple[torch.Tensor, Cameras
     assert after.agreeing[0] == 0 and after.agreeing[1] > 0
 
 
+def test_poses_that_contradict_each_other_are_left_alone(
+    photos: tuple[torch.Tensor, Cameras], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, cameras = photos
+    before = known(cameras)
+    few = replace(before, placed=before.placed & (torch.arange(VIEWS + 1) < 4))  # three of them
+    monkeypatch.setattr(searching._Look, "contradicted", lambda self: torch.arange(VIEWS + 1) == 0)
+    monkeypatch.setattr(searching, "_MARGIN", 2.0)  # nobody is found
+    assert search(images).register(few, NONE) is few
+
+
 def test_where_nothing_is_found_everything_stays(
     photos: tuple[torch.Tensor, Cameras], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,10 +20,10 @@ from agsrec.config import Stage
 from agsrec.errors import CameraError, SceneError
 from agsrec.fit import fit
 from agsrec.fit.coarse import coarse_schedule
-from agsrec.fit.refine import refine_poses
+from agsrec.fit.refine import GENTLE, refine_poses
 from agsrec.fit.target import shrunk
-from agsrec.lie import so3_log
 from agsrec.matching import EpipolarTerm
+from agsrec.metrics.poses import rotation_angles
 from agsrec.pose_init.ace0.bundling import agreeing_pairs
 from agsrec.pose_init.farthest import farthest_cameras
 from agsrec.pose_search import GaussianRenderer, Level, SearchConfig, pose_losses, search_pose
@@ -43,10 +43,8 @@ _POLISH = (Stage(64, 60),)  # of poses that are not in it
 _FEWEST, _MOST = 3, 40  # photos that make a scene
 _ROUNDS = 8
 _MARGIN = 0.25  # how much better a photo has to be explained from one side than from any other
-_LOSS, _MOST_LOSS = (
-    1.8,
-    0.25,
-)  # squared differences per pixel of the object up to which it is: see `_explained`
+# Squared differences per pixel of the object up to which it is; see `_explained`.
+_LOSS, _MOST_LOSS = 1.8, 0.25
 _HOPELESS = 0.6  # loss from which a photo shows something else
 _WORSE = 3.0  # times the usual loss from which a photo is contradicted
 _SAME_DEG = 15.0  # from its doubted pose, at which a photo that is found there again was right
@@ -160,6 +158,8 @@ class Searching:
             return replace(state, found=look.found, done=True)
         wrong = look.contradicted() & ~holding
         after = look.searched(replace(state, doubted=state.doubted | wrong), missing)
+        if int(after.found.placed.sum()) < _FEWEST:  # they contradict each other: none is known to be wrong
+            return replace(state, done=True)
         if bool((after.found.placed != look.found.placed).any()):
             return replace(after, rounds=state.rounds + 1)
         # Where nobody was found the poses stay as points made them, which are finer than a coarse scene.
@@ -185,8 +185,7 @@ class Searching:
                 everyone[rest],
                 fitted_size=scene.fitted_size,
                 stages=_POLISH,
-                rate_rotation=5e-3,
-                rate_translation=1e-2,
+                **GENTLE,
             )
             viewmats[rest] = better.viewmats.to(viewmats)
         focal = float(scene.cameras.focal_lengths.mean(1).median()) * scene.fitted_size / max(width, height)
@@ -249,7 +248,8 @@ class _Look:
             poses = search_pose(self.render, self.small[v], self.Ks[v], _SEARCH)
             loss, best = float(poses.losses[0]), poses.viewmats[0].to(viewmats)
             foreign[v] = loss > _HOPELESS
-            again = bool(doubted[v]) and _turn_deg(best, viewmats[v]) < _SAME_DEG
+            turn = best[:3, :3] @ viewmats[v, :3, :3].mT
+            again = bool(doubted[v]) and float(rotation_angles(turn)) < _SAME_DEG
             margin = max(poses.margin, _MARGIN) if again else poses.margin
             if _explained(loss, margin):
                 viewmats[v], placed[v], agreeing[v], doubted[v] = best, True, margin, False
@@ -260,8 +260,3 @@ class _Look:
 def _explained(loss: float, margin: float) -> bool:
     """Whether a scene explains a photo: the less well it does, the worse all other sides have to be."""
     return margin >= _MARGIN and loss < min(_LOSS * margin**2, _MOST_LOSS)
-
-
-def _turn_deg(one: Tensor, other: Tensor) -> float:
-    """Angle between the rotations of two matrices [4, 4], degrees."""
-    return float(so3_log(one[:3, :3] @ other[:3, :3].mT).norm().rad2deg())
