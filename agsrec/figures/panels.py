@@ -74,7 +74,7 @@ def glimpses_figure(glimpses: Sequence[Glimpse]) -> np.ndarray:
         label: _tiles(np.stack([getattr(g, name).clamp(0, 1).numpy() for g in glimpses]))
         for label, name in (("Render", "render"), ("Noised", "noisy"), ("Prior", "prediction"))
     }
-    titles = [f"{100 * g.progress:.0f} % of its time" for g in glimpses]
+    titles = [f"{100 * g.progress:.0f} % done" for g in glimpses]
     figure, pixels, _ = _lay_out(titles, [f"noise {g.timestep / 10:.0f} %" for g in glimpses], rows)
     return _with_pixels(figure, pixels)
 

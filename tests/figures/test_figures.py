@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from agsrec.errors import ShapeError
+from agsrec.figures import panels
 from agsrec.figures.cameras import cameras_figure
 from agsrec.figures.canvas import shortened
-from agsrec.figures.panels import comparison_figure, curves_figure
+from agsrec.figures.panels import comparison_figure, curves_figure, glimpses_figure
+from agsrec.prior.sds import Glimpse
 from tests.export.made_up import discs, ring
 
 
@@ -43,6 +48,21 @@ def test_comparison_shows_the_pixels() -> None:
     image = comparison_figure(["a", "b", "c"], photos, renders)
     for tile in (photos[1], renders[2]):
         assert contains(image, (tile * 255).round().byte().numpy())
+
+
+def test_moments_of_a_prior_are_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    usual = panels.draw_text
+
+    def noting(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
+        written.append(text)
+        usual(figure, x, y, text, **style)
+
+    monkeypatch.setattr(panels, "draw_text", noting)
+    picture = torch.rand(64, 64, 3, generator=torch.Generator().manual_seed(0))
+    glimpses_figure([Glimpse(k / 8, 900 - 100 * k, picture, picture, picture) for k in range(8)])
+    assert {"12 % done", "88 % done", "noise 90 %"} <= set(written)
+    assert not any("…" in text for text in written)
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (600, 500)])
