@@ -12,8 +12,8 @@ from typing import Any
 from agsrec.app.course import STOPPED, Course
 from agsrec.app.events import Done, Task
 from agsrec.app.pictures import save_picture
-from agsrec.app.sessions import Photo, Session
-from agsrec.app.tasks import CutOut, Reconstruct
+from agsrec.app.sessions import Photo, Session, Video
+from agsrec.app.tasks import CutOut, Reconstruct, TakeFrames
 from agsrec.app.uploads import Limits
 from agsrec.app.worker import Job
 from agsrec.camera_files import FORMAT_SIZE, read_cameras_json
@@ -30,7 +30,7 @@ from agsrec.pipeline import Settings
 __all__ = ["AppConfig", "choose_example", "cut_out", "examples", "reconstruct", "toggle"]
 
 _MAX_SEED = 2**31 - 1
-_NO_PHOTOS = "Choose an example or upload photos first."
+_NO_PHOTOS = "Choose an example, or upload photos or a video first."
 
 
 @dataclass(frozen=True)
@@ -114,19 +114,16 @@ def toggle(session: Session, index: int) -> None:
 
 
 def cut_out(session: Session, config: AppConfig) -> Iterator[Course]:
-    """Cut the object out of all photos that take part.
+    """Cut the object out of all photos that take part, which a video gives first.
 
     Raises:
         OptionError: There are none, or the session is at work already.
     """
     _require_photos(session)
-    if session.posed or session.scene is not None:
-        course = Course(("cutout",), done=True)
-        yield course
-        return
-    course = Course(("cutout",))
-    for _ in _followed(session, _cut_out_task(session, config), course):
-        yield course
+    course = Course(_stages_before(session))
+    yield from _prepared(session, config, course)
+    course.done = session.scene is not None
+    yield course
 
 
 def reconstruct(
@@ -144,14 +141,13 @@ def reconstruct(
         raise OptionError(f"There is no preset {preset!r}; there are {', '.join(config.presets)}.")
     if not 0 <= seed <= _MAX_SEED:
         raise OptionError(f"The seed must be between 0 and {_MAX_SEED}, not {seed}.")
-    first = [] if session.scene is not None else ["cutout"]
-    first += [] if session.posed or len(session.kept) == 1 else ["poses"]
-    course = Course((*first, *(["outliers"] if correct else []), "fit", "mesh", "export"))
+    poses = [] if session.posed or len(session.kept) == 1 else ["poses"]
+    checked = ["outliers"] if correct else []
+    course = Course((*_stages_before(session), *poses, *checked, "fit", "mesh", "export"))
     session.outcome = None
+    yield from _prepared(session, config, course)
     if session.scene is None:
-        yield from _before(_followed(session, _cut_out_task(session, config), course), course)
-        if session.scene is None:
-            return
+        return
     settings = Settings(
         preset=chosen,
         fit=None if config.presets[chosen] == PRESETS[chosen] else config.presets[chosen],
@@ -183,6 +179,24 @@ def reconstruct(
             shutil.rmtree(task.served, ignore_errors=True)
 
 
+def _stages_before(session: Session) -> tuple[str, ...]:
+    """What has to be done before there are cut-outs."""
+    if session.video is not None:
+        return "frames", "cutout"
+    return () if session.scene is not None else ("cutout",)
+
+
+def _prepared(session: Session, config: AppConfig, course: Course) -> Iterator[Course]:
+    """Take photos from the video, cut the object out, as far as it is still to be done. `session.scene` is
+    None afterwards if that ended early."""
+    if session.video is not None:
+        yield from _before(_followed(session, _frames_task(session, session.video, config), course), course)
+        if session.video is not None:
+            return
+    if session.scene is None:
+        yield from _before(_followed(session, _cut_out_task(session, config), course), course)
+
+
 def _before(events: Iterator[Any], course: Course) -> Iterator[Course]:
     """The course of a first job, not yet done when that is."""
     for _ in events:
@@ -191,12 +205,17 @@ def _before(events: Iterator[Any], course: Course) -> Iterator[Course]:
 
 
 def _require_photos(session: Session) -> None:
-    if not session.photos:
+    if not session.photos and session.video is None:
         raise OptionError(_NO_PHOTOS)
-    if not session.kept:
+    if session.photos and not session.kept:
         raise OptionError("All photos are left out; click one to take it in again.")
     if session.job is not None:
         raise OptionError("This page is at work already; stop it first.")
+
+
+def _frames_task(session: Session, video: Video, config: AppConfig) -> TakeFrames:
+    folder, pictures = session.new_folder(), session.new_folder(served=True)
+    return TakeFrames(video.file, video.label, folder, pictures, config.limits.photos)
 
 
 def _cut_out_task(session: Session, config: AppConfig) -> CutOut:
@@ -218,6 +237,8 @@ def _followed(session: Session, task: Task, course: Course) -> Iterator[dict[str
             if event is not None:
                 course.apply(event)
             if isinstance(event, Done):
+                if isinstance(task, TakeFrames):
+                    _take_frames(session, task, event.outcome)
                 if isinstance(task, CutOut):
                     _take_cut_outs(session, task, event.outcome)
                 yield event.outcome
@@ -228,6 +249,15 @@ def _followed(session: Session, task: Task, course: Course) -> Iterator[dict[str
     finally:
         job.stop()
         session.job = None
+
+
+def _take_frames(session: Session, task: TakeFrames, outcome: dict[str, Any]) -> None:
+    with session.at_work():
+        for file, seconds in zip(outcome["photos"], outcome["seconds"], strict=True):
+            picture = task.pictures / file.name
+            session.photos.append(Photo(file.stem, f"at {seconds:.1f} s", picture, file))
+        session.video = None
+        shutil.rmtree(task.video.parent, ignore_errors=True)
 
 
 def _take_cut_outs(session: Session, task: CutOut, outcome: dict[str, Any]) -> None:

@@ -59,10 +59,11 @@ def programming_interface(options: list[Any], config: AppConfig, sessions: Sessi
 
     @explained
     def photos(files: list[str] | None, request: gr.Request) -> dict[str, Any]:
-        """Add photos; those that cannot be used are named in the message."""
+        """Add photos, or a video; what cannot be used is named in the message."""
         session = session_of(sessions, request)
         refused = take_in(session, files or [], config.limits)
-        return state(session, " ".join(refused) or f"{len(session.photos)} photos.")
+        there = f"{len(session.photos)} photos" if session.video is None else "1 video"
+        return state(session, " ".join(refused) or f"{there}.")
 
     @explained
     def drop(name: str, request: gr.Request) -> dict[str, Any]:

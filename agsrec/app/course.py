@@ -15,6 +15,7 @@ STOPPED = "Stopped. Ready for the next run."
 """What is said of a job that somebody stopped."""
 
 STAGES = {
+    "frames": "Frames",
     "cutout": "Cut out",
     "poses": "Poses",
     "outliers": "Check poses",

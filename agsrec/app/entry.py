@@ -161,7 +161,7 @@ def serve(
         port: Port there; 0 takes a free one.
         share: Open a public tunnel.
         auth: User and password that everybody has to give.
-        rules: What clients may send; by default as much as the limits of photos need.
+        rules: What clients may send; by default as much as the limits of photos and videos need.
 
     Raises:
         OptionError: The address cannot be used.
@@ -184,7 +184,7 @@ def serve(
     prepare()
     app = build(config, sessions)
     options: dict[str, Any] = {} if port == 0 else {"server_port": port}
-    rules = rules or Rules(upload_bytes=config.limits.photos * config.limits.bytes + 2**20)
+    rules = rules or Rules(upload_bytes=config.limits.at_once + 2**20)
     try:
         _, local, public = app.launch(
             server_name=host,
@@ -201,7 +201,7 @@ def serve(
             # one that is forgotten loses nothing: what it shows is in the browser, what it did in `Sessions`.
             state_session_capacity=_KEPT_PAGES,
             footer_links=["api"],
-            max_file_size=config.limits.bytes,
+            max_file_size=max(config.limits.bytes, config.limits.video_bytes),
             app_kwargs={"middleware": [Middleware(Guard, rules, sessions.root)], "openapi_url": None},
             **options,
         )

@@ -11,8 +11,8 @@ __all__ = ["HEADER", "cards", "file_url", "links", "summary"]
 
 HEADER = """<header class="ags-header">
 <h1>From a few photos to a 3D model</h1>
-<p>Camera poses and a textured model from 1 to 12 photos of one object, without markers and without known
-cameras. Photos with wrong poses are found and corrected.</p>
+<p>Camera poses and a textured model from 1 to 12 photos of one object, or a video of it, without markers
+and without known cameras. Photos with wrong poses are found and corrected.</p>
 </header>"""
 
 _VERDICTS = {

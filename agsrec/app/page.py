@@ -19,11 +19,12 @@ from agsrec.app.pictures import dimmed, save_picture
 from agsrec.app.sessions import Photo, Session, Sessions
 from agsrec.app.uploads import take_in
 from agsrec.errors import AgsrecError
+from agsrec.frames import VIDEO_SUFFIXES
 from agsrec.images import load_image
 
 __all__ = ["build"]
 
-_READY = "Choose an example, or upload photos of your own object."
+_READY = "Choose an example, or upload photos or a video of your own object."
 # The buttons stand below the fold of a laptop, and below everything on a phone.
 _SHOW_PROGRESS = "() => document.getElementById('ags-progress').scrollIntoView({block: 'center'})"
 # Two frames after a click on its tab, Gradio has told the viewer all that it has to say. A viewer that has
@@ -114,7 +115,7 @@ def _step(number: int, title: str, text: str) -> None:
 
 def _examples(shown: dict[str, Path]) -> gr.Gallery:
     """The demo objects."""
-    _step(1, "Photos", "Try one of these objects, or upload 1 to 12 photos of your own below.")
+    _step(1, "Photos", "Try one of these objects, or upload 1 to 12 photos or a video of your own below.")
     return gr.Gallery(
         [(str(path), name) for name, path in shown.items()],
         label="Examples",
@@ -133,9 +134,9 @@ def _examples(shown: dict[str, Path]) -> gr.Gallery:
 def _inputs(config: AppConfig) -> dict[str, Any]:
     """Everything on the left below the examples."""
     # Not every system counts an iPhone's format among images.
-    kinds = ["image", ".heic", ".heif", ".hif"]
+    kinds = ["image", "video", ".heic", ".heif", ".hif", *VIDEO_SUFFIXES]
     upload = gr.File(
-        label="Your photos", file_count="multiple", file_types=kinds, height=130, elem_id="ags-upload"
+        label="Photos or a video", file_count="multiple", file_types=kinds, height=130, elem_id="ags-upload"
     )
     _step(2, "Cut-outs", "Click a photo to leave it out; click it again to take it in.")
     photos = gr.Gallery(
@@ -213,13 +214,13 @@ def _outputs() -> dict[str, Any]:
 def _ready(parts: _Parts, session: Session) -> Updates:
     """The controls of a session at rest."""
     items = [(str(p.picture if p.kept else dimmed(p.picture)), _caption(p)) for p in session.photos]
-    some = bool(session.photos)
+    some = bool(session.photos) or session.video is not None
     uncut = some and session.scene is None
     return {
-        parts.photos: gr.Gallery(items, visible=some, selected_index=None),
+        parts.photos: gr.Gallery(items, visible=bool(items), selected_index=None),
         parts.cut: gr.Button(interactive=uncut, variant="primary" if uncut else "secondary"),
         parts.clear: gr.Button(interactive=some),
-        parts.run: gr.Button(interactive=bool(session.kept)),
+        parts.run: gr.Button(interactive=bool(session.kept) or session.video is not None),
         parts.stop: gr.Button(interactive=False),
     }
 
@@ -238,6 +239,8 @@ def _next(session: Session) -> str:
     """What there is, and what to do with it."""
     if session.posed:
         return f"{session.title}: {_count(session)}, cut out already. Press Reconstruct."
+    if session.video is not None:
+        return f"{session.video.label}: a video. Press Preprocess to take photos from it, and cut them out."
     return f"{_count(session)}. Press Preprocess to cut the object out."
 
 
@@ -277,7 +280,7 @@ def _wire(
             refused = [str(error)]
         for sentence in refused:
             gr.Warning(sentence, duration=8)
-        if session.photos:
+        if session.photos or session.video is not None:
             panel = notice_panel(_next(session), "plain", refused)
         else:
             panel = notice_panel(" ".join(refused) or _READY, "bad" if refused else "plain")

@@ -19,7 +19,7 @@ from agsrec.errors import OptionError
 if TYPE_CHECKING:
     from agsrec.app.worker import Job
 
-__all__ = ["Photo", "Session", "Sessions"]
+__all__ = ["Photo", "Session", "Sessions", "Video"]
 
 _TOKEN_BYTES = 24
 _ABANDONED = 600.0  # seconds after which Gradio's file of an upload, while it comes in, is nobody's any more
@@ -47,6 +47,19 @@ class Photo:
     doubt: str | None = None
 
 
+@dataclass(frozen=True)
+class Video:
+    """A video of a session, whose frames are still to be taken for photos.
+
+    Attributes:
+        label: What the user knows it by; only ever shown.
+        file: The video as uploaded.
+    """
+
+    label: str
+    file: Path
+
+
 @dataclass
 class Session:
     """What one open page has done so far.
@@ -58,6 +71,7 @@ class Session:
         scene: Folder of the demo object, or of the cut-out photos; None as long as there is neither.
         posed: Whether that folder has cameras.
         photos: The photos, in order.
+        video: What the photos are to be taken from, instead.
         job: The process that works for this session, if any.
         outcome: What the last reconstruction left; see `agsrec.app.tasks`.
         lock: Held by whoever changes it.
@@ -71,6 +85,7 @@ class Session:
     scene: Path | None = None
     posed: bool = False
     photos: list[Photo] = field(default_factory=list)
+    video: Video | None = None
     job: Job | None = None
     outcome: dict[str, Any] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -118,7 +133,7 @@ class Session:
         """Forget photos and results, and remove their files."""
         self.stop()
         with self.at_work():
-            self.title, self.scene, self.posed, self.outcome = "", None, False, None
+            self.title, self.scene, self.posed, self.outcome, self.video = "", None, False, None, None
             self.photos.clear()
             for folder in (self.private, self.public):
                 for entry in list(folder.iterdir()):

@@ -1,4 +1,4 @@
-"""The two pieces of heavy work, as they run in a process of their own: cutting out, and reconstructing."""
+"""The heavy work, as it runs in a process of its own: frames of a video, cutting out, reconstructing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,60 @@ if TYPE_CHECKING:
     from agsrec.fit import FitProgress
     from agsrec.gaussians import Gaussians
 
-__all__ = ["CutOut", "Reconstruct"]
+__all__ = ["CutOut", "Reconstruct", "TakeFrames"]
 
 _PREVIEW_SECONDS = 1.5
 _PREVIEW_SIZE = 256  # pixels
 _PREVIEW_TURN = 12.0  # degrees between two previews
+
+
+@dataclass(frozen=True)
+class TakeFrames:
+    """Take photos from a video.
+
+    Attributes:
+        video: The video's file.
+        label: What the user knows it by.
+        folder: Empty folder for the photos.
+        pictures: Folder for small pictures of them.
+        count: Photos to take, at most.
+    """
+
+    video: Path
+    label: str
+    folder: Path
+    pictures: Path
+    count: int
+
+    def run(self, send: Send) -> dict[str, Any]:
+        """Do it; returns the photos, and when in the video each is shown, in seconds."""
+        from agsrec.frames import extract_frames
+        from agsrec.images import load_image
+
+        def report(text: str) -> None:
+            send(Began("frames", self._public(text[:1].upper() + text[1:])))
+
+        report(f"looking at {self.video.name}")
+        taken = extract_frames(self.video, self.folder, count=self.count, report=report)
+        for sentence in (*taken.said, *taken.remarks):
+            send(Said(f"{self._public(sentence)}."))
+        photos = []
+        for number, file in enumerate(taken.files, 1):
+            photo = self.folder / f"{number:02d}.jpg"
+            os.rename(self.folder / file, photo)
+            save_picture(self.pictures / photo.name, load_image(photo)[0])
+            photos.append(photo)
+        return {"photos": photos, "seconds": taken.seconds}
+
+    def public_message(self, error: Exception) -> str:
+        """The error without paths of the machine."""
+        text = self._public(" ".join(str(error).split()))
+        return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+    def _public(self, text: str) -> str:
+        """A sentence in which the video goes by the user's name for it."""
+        text = text.replace(f" in {self.folder}", "").replace(str(self.video), self.label)
+        return text.replace(self.video.name, self.label)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image
 
 from agsrec.app.pictures import QUALITY, small_picture
-from agsrec.app.sessions import Photo, Session
+from agsrec.app.sessions import Photo, Session, Video
 from agsrec.errors import ImageError, OptionError
+from agsrec.frames import is_video
 from agsrec.images import load_image, open_image
 
 __all__ = ["Limits", "label_of", "take_in"]
@@ -32,24 +33,36 @@ class Limits:
 
     Attributes:
         photos: Photos of one object, at most.
-        bytes: Size of one file, at most.
+        bytes: Size of one photo's file, at most.
+        video_bytes: Size of a video, at most.
         min_side: Shorter side in pixels, at least. `agsrec.images.MAX_PIXELS` is the other end.
     """
 
     photos: int = 12
     bytes: int = 30 * 2**20
+    video_bytes: int = 300 * 2**20
     min_side: int = 32
+
+    @property
+    def at_once(self) -> int:
+        """Bytes of an upload, at most: of all photos, or of a video."""
+        return max(self.photos * self.bytes, self.video_bytes)
 
 
 def take_in(session: Session, files: Sequence[str | Path], limits: Limits) -> list[str]:
     """Add uploaded files to the photos of a session, as copies in its private folder.
 
+    A video comes alone: frames of it will be the photos. One that waits for that makes room for what comes
+    next, and so does a demo object.
+
     Returns:
         A sentence for every file that cannot be used; all others are added. With no other, nothing changes.
 
     Raises:
-        OptionError: They are too many; none is added.
+        OptionError: They are too many, or a video among other things; none is added.
     """
+    if any(is_video(Path(file)) for file in files):
+        return _take_in_video(session, files, limits)
     with session.at_work():
         before = 0 if session.posed else len(session.photos)
         if before + len(files) > limits.photos:
@@ -59,7 +72,7 @@ def take_in(session: Session, files: Sequence[str | Path], limits: Limits) -> li
         usable, refused = _looked_at(files, limits)
         if not usable:
             return refused
-        if session.posed:  # a demo object makes room for the user's own
+        if session.posed or session.video is not None:
             session.reset()
         folder, pictures = session.new_folder(), session.new_folder(served=True)
         for file, small, suffix in usable:
@@ -70,6 +83,26 @@ def take_in(session: Session, files: Sequence[str | Path], limits: Limits) -> li
             session.photos.append(Photo(name, label_of(file), picture, copy))
         session.title, session.scene = "your object", None  # the cut-outs are of fewer photos now
     return refused
+
+
+def _take_in_video(session: Session, files: Sequence[str | Path], limits: Limits) -> list[str]:
+    """As `take_in`, of files one of which is a video by its name; what it holds is seen when it is decoded,
+    in a process of its own."""
+    video = next(Path(file) for file in files if is_video(Path(file)))
+    label = label_of(video)
+    with session.at_work():
+        if len(files) > 1 or (session.photos and not session.posed):
+            raise OptionError(
+                f"{label} is a video, of which sharp frames become the photos: upload it alone, or photos "
+                "without it; Start over makes room"
+            )
+        if os.path.getsize(video) > limits.video_bytes:
+            return [f"{label} is larger than {limits.video_bytes / 2**20:.0f} MB: make it shorter."]
+        session.reset()
+        copy = session.new_folder() / f"video{video.suffix.lower()}"
+        shutil.copyfile(video, copy)
+        session.title, session.video = "your object", Video(label, copy)
+    return []
 
 
 def _looked_at(

@@ -25,6 +25,7 @@ from agsrec.app.actions import AppConfig
 from agsrec.app.entry import Server
 from agsrec.app.sessions import Session
 from agsrec.camera_files import read_cameras_json
+from tests.frames.films import walk, write_film
 from tests.tiny import NAMES, tiny_scene
 
 
@@ -136,8 +137,8 @@ def test_mistakes_get_one_sentence(server: Server, client: Client, tmp_path: Pat
     for call, said in (
         (("", "/example"), "There is no example ''; there are thing."),
         (("nobody", "/drop"), "There is no photo 'nobody'."),
-        (("fast", False, 0, "/reconstruct"), "Choose an example or upload photos first."),
-        (("/preprocess",), "Choose an example or upload photos first."),
+        (("fast", False, 0, "/reconstruct"), "Choose an example, or upload photos or a video first."),
+        (("/preprocess",), "Choose an example, or upload photos or a video first."),
     ):
         with pytest.raises(AppError) as error:
             client.predict(*call[:-1], api_name=call[-1])
@@ -175,6 +176,30 @@ def test_own_photos_are_cut_out(server: Server, client: Client, tmp_path: Path) 
         f"0{k}_rgba.png" for k in (1, 2, 3)
     ]
     assert [photo.label for photo in session.photos] == [f"cup 00{k}" for k in range(3)]
+
+
+def test_a_video_gives_photos(server: Server, client: Client, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "my mug.avi", walk())
+    answer = client.predict([handle_file(film)], api_name="/photos")
+    assert answer == {"message": "1 video.", "photos": []}
+    job = client.submit(api_name="/preprocess")
+    job.result(timeout=60)
+    told: list[Any] = job.outputs()
+    assert told[0]["message"].startswith("Looking at my mug") and told[-1]["message"] == "Done."
+    session = session_of(server, client)
+    assert session.video is None and session.scene is not None
+    assert len(session.photos) >= 2 and all(p.picture.is_file() for p in session.photos)
+    seconds = [float(p.label.removeprefix("at ").removesuffix(" s")) for p in session.photos]
+    assert seconds == sorted(seconds) and seconds[-1] < 3
+    assert not list(session.private.rglob("video.avi"))
+    still = write_film(tmp_path / "still.avi", walk(end=0.0))
+    client.predict("thing", api_name="/example")
+    client.predict([handle_file(still)], api_name="/photos")
+    with pytest.raises(AppError, match="the camera stands still") as error:
+        client.predict("fast", False, 0, api_name="/reconstruct")
+    assert str(error.value).startswith("Still: ") and str(server.sessions.root) not in str(error.value)
+    with pytest.raises(AppError, match="the camera stands still"):  # it is still there
+        client.predict(api_name="/preprocess")
 
 
 def test_stop_in_mid_run(server: Server, client: Client) -> None:

@@ -125,3 +125,31 @@ def test_what_is_left_out_looks_pale(session: Session, tmp_path: Path) -> None:
 )
 def test_labels(name: str, label: str) -> None:
     assert label_of(name) == label
+
+
+def test_a_video_comes_alone(session: Session, tmp_path: Path) -> None:
+    clip, picture = tmp_path / "my <i>clip.MP4", photo(tmp_path / "a.png")
+    clip.write_bytes(b"anything: what it holds is seen later")
+    with pytest.raises(OptionError, match=r"my iclip is a video.*upload it alone"):
+        take_in(session, [picture, clip], Limits())
+    assert take_in(session, [clip], Limits(video_bytes=20)) == [
+        "my iclip is larger than 0 MB: make it shorter."
+    ]
+    assert session.video is None
+    take_in(session, [clip], Limits())
+    assert session.video is not None and session.video.label == "my iclip" and not session.photos
+    assert session.video.file.name == "video.mp4" and session.video.file.is_relative_to(session.private)
+    take_in(session, [picture], Limits())  # instead of a video that waits
+    assert session.video is None and [p.label for p in session.photos] == ["a"]
+    with pytest.raises(OptionError, match="Start over makes room"):
+        take_in(session, [clip], Limits())
+    assert len(session.photos) == 1
+
+
+def test_a_video_instead_of_an_example(session: Session, tmp_path: Path) -> None:
+    take_in(session, [photo(tmp_path / "a.png")], Limits())
+    session.posed, session.scene = True, tmp_path
+    clip = tmp_path / "clip.mov"
+    clip.write_bytes(b"anything")
+    take_in(session, [clip], Limits())
+    assert session.video is not None and not (session.photos or session.posed or session.scene)
