@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from agsrec.bounds import Bounded, Count
+from agsrec.bounds import Bounded, Count, Share
 from agsrec.errors import OptionError
 from agsrec.pose_init.nview.network import NView, NViewConfig
 from agsrec.pose_init.nview.weights import load_nview, save_nview
@@ -50,6 +51,10 @@ class NViewTrainConfig(Bounded):
     """Objects kept in device memory."""
     training: PhaseConfig
     """Schedule; a batch is so many views, shared among objects."""
+    start_share: Share = 0.0
+    """How much of the network that it went on from stays in the model: weights are the mean of both, with
+    this share (Wortsman et al. 2022, WiSE-FT, equation 1). What was learned of other photos before is
+    forgotten less."""
 
 
 def train_nview(
@@ -77,14 +82,20 @@ def train_nview(
 
     Raises:
         CheckpointError: The folder holds the state of another training, or `start` cannot be used.
-        OptionError: The training diverges.
+        OptionError: The training diverges, or a share of a start is to stay where there is none.
         OutputError: The folder cannot be written to.
     """
     options.setdefault("workers", 0)
+    if config.start_share and start is None:
+        raise OptionError("this --config keeps a share of a network to go on from; name one: --start")
     run = Run.begin(config, folder, **options)
     network = _started(config.network, run.seed, start).to(run.accelerator.device)
     settings = config.training
-    save = partial(save_nview, network)
+    kept = partial(_mixed, network, start, config.start_share)
+
+    def save(folder: Path) -> None:
+        save_nview(kept(), folder)
+
     bound_to = {} if render == "workers" else {"render": render}
     phase = run.phase("nview", NViewLoss(network), settings, bound_to=bound_to, optimizers=muon_with_adamw)
     if not phase.done:
@@ -101,7 +112,7 @@ def train_nview(
             phase.run(
                 inputs,
                 run.time_left(),
-                lambda _step: validate_poses(network, scenes or {}) | pool.figures(),
+                lambda _step: validate_poses(kept(), scenes or {}) | pool.figures(),
                 supply=stream,
                 keep=partial(run.keep, save),
             )
@@ -144,6 +155,20 @@ def _grown(network: NView, config: NViewConfig) -> NView:
     if grown.refinement is not None and network.refinement is None:
         grown.refinement.stem.load_state_dict(network.stem.state_dict())  # it sees patches as large
     return grown
+
+
+def _mixed(network: NView, start: Path | None, share: float) -> NView:
+    """The network, with that share of what it was started from in all weights that both have."""
+    if not share or start is None:
+        return network
+    before = load_nview(start).state_dict()
+    weights = {
+        name: torch.lerp(value, before[name].to(value), share) if name in before else value
+        for name, value in network.state_dict().items()
+    }
+    mixed = deepcopy(network)
+    mixed.load_state_dict(weights)
+    return mixed
 
 
 def _draw_views(generator: torch.Generator) -> int:

@@ -26,7 +26,7 @@ _LIMITS = """\
 - Trained for a short time on modest hardware: rough starts, sometimes too far off for the fit to mend.
 - Objects that look alike from the front and the back come out with some views turned by half a circle. The
   right arrangement is then often among the alternatives.
-- Photos from the side and above, held about level, of one object that nearly fills them.
+- Photos mostly from the side and above, held about level, of one object that nearly fills them.
 - Trained on procedural objects alone. It has never seen a photo."""
 
 
@@ -109,12 +109,22 @@ def _training(making: NViewMaking) -> str:
     }
     notes = f"\n\n{making.notes}" if making.notes else ""
     return (
-        f"Data: random procedural objects of `agsrec.synthetic`, {2 * VIEWS_PER_SET} views each (twice "
-        f"{VIEWS_PER_SET}, in a ring or scattered), rendered while training, with changed colours, blur, "
-        "noise and carelessly drawn masks. No photos, no other models, no data sets.\n\n"
+        "Data: random procedural objects of `agsrec.synthetic`, heaps of shapes and things that people "
+        f"photograph, {2 * VIEWS_PER_SET} views each (twice {VIEWS_PER_SET}, in a ring, scattered or from "
+        "one side), rendered while training, with changed colours, blur, noise and carelessly drawn masks. "
+        "No photos, no other models, no data sets.\n\n"
         + markdown_table([row])
         + "\n\nMuon for the matrices of the blocks, AdamW for the rest, falling to rate zero; the average of "
-        f"the weights is kept. Hardware: {making.hardware}.{notes}"
+        f"the weights is kept{_shared(making.config.start_share)}. Hardware: {making.hardware}.{notes}"
+    )
+
+
+def _shared(share: float) -> str:
+    if not share:
+        return ""
+    return (
+        f", and of that and the weights that the training went on from the mean, with a share of {share:g} "
+        "for the latter (WiSE-FT)"
     )
 
 

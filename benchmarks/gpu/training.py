@@ -33,6 +33,7 @@ _TINY = {
         "fine_tokens": 0,
     },
     "pool_objects": 3,
+    "start_share": 0.0,
 }
 _TINY_PHASE = {"steps": 6, "batch_size": 16, "warmup_steps": 2, "objects_per_step": 0.5}
 

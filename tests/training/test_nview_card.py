@@ -75,7 +75,9 @@ def test_a_training_cut_short_is_told(folder: Path) -> None:
 
 def test_a_training_that_went_on_tells_from_what(folder: Path) -> None:
     text = write_nview_card(folder, replace(MAKING, start="output/first/model")).read_text(encoding="utf-8")
-    assert "--seed 7 --start output/first/model --output output/some-name" in text
+    assert "--seed 7 --start output/first/model --output output/some-name" in text and "WiSE-FT" not in text
+    shared = replace(MAKING, config=replace(MAKING.config, start_share=0.5))
+    assert "with a share of 0.5" in write_nview_card(folder, shared).read_text(encoding="utf-8")
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:

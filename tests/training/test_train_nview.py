@@ -130,6 +130,24 @@ def test_starts_from_a_network(
         train(tmp_path / "third", monkeypatch, start=tmp_path / "first" / "model", config=wider)
 
 
+def test_a_share_of_the_start_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_accelerator: None
+) -> None:
+    """Weights are the mean of those learned and those begun with, but for those that are new."""
+    telling = NViewTrainConfig(replace(NETWORK, lens=True), pool_objects=3, training=config(3).training)
+    with pytest.raises(OptionError, match="--start"):
+        train(tmp_path / "none", monkeypatch, config=replace(telling, start_share=0.25))
+    train(tmp_path / "first", monkeypatch)
+    start = tmp_path / "first" / "model"
+    train(tmp_path / "learned", monkeypatch, start=start, config=telling)
+    train(tmp_path / "mixed", monkeypatch, start=start, config=replace(telling, start_share=0.25))
+    begun, learned, mixed = (weights(tmp_path / name) for name in ("first", "learned", "mixed"))
+    for name in mixed:
+        wanted = 0.25 * begun[name].float() + 0.75 * learned[name].float() if name in begun else learned[name]
+        assert torch.allclose(mixed[name].float(), wanted.float(), atol=2e-3), name
+    assert not torch.allclose(mixed["position"].float(), learned["position"].float(), atol=1e-4)
+
+
 def test_a_network_learns_to_tell_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_accelerator: None
 ) -> None:
