@@ -26,7 +26,7 @@ STORE_FOLDER = "stages"
 VERSIONS: dict[StageName, int] = {
     **dict.fromkeys(STAGES, 1),
     "cutout": 2,
-    "poses": 9,
+    "poses": 10,
     "outliers": 2,
     "fit": 5,
     "mesh": 4,

@@ -19,9 +19,9 @@ __all__ = ["NViewMaking", "write_nview_card"]
 
 _SUMMARY = """\
 A small transformer that is shown all cut-out photos of an object at once and says where each was taken from:
-the surface point under every pixel, how the azimuths of any two views differ, elevation and roll. It starts
-the reconstruction when there are no cameras. The weights were trained from nothing by this project. Licence:
-Apache-2.0, as the project."""
+the surface point under every pixel, how the azimuths of any two views differ, elevation, roll, and (if it was
+trained to) field of view. It starts the reconstruction when there are no cameras. The weights were trained
+from nothing by this project. Licence: Apache-2.0, as the project."""
 _LIMITS = """\
 - Trained for a short time on modest hardware: rough starts, sometimes too far off for the fit to mend.
 - Objects that look alike from the front and the back come out with some views turned by half a circle. The

@@ -57,7 +57,7 @@ def test_embedded_model(
     assert stop.value.code == 1
     lines = capsys.readouterr().out.splitlines()
     (at,) = (k for k, line in enumerate(lines) if line.startswith("model nview-mini"))
-    word = "missing" if fault == "missing" else "model.safetensors has 7 bytes instead of 15,258,612"
+    word = "missing" if fault == "missing" else "model.safetensors has 7 bytes instead of 15,403,398"
     assert "problem" in lines[at] and word in lines[at] and "--init" in lines[at + 1]
     assert sum("problem " in line for line in lines) == 1
 

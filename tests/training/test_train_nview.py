@@ -207,7 +207,10 @@ def test_packaged_settings(tmp_path: Path) -> None:
     (tmp_path / "copy.json").write_text(settings_json(packaged))
     assert load_settings(NViewTrainConfig, "nview", tmp_path / "copy.json") == packaged
     finer = load_settings(NViewTrainConfig, "nview", "mini-fine")
-    assert replace(finer.network, fine_tokens=0) == packaged.network and finer.network.crop_size == 128
+    assert (
+        replace(finer.network, fine_tokens=0, lens=False) == packaged.network
+        and finer.network.crop_size == 128
+    )
     content = json.loads(settings_json(packaged))
     content["network"]["blocks"] = "FX"
     (tmp_path / "copy.json").write_text(json.dumps(content))
