@@ -91,7 +91,8 @@ def train_nview(
     run = Run.begin(config, folder, **options)
     network = _started(config.network, run.seed, start).to(run.accelerator.device)
     settings = config.training
-    kept = partial(_mixed, network, start, config.start_share)
+    before = load_nview(start).state_dict() if start is not None and config.start_share else {}
+    kept = partial(_mixed, network, before, config.start_share)
 
     def save(folder: Path) -> None:
         save_nview(kept(), folder)
@@ -157,11 +158,10 @@ def _grown(network: NView, config: NViewConfig) -> NView:
     return grown
 
 
-def _mixed(network: NView, start: Path | None, share: float) -> NView:
-    """The network, with that share of what it was started from in all weights that both have."""
-    if not share or start is None:
+def _mixed(network: NView, before: Mapping[str, Tensor], share: float) -> NView:
+    """The network, with that share of the weights from before in those that both have."""
+    if not share:
         return network
-    before = load_nview(start).state_dict()
     weights = {
         name: torch.lerp(value, before[name].to(value), share) if name in before else value
         for name, value in network.state_dict().items()
